@@ -1,0 +1,2 @@
+//! Part of Damselfly.
+#![no_std]
