@@ -1,0 +1,3 @@
+//! The programs and drivers of this crate, from socket to socket.
+
+mod mqtt;

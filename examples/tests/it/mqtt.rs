@@ -1,0 +1,1 @@
+//! `mqtt pub` and `mqtt sub`.
