@@ -1,0 +1,4 @@
+//! What is asked of the repository as a whole.
+
+mod citations;
+mod conformance;
