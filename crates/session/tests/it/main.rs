@@ -1,0 +1,3 @@
+//! The pieces against naive models of them.
+
+mod transmit;

@@ -1,0 +1,153 @@
+//! Whatever is appended and however it is written, the same bytes leave in the same order.
+
+use bytes::Bytes;
+use damselfly_session::{BufferPool, BufferPoolLimits, TransmitBuffer};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(usize),
+    Share(usize),
+    Write(usize),
+    Clear,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..3_000_usize).prop_map(Step::Append),
+        2 => (0..5_000_usize).prop_map(Step::Share),
+        6 => (0..9_000_usize).prop_map(Step::Write),
+        1 => Just(Step::Clear),
+    ]
+}
+
+fn pattern(len: usize, counter: &mut u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len + 4);
+    while bytes.len() < len {
+        *counter += 1;
+        bytes.extend_from_slice(&counter.to_be_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn joined(out: &TransmitBuffer) -> Vec<u8> {
+    let mut chunks = vec![&[][..]; 2_000];
+    let count = out.chunks(&mut chunks);
+    chunks.truncate(count);
+    chunks.concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_mix_of_appends_and_partial_writes_keeps_the_bytes_in_order(
+        steps in proptest::collection::vec(step(), 1..80),
+        places in 1..4_usize,
+    ) {
+        let mut pool = BufferPool::default();
+        let mut out = TransmitBuffer::new();
+        let mut model = Vec::new();
+        let mut counter = 0;
+        for step in steps {
+            match step {
+                Step::Append(len) => {
+                    let bytes = pattern(len, &mut counter);
+                    out.tail(&mut pool).extend_from_slice(&bytes);
+                    model.extend_from_slice(&bytes);
+                }
+                Step::Share(len) => {
+                    let bytes = pattern(len, &mut counter);
+                    model.extend_from_slice(&bytes);
+                    out.push_shared(Bytes::from(bytes), &mut pool);
+                }
+                Step::Write(len) => {
+                    // A driver with few places sees a prefix, and never an empty slice.
+                    let mut chunks = vec![&[][..]; places];
+                    let count = out.chunks(&mut chunks);
+                    prop_assert!(chunks[..count].iter().all(|chunk| !chunk.is_empty()));
+                    let seen = chunks[..count].concat();
+                    prop_assert_eq!(&model[..seen.len()], &seen[..]);
+                    let len = len.min(seen.len());
+                    out.advance(len, &mut pool);
+                    model.drain(..len);
+                }
+                Step::Clear => {
+                    out.clear(&mut pool);
+                    model.clear();
+                }
+            }
+            prop_assert_eq!(out.len(), model.len());
+            prop_assert_eq!(out.is_empty(), model.is_empty());
+            prop_assert_eq!(&joined(&out), &model);
+        }
+        out.advance(usize::MAX, &mut pool);
+        prop_assert!(out.is_empty());
+        prop_assert_eq!(out.heap_bytes(), 0);
+    }
+}
+
+#[test]
+fn drained_buffer_owns_nothing_and_its_memory_serves_the_next_connection() {
+    let mut pool = BufferPool::default();
+    let mut first = TransmitBuffer::new();
+    first.tail(&mut pool).extend_from_slice(&[7; 3_000]);
+    let address = first.tail(&mut pool).as_ptr();
+    assert_eq!(pool.len(), 0);
+
+    first.advance(2_999, &mut pool);
+    assert!(first.heap_bytes() > 0);
+    first.advance(1, &mut pool);
+    assert_eq!((first.heap_bytes(), pool.len()), (0, 1));
+
+    let mut second = TransmitBuffer::new();
+    assert_eq!(second.tail(&mut pool).as_ptr(), address);
+    assert!(second.tail(&mut pool).is_empty());
+}
+
+#[test]
+fn buffer_that_was_taken_and_not_filled_goes_back_too() {
+    let mut pool = BufferPool::default();
+    let mut out = TransmitBuffer::new();
+    out.tail(&mut pool);
+    out.advance(0, &mut pool);
+    assert_eq!((out.heap_bytes(), pool.len()), (0, 1));
+}
+
+#[test]
+fn slow_reader_does_not_keep_what_it_has_read() {
+    let mut pool = BufferPool::default();
+    let mut out = TransmitBuffer::new();
+    out.tail(&mut pool).extend_from_slice(&[1; 1_000]);
+    for _ in 0..10_000 {
+        out.tail(&mut pool).extend_from_slice(&[2; 100]);
+        out.advance(100, &mut pool);
+    }
+    assert_eq!(out.len(), 1_000);
+    assert!(out.heap_bytes() <= 16 * 1_024, "{}", out.heap_bytes());
+}
+
+#[test]
+fn pool_keeps_no_more_than_its_limits() {
+    let mut limits = BufferPoolLimits::default();
+    limits.buffers = 3;
+    limits.buffer_bytes = 127;
+    limits.total_bytes = 300;
+
+    let mut pool = BufferPool::new(limits);
+    pool.give(Vec::with_capacity(128));
+    assert_eq!(pool.len(), 0, "too large");
+    for _ in 0..4 {
+        pool.give(Vec::with_capacity(50));
+    }
+    assert_eq!(pool.len(), 3, "too many");
+
+    let mut pool = BufferPool::new(limits);
+    for _ in 0..3 {
+        pool.give(Vec::with_capacity(127));
+    }
+    assert_eq!(pool.len(), 2, "too much in all");
+    pool.shrink();
+    assert_eq!(pool.heap_bytes(), 0);
+}
