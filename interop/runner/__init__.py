@@ -1,0 +1,1 @@
+"""Parts of `interop/run.py`."""
