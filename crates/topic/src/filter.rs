@@ -1,34 +1,263 @@
-//! Topic Filters. [MQTT-4.7]
+//! Topic Filters. (4.7)
 
-use crate::name::{TopicError, check_length};
+use core::fmt;
 
-/// A checked Topic Filter. [MQTT-4.7]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicFilter<'a>(&'a str);
+use crate::level::{self, Levels};
+use crate::share::{self, SharedFilter};
+use crate::text;
+use crate::{TopicError, TopicFilterBuf, TopicName, relation};
+
+/// A checked Topic Filter: what is subscribed to.
+///
+/// 1 to 65,535 bytes of UTF-8 without U+0000; '+' stands for one whole level, '#' for the rest, the level above included.
+/// (4.7) A filter whose first level is `$share` is a Shared Subscription's: its parts are checked as well, and
+/// [`shared`](Self::shared) takes them apart. (4.8.2)
+///
+/// It borrows bytes, like [`TopicName`] and for the same reason.
+///
+/// ```
+/// use damselfly_topic::{TopicError, TopicFilter, TopicName};
+///
+/// let filter = TopicFilter::new("home/+/lamp")?;
+/// assert!(filter.matches(TopicName::new("home/kitchen/lamp")?));
+/// assert_eq!(TopicFilter::new("home/#/lamp"), Err(TopicError::MultiLevelWildcard));
+/// # Ok::<(), TopicError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicFilter<'a>(&'a [u8]);
 
 impl<'a> TopicFilter<'a> {
     /// Checks a text.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_bytes`](Self::from_bytes), except that a `str` is UTF-8 already.
     pub fn new(text: &'a str) -> Result<Self, TopicError> {
-        check_length(text)?;
-        for (level, is_last) in text.split('/').rev().zip(core::iter::once(true).chain(core::iter::repeat(false))) {
-            match level {
-                "+" => {}
-                "#" if is_last => {}
-                level if level.contains('#') => return Err(TopicError::MultiLevelWildcard),
-                level if level.contains('+') => return Err(TopicError::SingleLevelWildcard),
-                _ => {}
-            }
-        }
-        Ok(Self(text))
+        Self::from_bytes(text.as_bytes())
     }
 
     /// Checks bytes from the wire.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError::Empty`], [`TooLong`](TopicError::TooLong), [`NotUtf8`](TopicError::NotUtf8),
+    /// [`NullCharacter`](TopicError::NullCharacter); then, if the first level is `$share`, the errors of the ShareName and
+    /// of a missing filter behind it; then a wildcard at the wrong place.
+    #[inline]
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, TopicError> {
-        Self::new(core::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?)
+        Self::check_bytes(bytes, true)
     }
 
-    /// The text.
+    /// Checks a text to which `$share` means nothing, as in MQTT 3.1.1 by the letter.
+    ///
+    /// Only a malformed Shared Subscription makes a difference: `$share/` is a filter here. A well-formed one is still
+    /// seen by [`shared`](Self::shared).
+    ///
+    /// # Errors
+    ///
+    /// As [`from_bytes`](Self::from_bytes) without those of Shared Subscriptions.
+    pub fn plain(text: &'a str) -> Result<Self, TopicError> {
+        Self::plain_from_bytes(text.as_bytes())
+    }
+
+    /// Checks bytes from the wire as [`plain`](Self::plain) checks a text.
+    ///
+    /// # Errors
+    ///
+    /// As [`plain`](Self::plain), and [`TopicError::NotUtf8`].
+    pub fn plain_from_bytes(bytes: &'a [u8]) -> Result<Self, TopicError> {
+        Self::check_bytes(bytes, false)
+    }
+
+    #[inline]
+    fn check_bytes(bytes: &'a [u8], shares: bool) -> Result<Self, TopicError> {
+        if bytes.len().wrapping_sub(1) >= text::MAX_LEN || !text::is_plain::<true>(bytes) {
+            check_unusual(bytes, shares)?;
+        } else if shares && bytes.first() == Some(&b'$') {
+            share::check(bytes)?;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Takes bytes that were a Topic Filter before: those of [`as_bytes`](Self::as_bytes), kept somewhere and brought back.
+    ///
+    /// Nothing is checked. Other bytes make a filter that matches in unexpected ways and whose text is cut short; they
+    /// cannot do more harm than that.
+    #[inline]
+    pub const fn from_checked_bytes(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The text. Looks at each byte once more; see [`TopicName`].
+    #[inline]
     pub const fn as_str(self) -> &'a str {
+        text::checked(self.0)
+    }
+
+    /// The bytes of the text, as they travel.
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
         self.0
+    }
+
+    /// The topic levels, in order, wildcards as "+" and "#". Those of a Shared Subscription start with `$share`.
+    pub fn levels(self) -> Levels<'a> {
+        Levels::new(self.as_str())
+    }
+
+    /// The number of topic levels, at least one.
+    pub fn level_count(self) -> usize {
+        level::count(self.0)
+    }
+
+    /// Whether the filter starts with '$'.
+    #[inline]
+    pub fn is_system(self) -> bool {
+        self.0.first() == Some(&b'$')
+    }
+
+    /// Whether a wildcard is in the filter.
+    pub fn has_wildcards(self) -> bool {
+        self.0.iter().any(|byte| matches!(byte, b'+' | b'#'))
+    }
+
+    /// The parts of a Shared Subscription's filter, `None` for an ordinary one.
+    ///
+    /// ```
+    /// use damselfly_topic::TopicFilter;
+    ///
+    /// let shared = TopicFilter::new("$share/workers/jobs/+")?.shared().expect("a shared subscription");
+    /// assert_eq!(shared.share_name().as_str(), "workers");
+    /// assert_eq!(shared.filter().as_str(), "jobs/+");
+    /// # Ok::<(), damselfly_topic::TopicError>(())
+    /// ```
+    #[inline]
+    pub fn shared(self) -> Option<SharedFilter<'a>> {
+        share::split(self.0)
+    }
+
+    /// The filter that messages are matched with: the one inside a Shared Subscription's, otherwise the filter itself.
+    #[inline]
+    #[must_use = "the filter itself does not change"]
+    pub fn unshared(self) -> Self {
+        match self.shared() {
+            Some(shared) => shared.filter(),
+            None => self,
+        }
+    }
+
+    /// Whether a name matches. (4.7.1, 4.7.2)
+    ///
+    /// A filter that starts with a wildcard matches no name that starts with '$'. [MQTT-4.7.2-1] Of a Shared Subscription
+    /// the filter inside is asked. No allocation; one pass over both texts.
+    pub fn matches(self, name: TopicName<'_>) -> bool {
+        relation::matches(self.unshared().0, name.as_bytes())
+    }
+
+    /// Whether every name that `other` matches is matched by this filter too.
+    ///
+    /// ```
+    /// use damselfly_topic::TopicFilter;
+    ///
+    /// let allowed = TopicFilter::new("home/#")?;
+    /// assert!(allowed.covers(TopicFilter::new("home/+/lamp")?));
+    /// // `$SYS/broker` is matched by the second filter only.
+    /// assert!(!TopicFilter::new("#")?.covers(TopicFilter::new("$SYS/#")?));
+    /// # Ok::<(), damselfly_topic::TopicError>(())
+    /// ```
+    ///
+    /// Of Shared Subscriptions the filters inside are compared, so that an access rule holds for them as well.
+    pub fn covers(self, other: TopicFilter<'_>) -> bool {
+        relation::covers(self.unshared().0, other.unshared().0)
+    }
+
+    /// Whether some name is matched by both filters.
+    ///
+    /// ```
+    /// use damselfly_topic::TopicFilter;
+    ///
+    /// let filter = TopicFilter::new("home/+/lamp")?;
+    /// assert!(filter.overlaps(TopicFilter::new("+/kitchen/#")?));
+    /// assert!(!filter.overlaps(TopicFilter::new("+/kitchen")?));
+    /// # Ok::<(), damselfly_topic::TopicError>(())
+    /// ```
+    ///
+    /// Of Shared Subscriptions the filters inside are compared.
+    pub fn overlaps(self, other: TopicFilter<'_>) -> bool {
+        relation::overlaps(self.unshared().0, other.unshared().0)
+    }
+
+    /// A copy that owns its text.
+    pub fn to_buf(self) -> TopicFilterBuf {
+        self.into()
+    }
+}
+
+/// The close look at a text that is not plain.
+#[inline(never)]
+fn check_unusual(bytes: &[u8], shares: bool) -> Result<(), TopicError> {
+    if bytes.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    text::check(bytes)?;
+    if shares {
+        share::check(bytes)?;
+    }
+    check_wildcards(bytes)
+}
+
+/// Each '#' is the last level, each '+' a whole one. [MQTT-4.7.1-1] [MQTT-4.7.1-2]
+fn check_wildcards(bytes: &[u8]) -> Result<(), TopicError> {
+    let mut starts_level = true;
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        match byte {
+            b'#' if !(starts_level && after.is_empty()) => return Err(TopicError::MultiLevelWildcard),
+            b'+' if !(starts_level && matches!(after.first(), None | Some(b'/'))) => {
+                return Err(TopicError::SingleLevelWildcard);
+            }
+            _ => {}
+        }
+        starts_level = byte == b'/';
+        rest = after;
+    }
+    Ok(())
+}
+
+impl fmt::Debug for TopicFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TopicFilter").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Display for TopicFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl<'a> TryFrom<&'a str> for TopicFilter<'a> {
+    type Error = TopicError;
+
+    fn try_from(text: &'a str) -> Result<Self, TopicError> {
+        Self::new(text)
+    }
+}
+
+impl<'a> TryFrom<&'a [u8]> for TopicFilter<'a> {
+    type Error = TopicError;
+
+    fn try_from(bytes: &'a [u8]) -> Result<Self, TopicError> {
+        Self::from_bytes(bytes)
+    }
+}
+
+/// A name is the filter that matches only this name, unless its first level is `$share`.
+impl<'a> TryFrom<TopicName<'a>> for TopicFilter<'a> {
+    type Error = TopicError;
+
+    fn try_from(name: TopicName<'a>) -> Result<Self, TopicError> {
+        share::check(name.as_bytes())?;
+        Ok(Self(name.as_bytes()))
     }
 }

@@ -4,8 +4,23 @@
 
 extern crate alloc;
 
+mod error;
 mod filter;
+mod hash;
+mod level;
 mod name;
+mod num;
+mod owned;
+mod relation;
+#[cfg(feature = "serde")]
+mod serde;
+mod share;
+pub mod text;
 
+pub use error::TopicError;
 pub use filter::TopicFilter;
-pub use name::{TopicError, TopicName};
+pub use hash::{KeyedHasher, KeyedState};
+pub use level::Levels;
+pub use name::TopicName;
+pub use owned::{ShareNameBuf, SharedFilterBuf, TopicFilterBuf, TopicNameBuf};
+pub use share::{ShareName, SharedFilter};

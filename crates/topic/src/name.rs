@@ -1,62 +1,143 @@
-//! Topic Names. [MQTT-4.7]
+//! Topic Names. (4.7)
 
-/// Why a text is no Topic Name, Topic Filter or Shared Subscription filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TopicError {
-    /// Topic Names and Topic Filters are at least one character long. [MQTT-4.7.3-1]
-    #[error("a topic must be at least one character long")]
-    Empty,
-    /// More than 65,535 bytes. [MQTT-4.7.3-3]
-    #[error("a topic must not be longer than 65,535 bytes")]
-    TooLong,
-    /// Ill-formed UTF-8. [MQTT-1.5.4-1]
-    #[error("a topic must be well-formed UTF-8")]
-    NotUtf8,
-    /// Contains U+0000. [MQTT-4.7.3-2]
-    #[error("a topic must not contain U+0000")]
-    NullCharacter,
-    /// A wildcard in a Topic Name. [MQTT-4.7.0-1]
-    #[error("a topic name must not contain the wildcard characters '+' and '#'")]
-    WildcardInName,
-    /// '#' that is not the whole last level. [MQTT-4.7.1-1]
-    #[error("'#' must be the last level and stand alone in it")]
-    MultiLevelWildcard,
-    /// '+' that does not occupy an entire level. [MQTT-4.7.1-2]
-    #[error("'+' must occupy an entire level")]
-    SingleLevelWildcard,
-}
+use core::fmt;
 
-/// A checked Topic Name: UTF-8, 1 to 65,535 bytes, no U+0000, no wildcard. [MQTT-4.7]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicName<'a>(&'a str);
+use crate::level::{self, Levels};
+use crate::text;
+use crate::{TopicError, TopicNameBuf};
+
+/// A checked Topic Name: what a message is published to.
+///
+/// 1 to 65,535 bytes of UTF-8 without U+0000 and without wildcards. (4.7) Compared byte by byte and never normalised:
+/// case and spaces count, and `/a`, `a` and `a/` are three names. [MQTT-4.7.3-4]
+///
+/// It borrows bytes, not a `str`: safe Rust has no way from checked bytes to a `str` but to check them again. Whoever needs
+/// the text pays for that in [`as_str`](Self::as_str); decoding, hashing, comparing and matching do not.
+///
+/// ```
+/// use damselfly_topic::{TopicError, TopicName};
+///
+/// let name = TopicName::new("home/kitchen/lamp")?;
+/// assert_eq!(name.levels().count(), 3);
+/// assert_eq!(TopicName::new("home/+/lamp"), Err(TopicError::WildcardInName));
+/// # Ok::<(), TopicError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName<'a>(&'a [u8]);
 
 impl<'a> TopicName<'a> {
     /// Checks a text.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_bytes`](Self::from_bytes), except that a `str` is UTF-8 already.
+    #[inline]
     pub fn new(text: &'a str) -> Result<Self, TopicError> {
-        check_length(text)?;
-        if text.contains(['+', '#']) {
-            return Err(TopicError::WildcardInName);
-        }
-        Ok(Self(text))
+        Self::from_bytes(text.as_bytes())
     }
 
-    /// Checks bytes from the wire.
+    /// Checks bytes from the wire, in one pass.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError::Empty`], [`TooLong`](TopicError::TooLong), [`NotUtf8`](TopicError::NotUtf8),
+    /// [`NullCharacter`](TopicError::NullCharacter), [`WildcardInName`](TopicError::WildcardInName); the first that holds.
+    #[inline]
     pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, TopicError> {
-        Self::new(core::str::from_utf8(bytes).map_err(|_| TopicError::NotUtf8)?)
+        // One comparison for both ends: an empty text wraps around.
+        if bytes.len().wrapping_sub(1) < text::MAX_LEN && text::is_plain::<true>(bytes) {
+            return Ok(Self(bytes));
+        }
+        check_unusual(bytes)?;
+        Ok(Self(bytes))
     }
 
-    /// The text.
+    /// Takes bytes that were a Topic Name before: those of [`as_bytes`](Self::as_bytes), kept somewhere and brought back.
+    ///
+    /// Nothing is checked. Other bytes make a name that matches in unexpected ways and whose text is cut short; they cannot
+    /// do more harm than that.
+    #[inline]
+    pub const fn from_checked_bytes(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The text. Looks at each byte once more; see the type's description.
+    #[inline]
     pub const fn as_str(self) -> &'a str {
+        text::checked(self.0)
+    }
+
+    /// The bytes of the text, as they travel.
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
-}
 
-pub(crate) fn check_length(text: &str) -> Result<(), TopicError> {
-    match text.len() {
-        0 => Err(TopicError::Empty),
-        1..=65_535 if text.contains('\0') => Err(TopicError::NullCharacter),
-        1..=65_535 => Ok(()),
-        _ => Err(TopicError::TooLong),
+    /// The topic levels, in order.
+    pub fn levels(self) -> Levels<'a> {
+        Levels::new(self.as_str())
+    }
+
+    /// The number of topic levels, at least one.
+    pub fn level_count(self) -> usize {
+        level::count(self.0)
+    }
+
+    /// Whether the name starts with '$', so that filters which start with a wildcard do not match it. [MQTT-4.7.2-1]
+    #[inline]
+    pub fn is_system(self) -> bool {
+        self.0.first() == Some(&b'$')
+    }
+
+    /// A copy that owns its text.
+    pub fn to_buf(self) -> TopicNameBuf {
+        self.into()
     }
 }
+
+/// The close look at a text that is not plain.
+#[cold]
+#[inline(never)]
+fn check_unusual(bytes: &[u8]) -> Result<(), TopicError> {
+    if bytes.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    text::check(bytes)?;
+    if bytes.iter().any(|byte| matches!(byte, b'+' | b'#')) {
+        return Err(TopicError::WildcardInName);
+    }
+    Ok(())
+}
+
+impl fmt::Debug for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TopicName").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Display for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl<'a> TryFrom<&'a str> for TopicName<'a> {
+    type Error = TopicError;
+
+    fn try_from(text: &'a str) -> Result<Self, TopicError> {
+        Self::new(text)
+    }
+}
+
+impl<'a> TryFrom<&'a [u8]> for TopicName<'a> {
+    type Error = TopicError;
+
+    fn try_from(bytes: &'a [u8]) -> Result<Self, TopicError> {
+        Self::from_bytes(bytes)
+    }
+}
+
+const _: () = assert!(
+    size_of::<Result<TopicName<'_>, TopicError>>() == size_of::<&[u8]>(),
+    "a checked name travels in two registers"
+);
