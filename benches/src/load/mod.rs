@@ -1,0 +1,4 @@
+//! The loads.
+
+pub mod fleet;
+pub mod random;
