@@ -5,18 +5,31 @@
 
 extern crate alloc;
 
+mod aliases;
 mod deadlines;
 mod error;
 mod expiry;
+mod id_set;
+mod keep_alive;
+mod limits;
 mod packet_ids;
+mod phase;
+mod receiver;
+mod sender;
 mod time;
 mod transmit;
 mod window;
 
+pub use aliases::{AssignedAlias, InboundAliases, OutboundAliases};
 pub use deadlines::Deadlines;
 pub use error::PeerError;
 pub use expiry::{SessionExpiry, message_expires_at, remaining_expiry};
+pub use keep_alive::{KeepAlive, PingTimer};
+pub use limits::Accepts;
 pub use packet_ids::PacketIds;
+pub use phase::{Phase, Role};
+pub use receiver::{ReceiveAction, ReceiveInput, ReceiveState, ReceiveStep, ReceivedIds, TooMany};
+pub use sender::{SendAction, SendInput, SendState, SendStep};
 pub use time::Timestamp;
 pub use transmit::{BufferPool, BufferPoolLimits, TransmitBuffer};
 pub use window::{ReceiveWindow, Window};

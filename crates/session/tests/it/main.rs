@@ -1,3 +1,7 @@
 //! The pieces against naive models of them.
+#![expect(clippy::expect_used, reason = "helpers of tests are tests")]
 
+mod handshakes;
+mod limits;
+mod phases;
 mod transmit;

@@ -1,0 +1,83 @@
+//! What was announced binds the other side, at the limit and one past it.
+
+use core::num::NonZeroU32;
+
+use damselfly_codec::{PacketType, QoS, ReasonCode, TopicAlias, Version};
+use damselfly_session::{Accepts, PeerError};
+
+/// [MQTT-3.2.2-11] [MQTT-3.2.2-14]
+#[test]
+fn publish_above_what_was_announced_is_refused() {
+    let mut accepts = Accepts::default();
+    assert_eq!(accepts.check_publish(QoS::ExactlyOnce, true), Ok(()), "nothing announced, all allowed");
+    accepts.maximum_qos = QoS::AtLeastOnce;
+    accepts.retain = false;
+    assert_eq!(accepts.check_publish(QoS::AtLeastOnce, false), Ok(()));
+    assert_eq!(accepts.check_publish(QoS::ExactlyOnce, false), Err(PeerError::QoSNotSupported));
+    assert_eq!(accepts.check_publish(QoS::AtMostOnce, true), Err(PeerError::RetainNotSupported));
+}
+
+/// [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-9] [MQTT-3.3.2-11]
+#[test]
+fn alias_above_the_maximum_is_refused_and_absent_means_none() {
+    let alias = |value| TopicAlias::new(value).expect("tests use no zero");
+    let mut accepts = Accepts::default();
+    assert_eq!(accepts.check_alias(alias(1)), Err(PeerError::TopicAliasInvalid));
+    accepts.topic_alias_maximum = 3;
+    assert_eq!(accepts.check_alias(alias(3)), Ok(()));
+    assert_eq!(accepts.check_alias(alias(4)), Err(PeerError::TopicAliasInvalid));
+}
+
+#[test]
+fn subscription_that_needs_a_missing_feature_is_refused_with_its_name() {
+    let all = Accepts::default();
+    assert_eq!(all.check_subscription(true, true, true), Ok(()));
+    let mut none = all;
+    none.shared_subscriptions = false;
+    none.wildcard_subscriptions = false;
+    none.subscription_identifiers = false;
+    assert_eq!(none.check_subscription(false, false, false), Ok(()));
+    for (shared, wildcard, identifier, expected) in [
+        (true, false, false, PeerError::SharedSubscriptionsNotSupported),
+        (false, true, false, PeerError::WildcardSubscriptionsNotSupported),
+        (false, false, true, PeerError::SubscriptionIdentifiersNotSupported),
+    ] {
+        assert_eq!(none.check_subscription(shared, wildcard, identifier), Err(expected));
+    }
+}
+
+/// [MQTT-3.1.2-24] [MQTT-3.2.2-15]
+#[test]
+fn packet_of_exactly_the_maximum_size_passes() {
+    let mut accepts = Accepts::default();
+    assert!(!accepts.is_too_large(268_435_460));
+    assert!(accepts.is_too_large(usize::MAX));
+    accepts.maximum_packet_size = NonZeroU32::new(127).expect("tests use no zero");
+    assert!(!accepts.is_too_large(127));
+    assert!(accepts.is_too_large(128));
+}
+
+/// [MQTT-4.13.1-1] [MQTT-4.13.2-1] [MQTT3-4.8.0-1]
+#[test]
+fn each_error_has_the_reason_code_and_the_statement_of_its_rule() {
+    let publish = PacketType::Publish;
+    let cases = [
+        (PeerError::NotFromClient(publish), ReasonCode::ProtocolError, "MQTT-4.13.1-1", "MQTT3-4.8.0-1"),
+        (PeerError::ConnectExpected(publish), ReasonCode::ProtocolError, "MQTT-3.1.0-1", "MQTT3-3.1.0-1"),
+        (PeerError::SecondConnect, ReasonCode::ProtocolError, "MQTT-3.1.0-2", "MQTT3-3.1.0-2"),
+        (PeerError::KeepAliveTimeout, ReasonCode::KeepAliveTimeout, "MQTT-3.1.2-22", "MQTT3-3.1.2-24"),
+        (PeerError::ReceiveMaximumExceeded, ReasonCode::ReceiveMaximumExceeded, "MQTT-3.3.4-7", "MQTT3-4.8.0-1"),
+        (PeerError::TopicAliasInvalid, ReasonCode::TopicAliasInvalid, "MQTT-3.3.2-9", "MQTT3-4.8.0-1"),
+        (PeerError::TopicAliasUnknown, ReasonCode::ProtocolError, "MQTT-4.13.1-1", "MQTT3-4.8.0-1"),
+        (PeerError::PacketTooLarge, ReasonCode::PacketTooLarge, "MQTT-3.2.2-15", "MQTT3-4.8.0-1"),
+        (PeerError::UnexpectedAck(PacketType::Puback), ReasonCode::ProtocolError, "MQTT-2.2.1-5", "MQTT3-2.3.1-6"),
+        (PeerError::QoSNotSupported, ReasonCode::QoSNotSupported, "MQTT-3.2.2-11", "MQTT3-4.8.0-1"),
+        (PeerError::NotAuthorized, ReasonCode::NotAuthorized, "MQTT-4.13.2-1", "MQTT3-3.3.5-2"),
+    ];
+    for (error, reason_code, in_5_0, in_3_1_1) in cases {
+        assert_eq!(error.reason_code(), reason_code, "{error}");
+        assert_eq!(error.statement(Version::V5_0), in_5_0, "{error}");
+        assert_eq!(error.statement(Version::V3_1_1), in_3_1_1, "{error}");
+        assert_eq!(error.statement(Version::V3_1), in_3_1_1, "{error}");
+    }
+}
