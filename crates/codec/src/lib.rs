@@ -4,13 +4,42 @@
 
 extern crate alloc;
 
+mod ack;
+mod closing;
+mod connack;
+mod connect;
+mod encode;
+mod error;
+mod frame;
 mod packet;
+mod properties;
+mod properties_buf;
+mod property;
+mod publish;
 mod reason;
+#[cfg(feature = "serde")]
+mod serde;
+mod suback;
+mod subscribe;
 mod types;
+mod wire;
 
-pub use packet::{
-    Ack, Auth, Connack, Connect, Disconnect, Packet, PacketType, Properties, Publish, RetainHandling, Suback,
-    Subscribe, SubscriptionOptions, Unsuback, Unsubscribe, Will,
-};
+pub use ack::{Ack, AckType};
+pub use closing::{Auth, Disconnect};
+pub use connack::Connack;
+pub use connect::{Connect, ConnectView, Will};
+pub use encode::Foreign;
+pub use error::{DecodeError, EncodeError, Rule};
+pub use frame::{FixedHeader, Frame, FrameLimits, PROTOCOL_MAXIMUM_PACKET_SIZE, peek, split_frame};
+pub use packet::{Packet, PacketType};
+pub use properties::{Properties, PropertiesIter};
+pub use properties_buf::PropertiesBuf;
+pub use property::{Property, PropertyId};
+pub use publish::Publish;
 pub use reason::ReasonCode;
-pub use types::{Delivery, PacketId, QoS, SubscriptionId, TopicAlias, Version};
+pub use suback::{Suback, Unsuback};
+pub use subscribe::{RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
+pub use types::{Delivery, OutOfRange, PacketId, QoS, SubscriptionId, TopicAlias, Version};
+
+#[cfg(test)]
+mod tests;

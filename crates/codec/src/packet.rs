@@ -1,11 +1,17 @@
 //! The fifteen MQTT Control Packets as borrowed views. [MQTT-3]
 
-use damselfly_topic::TopicName;
+use alloc::vec::Vec;
 
-use crate::{Delivery, PacketId, QoS, ReasonCode};
+use crate::frame::split_exact;
+use crate::wire::frame_len;
+use crate::{
+    Ack, AckType, Auth, Connack, ConnectView, DecodeError, Disconnect, EncodeError, FixedHeader, Foreign, OutOfRange,
+    Publish, Rule, Suback, Subscribe, Unsuback, Unsubscribe, Version,
+};
 
 /// The type of an MQTT Control Packet: the upper four bits of its first byte. [MQTT-2.1.2]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the names are those of the standard's table 2-1")]
 pub enum PacketType {
@@ -26,11 +32,88 @@ pub enum PacketType {
     Auth = 15,
 }
 
+impl PacketType {
+    /// All fifteen, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::Connect,
+        Self::Connack,
+        Self::Publish,
+        Self::Puback,
+        Self::Pubrec,
+        Self::Pubrel,
+        Self::Pubcomp,
+        Self::Subscribe,
+        Self::Suback,
+        Self::Unsubscribe,
+        Self::Unsuback,
+        Self::Pingreq,
+        Self::Pingresp,
+        Self::Disconnect,
+        Self::Auth,
+    ];
+
+    /// The number on the wire: 1 to 15.
+    #[expect(clippy::as_conversions, reason = "the discriminants are the numbers on the wire")]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// A bit of its own in a set of packet types.
+    pub(crate) const fn bit(self) -> u16 {
+        1 << self.number()
+    }
+
+    /// As logs and the standard write it: `PUBLISH`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "CONNECT",
+            Self::Connack => "CONNACK",
+            Self::Publish => "PUBLISH",
+            Self::Puback => "PUBACK",
+            Self::Pubrec => "PUBREC",
+            Self::Pubrel => "PUBREL",
+            Self::Pubcomp => "PUBCOMP",
+            Self::Subscribe => "SUBSCRIBE",
+            Self::Suback => "SUBACK",
+            Self::Unsubscribe => "UNSUBSCRIBE",
+            Self::Unsuback => "UNSUBACK",
+            Self::Pingreq => "PINGREQ",
+            Self::Pingresp => "PINGRESP",
+            Self::Disconnect => "DISCONNECT",
+            Self::Auth => "AUTH",
+        }
+    }
+}
+
+impl TryFrom<u8> for PacketType {
+    type Error = OutOfRange;
+
+    fn try_from(number: u8) -> Result<Self, OutOfRange> {
+        let index = usize::from(number.checked_sub(1).ok_or(OutOfRange)?);
+        Self::ALL.get(index).copied().ok_or(OutOfRange)
+    }
+}
+
+impl core::fmt::Display for PacketType {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// One MQTT Control Packet, borrowed from its frame. A packet is also what one builds to encode.
+///
+/// ```
+/// use damselfly_codec::{Foreign, Packet, Version};
+///
+/// let mut out = Vec::new();
+/// Packet::Pingreq.encode(Version::V5_0, Foreign::Reject, &mut out)?;
+/// assert_eq!(Packet::decode(Version::V5_0, &out), Ok(Packet::Pingreq));
+/// # Ok::<(), damselfly_codec::EncodeError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant carries the struct of its name")]
 pub enum Packet<'a> {
-    Connect(Connect<'a>),
+    Connect(ConnectView<'a>),
     Connack(Connack<'a>),
     Publish(Publish<'a>),
     Puback(Ack<'a>),
@@ -47,142 +130,123 @@ pub enum Packet<'a> {
     Auth(Auth<'a>),
 }
 
-/// The Properties of one packet: a checked raw slice. Empty on a 3.1.1 connection. [MQTT-2.2.2]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Properties<'a>(&'a [u8]);
+const _: () = assert!(size_of::<Packet<'_>>() <= 64, "a decoder returns it by value");
 
-/// Opens a Network Connection's session. [MQTT-3.1]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the standard")]
-pub struct Connect<'a> {
-    pub clean_start: bool,
-    pub keep_alive: u16,
-    pub client_id: &'a str,
-    pub will: Option<Will<'a>>,
-    pub user_name: Option<&'a str>,
-    pub password: Option<&'a [u8]>,
-    pub properties: Properties<'a>,
+impl<'a> Packet<'a> {
+    /// Decodes exactly one whole packet, checking everything the standard says about its bytes.
+    ///
+    /// `version` is that of the connection; a CONNECT says its own, so any may be given for it. The sizes of the packet
+    /// and of its frame agree, or it is an error; cut frames with [`split_frame`](crate::split_frame), which knows limits.
+    #[inline]
+    pub fn decode(version: Version, frame: &'a [u8]) -> Result<Self, DecodeError> {
+        match split_exact(frame) {
+            Ok((header, body)) => Self::decode_body(version, header, body),
+            Err(error) => Err(error.for_version(version)),
+        }
+    }
+
+    /// Decodes the body of the packet whose fixed header `peek` has answered.
+    #[inline]
+    pub fn decode_body(version: Version, header: FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
+        let packet_type = header.packet_type();
+        if packet_type == PacketType::Publish {
+            return Publish::decode(version, header, body).map(Self::Publish);
+        }
+        match packet_type {
+            PacketType::Connect => ConnectView::decode(header, body).map(Self::Connect),
+            PacketType::Connack => Connack::decode(version, header, body).map(Self::Connack),
+            PacketType::Publish => Publish::decode(version, header, body).map(Self::Publish),
+            PacketType::Puback => Ack::decode(version, header, body).map(Self::Puback),
+            PacketType::Pubrec => Ack::decode(version, header, body).map(Self::Pubrec),
+            PacketType::Pubrel => Ack::decode(version, header, body).map(Self::Pubrel),
+            PacketType::Pubcomp => Ack::decode(version, header, body).map(Self::Pubcomp),
+            PacketType::Subscribe => Subscribe::decode(version, header, body).map(Self::Subscribe),
+            PacketType::Suback => Suback::decode(version, header, body).map(Self::Suback),
+            PacketType::Unsubscribe => Unsubscribe::decode(version, header, body).map(Self::Unsubscribe),
+            PacketType::Unsuback => Unsuback::decode(version, header, body).map(Self::Unsuback),
+            PacketType::Pingreq => without_body(version, header, body).map(|()| Self::Pingreq),
+            PacketType::Pingresp => without_body(version, header, body).map(|()| Self::Pingresp),
+            PacketType::Disconnect => Disconnect::decode(version, header, body).map(Self::Disconnect),
+            PacketType::Auth => Auth::decode(version, header, body).map(Self::Auth),
+        }
+    }
+
+    /// Its type.
+    pub const fn packet_type(&self) -> PacketType {
+        match self {
+            Self::Connect(_) => PacketType::Connect,
+            Self::Connack(_) => PacketType::Connack,
+            Self::Publish(_) => PacketType::Publish,
+            Self::Puback(_) => PacketType::Puback,
+            Self::Pubrec(_) => PacketType::Pubrec,
+            Self::Pubrel(_) => PacketType::Pubrel,
+            Self::Pubcomp(_) => PacketType::Pubcomp,
+            Self::Subscribe(_) => PacketType::Subscribe,
+            Self::Suback(_) => PacketType::Suback,
+            Self::Unsubscribe(_) => PacketType::Unsubscribe,
+            Self::Unsuback(_) => PacketType::Unsuback,
+            Self::Pingreq => PacketType::Pingreq,
+            Self::Pingresp => PacketType::Pingresp,
+            Self::Disconnect(_) => PacketType::Disconnect,
+            Self::Auth(_) => PacketType::Auth,
+        }
+    }
+
+    /// Bytes of the whole packet, or why it cannot be encoded for this version. A CONNECT has its own version.
+    pub fn encoded_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
+        match self {
+            Self::Connect(view) => view.fields().encoded_len(policy),
+            Self::Connack(connack) => connack.encoded_len(version, policy),
+            Self::Publish(publish) => publish.encoded_len(version, policy),
+            Self::Puback(ack) => ack.encoded_len(AckType::Puback, version, policy),
+            Self::Pubrec(ack) => ack.encoded_len(AckType::Pubrec, version, policy),
+            Self::Pubrel(ack) => ack.encoded_len(AckType::Pubrel, version, policy),
+            Self::Pubcomp(ack) => ack.encoded_len(AckType::Pubcomp, version, policy),
+            Self::Subscribe(subscribe) => subscribe.encoded_len(version, policy),
+            Self::Suback(suback) => suback.encoded_len(version, policy),
+            Self::Unsubscribe(unsubscribe) => unsubscribe.encoded_len(version, policy),
+            Self::Unsuback(unsuback) => unsuback.encoded_len(version, policy),
+            Self::Pingreq | Self::Pingresp => frame_len(0),
+            Self::Disconnect(disconnect) => disconnect.encoded_len(version, policy),
+            Self::Auth(auth) => auth.encoded_len(version, policy),
+        }
+    }
+
+    /// Appends the packet to `out`; on an error nothing is written. A CONNECT has its own version.
+    pub fn encode(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match self {
+            Self::Connect(view) => view.fields().encode(policy, out),
+            Self::Connack(connack) => connack.encode(version, policy, out),
+            Self::Publish(publish) => publish.encode(version, policy, out),
+            Self::Puback(ack) => ack.encode(AckType::Puback, version, policy, out),
+            Self::Pubrec(ack) => ack.encode(AckType::Pubrec, version, policy, out),
+            Self::Pubrel(ack) => ack.encode(AckType::Pubrel, version, policy, out),
+            Self::Pubcomp(ack) => ack.encode(AckType::Pubcomp, version, policy, out),
+            Self::Subscribe(subscribe) => subscribe.encode(version, policy, out),
+            Self::Suback(suback) => suback.encode(version, policy, out),
+            Self::Unsubscribe(unsubscribe) => unsubscribe.encode(version, policy, out),
+            Self::Unsuback(unsuback) => unsuback.encode(version, policy, out),
+            Self::Pingreq => {
+                out.extend_from_slice(&[0xC0, 0]);
+                Ok(())
+            }
+            Self::Pingresp => {
+                out.extend_from_slice(&[0xD0, 0]);
+                Ok(())
+            }
+            Self::Disconnect(disconnect) => disconnect.encode(version, policy, out),
+            Self::Auth(auth) => auth.encode(version, policy, out),
+        }
+    }
 }
 
-/// The message a broker publishes when the connection ends otherwise than by DISCONNECT. [MQTT-3.1.2.5]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the standard")]
-pub struct Will<'a> {
-    pub qos: QoS,
-    pub retain: bool,
-    pub topic: TopicName<'a>,
-    pub payload: &'a [u8],
-    pub properties: Properties<'a>,
-}
-
-/// Answers CONNECT. [MQTT-3.2]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the standard")]
-pub struct Connack<'a> {
-    pub session_present: bool,
-    pub reason_code: ReasonCode,
-    pub properties: Properties<'a>,
-}
-
-/// Carries an Application Message. [MQTT-3.3]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Publish<'a> {
-    /// QoS, Packet Identifier and DUP.
-    pub delivery: Delivery,
-    /// The RETAIN flag.
-    pub retain: bool,
-    /// `None` is the zero-length Topic Name that 5.0 allows beside a Topic Alias. [MQTT-3.3.2.1]
-    pub topic: Option<TopicName<'a>>,
-    /// Empty on a 3.1.1 connection.
-    pub properties: Properties<'a>,
-    /// The Application Message.
-    pub payload: &'a [u8],
-}
-
-/// The body of PUBACK, PUBREC, PUBREL and PUBCOMP. [MQTT-3.4] to [MQTT-3.7]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the standard")]
-pub struct Ack<'a> {
-    pub packet_id: PacketId,
-    pub reason_code: ReasonCode,
-    pub properties: Properties<'a>,
-}
-
-/// What is done with retained messages when a subscription is made. [MQTT-3.8.3.1]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RetainHandling {
-    /// 0: sent at each subscribe.
-    #[default]
-    SendAtSubscribe = 0,
-    /// 1: sent if the subscription did not exist.
-    SendIfNew = 1,
-    /// 2: not sent.
-    DoNotSend = 2,
-}
-
-/// The Subscription Options of one Topic Filter. In 3.1.1 only `qos` travels. [MQTT-3.8.3.1]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are those of the standard")]
-pub struct SubscriptionOptions {
-    pub qos: QoS,
-    pub no_local: bool,
-    pub retain_as_published: bool,
-    pub retain_handling: RetainHandling,
-}
-
-/// Asks for subscriptions. [MQTT-3.8]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subscribe<'a> {
-    /// Identifies the SUBACK.
-    pub packet_id: PacketId,
-    /// Empty on a 3.1.1 connection.
-    pub properties: Properties<'a>,
-    payload: &'a [u8],
-}
-
-/// Answers SUBSCRIBE, one Reason Code per Topic Filter. [MQTT-3.9]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suback<'a> {
-    /// Of the SUBSCRIBE.
-    pub packet_id: PacketId,
-    /// Empty on a 3.1.1 connection.
-    pub properties: Properties<'a>,
-    reason_codes: &'a [u8],
-}
-
-/// Ends subscriptions. [MQTT-3.10]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsubscribe<'a> {
-    /// Identifies the UNSUBACK.
-    pub packet_id: PacketId,
-    /// Empty on a 3.1.1 connection.
-    pub properties: Properties<'a>,
-    payload: &'a [u8],
-}
-
-/// Answers UNSUBSCRIBE. [MQTT-3.11]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsuback<'a> {
-    /// Of the UNSUBSCRIBE.
-    pub packet_id: PacketId,
-    /// Empty on a 3.1.1 connection.
-    pub properties: Properties<'a>,
-    reason_codes: &'a [u8],
-}
-
-/// The last packet of a connection. [MQTT-3.14]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the standard")]
-pub struct Disconnect<'a> {
-    pub reason_code: ReasonCode,
-    pub properties: Properties<'a>,
-}
-
-/// A step of enhanced authentication, 5.0 only. [MQTT-3.15]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are those of the standard")]
-pub struct Auth<'a> {
-    pub reason_code: ReasonCode,
-    pub properties: Properties<'a>,
+/// PINGREQ and PINGRESP end with their fixed header. [MQTT-3.12] [MQTT-3.13]
+#[inline]
+fn without_body(version: Version, header: FixedHeader, body: &[u8]) -> Result<(), DecodeError> {
+    header.check_for(version)?;
+    if body.is_empty() {
+        Ok(())
+    } else {
+        Err(DecodeError::new(Rule::TrailingBytes, version, usize::from(header.header_len())))
+    }
 }

@@ -1,0 +1,526 @@
+//! Properties as a checked raw slice. [MQTT-2.2.2]
+
+use core::fmt;
+use core::iter::FusedIterator;
+use core::num::{NonZeroU16, NonZeroU32};
+
+use alloc::vec::Vec;
+use damselfly_topic::{TopicError, TopicName};
+
+use crate::property::{Kind, PropertySet, allowed};
+use crate::wire::{
+    Broken, Parsed, binary, broken, byte, four_bytes, put_variable_integer, text, to_usize, two_bytes,
+    variable_integer, variable_len,
+};
+use crate::{EncodeError, Property, PropertyId, QoS, Rule, SubscriptionId, TopicAlias};
+
+/// The Properties of one packet: a checked raw slice, read as one looks at it. Empty on a 3.1.1 connection. [MQTT-2.2.2]
+///
+/// It comes from a decoded packet or from a [`PropertiesBuf`](crate::PropertiesBuf). Every value has been checked, so
+/// reading cannot fail; nothing is allocated, lost or reordered when it is written again.
+///
+/// ```
+/// use damselfly_codec::{Packet, Property, Version};
+///
+/// let frame = b"\x30\x0B\x00\x01t\x05\x02\x00\x00\x00\x3Chi";
+/// let Ok(Packet::Publish(publish)) = Packet::decode(Version::V5_0, frame) else { panic!("a PUBLISH") };
+/// assert_eq!(publish.properties.message_expiry_interval(), Some(60));
+/// assert!(publish.properties.iter().eq([Property::MessageExpiryInterval(60)]));
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Properties<'a>(&'a [u8]);
+
+const _: () = assert!(size_of::<Properties<'_>>() <= 16, "every packet pays for it, 3.1.1 too");
+
+impl<'a> Properties<'a> {
+    /// No properties. [MQTT-2.2.2-1]
+    pub const EMPTY: Self = Self(&[]);
+
+    /// Checked by the caller.
+    #[inline]
+    pub(crate) const fn from_checked(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The encoded properties, without the Property Length in front.
+    #[inline]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// There is no property.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All properties in the order of the packet.
+    #[inline]
+    pub const fn iter(self) -> PropertiesIter<'a> {
+        PropertiesIter(RawIter(self.0))
+    }
+
+    /// The first property of this kind.
+    pub fn get(self, id: PropertyId) -> Option<Property<'a>> {
+        self.raw(id).and_then(|value| typed(id, value))
+    }
+
+    /// The value of the first property with this number.
+    #[inline]
+    fn raw(self, id: PropertyId) -> Option<&'a [u8]> {
+        RawIter(self.0).find(|(number, _)| *number == id.number()).map(|(_, value)| value)
+    }
+
+    fn byte(self, id: PropertyId) -> Option<u8> {
+        self.raw(id)?.first().copied()
+    }
+
+    fn two_bytes(self, id: PropertyId) -> Option<u16> {
+        self.raw(id)?.first_chunk().map(|value| u16::from_be_bytes(*value))
+    }
+
+    fn four_bytes(self, id: PropertyId) -> Option<u32> {
+        self.raw(id)?.first_chunk().map(|value| u32::from_be_bytes(*value))
+    }
+
+    fn flag(self, id: PropertyId) -> Option<bool> {
+        self.byte(id).map(|value| value != 0)
+    }
+
+    fn text(self, id: PropertyId) -> Option<&'a str> {
+        self.raw(id).map(known_text)
+    }
+
+    /// Whether the payload is UTF-8 text. [MQTT-3.3.2.3.2]
+    pub fn payload_format_indicator(self) -> Option<bool> {
+        self.flag(PropertyId::PayloadFormatIndicator)
+    }
+
+    /// Lifetime of the message in seconds. [MQTT-3.3.2.3.3]
+    pub fn message_expiry_interval(self) -> Option<u32> {
+        self.four_bytes(PropertyId::MessageExpiryInterval)
+    }
+
+    /// What the payload is, in words of the application. [MQTT-3.3.2.3.9]
+    pub fn content_type(self) -> Option<&'a str> {
+        self.text(PropertyId::ContentType)
+    }
+
+    /// Where a response is wanted. [MQTT-3.3.2.3.5]
+    pub fn response_topic(self) -> Option<TopicName<'a>> {
+        TopicName::from_bytes(self.raw(PropertyId::ResponseTopic)?).ok()
+    }
+
+    /// Tells a requester which request is answered. [MQTT-3.3.2.3.6]
+    pub fn correlation_data(self) -> Option<&'a [u8]> {
+        self.raw(PropertyId::CorrelationData)
+    }
+
+    /// All Subscription Identifiers in the order of the packet. [MQTT-3.3.2.3.8]
+    pub fn subscription_ids(self) -> impl Iterator<Item = SubscriptionId> + 'a {
+        RawIter(self.0)
+            .filter(|(number, _)| *number == PropertyId::SubscriptionIdentifier.number())
+            .filter_map(|(_, value)| variable_integer(value).ok().and_then(|(_, id)| SubscriptionId::new(id)))
+    }
+
+    /// Seconds the session outlives the connection; 4,294,967,295 is for ever. [MQTT-3.1.2.11.2]
+    pub fn session_expiry_interval(self) -> Option<u32> {
+        self.four_bytes(PropertyId::SessionExpiryInterval)
+    }
+
+    /// The Client Identifier the server chose. [MQTT-3.2.2.3.7]
+    pub fn assigned_client_identifier(self) -> Option<&'a str> {
+        self.text(PropertyId::AssignedClientIdentifier)
+    }
+
+    /// The keep alive in seconds the server wants instead. [MQTT-3.2.2.3.14]
+    pub fn server_keep_alive(self) -> Option<u16> {
+        self.two_bytes(PropertyId::ServerKeepAlive)
+    }
+
+    /// The method of enhanced authentication. [MQTT-3.1.2.11.9]
+    pub fn authentication_method(self) -> Option<&'a str> {
+        self.text(PropertyId::AuthenticationMethod)
+    }
+
+    /// What the authentication method says. [MQTT-3.1.2.11.10]
+    pub fn authentication_data(self) -> Option<&'a [u8]> {
+        self.raw(PropertyId::AuthenticationData)
+    }
+
+    /// Whether Reason String and User Properties are wanted; yes if absent. [MQTT-3.1.2.11.7]
+    pub fn request_problem_information(self) -> Option<bool> {
+        self.flag(PropertyId::RequestProblemInformation)
+    }
+
+    /// Seconds between the end of the connection and the will; 0 if absent. [MQTT-3.1.3.2.2]
+    pub fn will_delay_interval(self) -> Option<u32> {
+        self.four_bytes(PropertyId::WillDelayInterval)
+    }
+
+    /// Whether Response Information is wanted; no if absent. [MQTT-3.1.2.11.6]
+    pub fn request_response_information(self) -> Option<bool> {
+        self.flag(PropertyId::RequestResponseInformation)
+    }
+
+    /// The basis of a Response Topic. [MQTT-3.2.2.3.15]
+    pub fn response_information(self) -> Option<&'a str> {
+        self.text(PropertyId::ResponseInformation)
+    }
+
+    /// Another server to use. [MQTT-3.2.2.3.16]
+    pub fn server_reference(self) -> Option<&'a str> {
+        self.text(PropertyId::ServerReference)
+    }
+
+    /// A text for people about the Reason Code. [MQTT-3.2.2.3.9]
+    pub fn reason_string(self) -> Option<&'a str> {
+        self.text(PropertyId::ReasonString)
+    }
+
+    /// How many QoS 1 and 2 messages may be unacknowledged; 65,535 if absent. [MQTT-3.1.2.11.3]
+    pub fn receive_maximum(self) -> Option<NonZeroU16> {
+        self.two_bytes(PropertyId::ReceiveMaximum).and_then(NonZeroU16::new)
+    }
+
+    /// The greatest accepted Topic Alias; 0, no alias at all, if absent. [MQTT-3.1.2.11.5]
+    pub fn topic_alias_maximum(self) -> Option<u16> {
+        self.two_bytes(PropertyId::TopicAliasMaximum)
+    }
+
+    /// Stands for a Topic Name. [MQTT-3.3.2.3.4]
+    pub fn topic_alias(self) -> Option<TopicAlias> {
+        self.two_bytes(PropertyId::TopicAlias).and_then(TopicAlias::new)
+    }
+
+    /// The greatest supported QoS, 0 or 1; 2 if absent. [MQTT-3.2.2.3.4]
+    pub fn maximum_qos(self) -> Option<QoS> {
+        self.byte(PropertyId::MaximumQoS).and_then(|level| QoS::try_from(level).ok())
+    }
+
+    /// Whether retained messages are supported; yes if absent. [MQTT-3.2.2.3.5]
+    pub fn retain_available(self) -> Option<bool> {
+        self.flag(PropertyId::RetainAvailable)
+    }
+
+    /// All User Properties, name and value, in the order of the packet. [MQTT-3.1.2.11.8]
+    pub fn user_properties(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+        RawIter(self.0)
+            .filter(|(number, _)| *number == PropertyId::UserProperty.number())
+            .filter_map(|(_, value)| pair(value))
+    }
+
+    /// The largest accepted packet in bytes; no limit if absent. [MQTT-3.1.2.11.4]
+    pub fn maximum_packet_size(self) -> Option<NonZeroU32> {
+        self.four_bytes(PropertyId::MaximumPacketSize).and_then(NonZeroU32::new)
+    }
+
+    /// Whether wildcard subscriptions are supported; yes if absent. [MQTT-3.2.2.3.11]
+    pub fn wildcard_subscription_available(self) -> Option<bool> {
+        self.flag(PropertyId::WildcardSubscriptionAvailable)
+    }
+
+    /// Whether Subscription Identifiers are supported; yes if absent. [MQTT-3.2.2.3.12]
+    pub fn subscription_identifier_available(self) -> Option<bool> {
+        self.flag(PropertyId::SubscriptionIdentifierAvailable)
+    }
+
+    /// Whether shared subscriptions are supported; yes if absent. [MQTT-3.2.2.3.13]
+    pub fn shared_subscription_available(self) -> Option<bool> {
+        self.flag(PropertyId::SharedSubscriptionAvailable)
+    }
+
+    /// Bytes on the wire with the Property Length, once it is known that the packet may carry them.
+    #[inline]
+    pub(crate) fn encoded_len(self, allowed: PropertySet, repeated: PropertySet) -> Result<usize, EncodeError> {
+        if self.0.is_empty() {
+            return Ok(1);
+        }
+        let mut seen = PropertySet::EMPTY;
+        for (number, _) in RawIter(self.0) {
+            let bit = allowed.bit(number);
+            if bit == 0 || seen.contains_bit(bit) {
+                return Err(self.not_encodable(allowed));
+            }
+            if !repeated.contains_bit(bit) {
+                seen = seen.with_bit(bit);
+            }
+        }
+        Ok(variable_len(self.0.len()) + self.0.len())
+    }
+
+    #[cold]
+    fn not_encodable(self, allowed: PropertySet) -> EncodeError {
+        let ids = || RawIter(self.0).filter_map(|(number, _)| PropertyId::try_from(number).ok());
+        match ids().find(|id| !allowed.contains(*id)) {
+            Some(id) => EncodeError::PropertyNotAllowed(id),
+            // Of all that may repeat somewhere, only this one may not repeat everywhere.
+            None => EncodeError::PropertyTwice(PropertyId::SubscriptionIdentifier),
+        }
+    }
+
+    /// Writes Property Length and properties.
+    #[inline]
+    pub(crate) fn put(self, out: &mut Vec<u8>) {
+        put_variable_integer(out, u32::try_from(self.0.len()).unwrap_or(u32::MAX));
+        out.extend_from_slice(self.0);
+    }
+}
+
+impl<'a> IntoIterator for Properties<'a> {
+    type Item = Property<'a>;
+    type IntoIter = PropertiesIter<'a>;
+
+    fn into_iter(self) -> PropertiesIter<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Properties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// The properties of a packet in its order, from [`Properties::iter`].
+#[derive(Clone, Debug)]
+pub struct PropertiesIter<'a>(RawIter<'a>);
+
+impl<'a> Iterator for PropertiesIter<'a> {
+    type Item = Property<'a>;
+
+    fn next(&mut self) -> Option<Property<'a>> {
+        let (number, value) = self.0.next()?;
+        typed(PropertyId::try_from(number).ok()?, value)
+    }
+}
+
+impl FusedIterator for PropertiesIter<'_> {}
+
+/// Number and value of each property; strings and binary data without their length, pairs with both.
+#[derive(Clone, Debug)]
+pub(crate) struct RawIter<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for RawIter<'a> {
+    type Item = (u8, &'a [u8]);
+
+    /// The slice has been checked, so the values below that stand for "does not fit" are never taken.
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (&number, rest) = self.0.split_first()?;
+        let (skip, length) = match KINDS[usize::from(number & 0x3F)] {
+            Some(Kind::Byte) => (0, 1),
+            Some(Kind::TwoBytes) => (0, 2),
+            Some(Kind::FourBytes) => (0, 4),
+            Some(Kind::VariableInteger) => (0, 1 + rest.iter().take_while(|byte| **byte >= 0x80).count()),
+            Some(Kind::Text | Kind::Binary) => (2, prefix(rest)),
+            Some(Kind::TextPair) => {
+                let name = 2 + prefix(rest);
+                (0, name + 2 + prefix(rest.get(name..).unwrap_or_default()))
+            }
+            None => (0, 0),
+        };
+        let (value, rest) = rest.get(skip..)?.split_at_checked(length)?;
+        self.0 = rest;
+        Some((number, value))
+    }
+}
+
+impl FusedIterator for RawIter<'_> {}
+
+/// How each number is encoded, indexed by its lower six bits; no property has a number above 0x2A.
+static KINDS: [Option<Kind>; 64] = {
+    let mut table = [None; 64];
+    let mut index = 0;
+    while index < PropertyId::ALL.len() {
+        let id = PropertyId::ALL[index];
+        table[crate::wire::index(id.number())] = Some(id.kind());
+        index += 1;
+    }
+    table
+};
+
+#[inline]
+fn prefix(rest: &[u8]) -> usize {
+    rest.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)))
+}
+
+/// A text that has been checked when the packet was decoded or built.
+fn known_text(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
+}
+
+fn pair(value: &[u8]) -> Option<(&str, &str)> {
+    let (rest, name) = binary(value).ok()?;
+    let (_, value) = binary(rest).ok()?;
+    Some((known_text(name), known_text(value)))
+}
+
+/// The value of a checked property; `None` is never taken for one.
+fn typed(id: PropertyId, value: &[u8]) -> Option<Property<'_>> {
+    let byte = || value.first().copied();
+    let flag = || byte().map(|value| value != 0);
+    let two_bytes = || value.first_chunk().map(|value| u16::from_be_bytes(*value));
+    let four_bytes = || value.first_chunk().map(|value| u32::from_be_bytes(*value));
+    Some(match id {
+        PropertyId::PayloadFormatIndicator => Property::PayloadFormatIndicator(flag()?),
+        PropertyId::MessageExpiryInterval => Property::MessageExpiryInterval(four_bytes()?),
+        PropertyId::ContentType => Property::ContentType(known_text(value)),
+        PropertyId::ResponseTopic => Property::ResponseTopic(TopicName::from_bytes(value).ok()?),
+        PropertyId::CorrelationData => Property::CorrelationData(value),
+        PropertyId::SubscriptionIdentifier => {
+            Property::SubscriptionIdentifier(SubscriptionId::new(variable_integer(value).ok()?.1)?)
+        }
+        PropertyId::SessionExpiryInterval => Property::SessionExpiryInterval(four_bytes()?),
+        PropertyId::AssignedClientIdentifier => Property::AssignedClientIdentifier(known_text(value)),
+        PropertyId::ServerKeepAlive => Property::ServerKeepAlive(two_bytes()?),
+        PropertyId::AuthenticationMethod => Property::AuthenticationMethod(known_text(value)),
+        PropertyId::AuthenticationData => Property::AuthenticationData(value),
+        PropertyId::RequestProblemInformation => Property::RequestProblemInformation(flag()?),
+        PropertyId::WillDelayInterval => Property::WillDelayInterval(four_bytes()?),
+        PropertyId::RequestResponseInformation => Property::RequestResponseInformation(flag()?),
+        PropertyId::ResponseInformation => Property::ResponseInformation(known_text(value)),
+        PropertyId::ServerReference => Property::ServerReference(known_text(value)),
+        PropertyId::ReasonString => Property::ReasonString(known_text(value)),
+        PropertyId::ReceiveMaximum => Property::ReceiveMaximum(NonZeroU16::new(two_bytes()?)?),
+        PropertyId::TopicAliasMaximum => Property::TopicAliasMaximum(two_bytes()?),
+        PropertyId::TopicAlias => Property::TopicAlias(TopicAlias::new(two_bytes()?)?),
+        PropertyId::MaximumQoS => Property::MaximumQoS(QoS::try_from(byte()?).ok()?),
+        PropertyId::RetainAvailable => Property::RetainAvailable(flag()?),
+        PropertyId::UserProperty => {
+            let (name, value) = pair(value)?;
+            Property::UserProperty(name, value)
+        }
+        PropertyId::MaximumPacketSize => Property::MaximumPacketSize(NonZeroU32::new(four_bytes()?)?),
+        PropertyId::WildcardSubscriptionAvailable => Property::WildcardSubscriptionAvailable(flag()?),
+        PropertyId::SubscriptionIdentifierAvailable => Property::SubscriptionIdentifierAvailable(flag()?),
+        PropertyId::SharedSubscriptionAvailable => Property::SharedSubscriptionAvailable(flag()?),
+    })
+}
+
+/// Property Length and properties, each checked: allowed here, not twice, value in range. [MQTT-2.2.2]
+#[inline]
+pub(crate) fn properties(input: &[u8], allowed: PropertySet, repeated: PropertySet) -> Parsed<'_, Properties<'_>> {
+    if let [0, rest @ ..] = input {
+        return Ok((rest, Properties::EMPTY));
+    }
+    let (rest, length) = variable_integer(input)?;
+    let Some((block, rest)) = rest.split_at_checked(to_usize(length)) else { return broken(Rule::CutShort, input) };
+    match check(block, allowed, repeated) {
+        Ok(()) => Ok((rest, Properties(block))),
+        Err(error) => Err(error.map(|Broken { rule, left }| Broken { rule, left: left + rest.len() })),
+    }
+}
+
+/// Checks the properties of a block that holds nothing else.
+pub(crate) fn check(block: &[u8], allowed: PropertySet, repeated: PropertySet) -> Result<(), nom::Err<Broken>> {
+    let mut rest = block;
+    let mut seen = PropertySet::EMPTY;
+    while let [number, value @ ..] = rest {
+        let bit = allowed.bit(*number);
+        if bit == 0 {
+            return broken(Rule::PropertyNotAllowed, rest);
+        }
+        if seen.contains_bit(bit) {
+            return broken(Rule::PropertyTwice, rest);
+        }
+        if !repeated.contains_bit(bit) {
+            seen = seen.with_bit(bit);
+        }
+        rest = check_value(*number, value)?;
+    }
+    Ok(())
+}
+
+/// Checks one value and answers with what follows it.
+#[inline]
+fn check_value(number: u8, input: &[u8]) -> Result<&[u8], nom::Err<Broken>> {
+    Ok(match KINDS[usize::from(number & 0x3F)] {
+        Some(Kind::Byte) => {
+            let (rest, value) = byte(input)?;
+            if value > 1 {
+                return broken(byte_rule(number), input);
+            }
+            rest
+        }
+        Some(Kind::TwoBytes) => {
+            let (rest, value) = two_bytes(input)?;
+            if value == 0 {
+                zero_rule(number, input)?;
+            }
+            rest
+        }
+        Some(Kind::FourBytes) => {
+            let (rest, value) = four_bytes(input)?;
+            if value == 0 {
+                zero_rule(number, input)?;
+            }
+            rest
+        }
+        Some(Kind::VariableInteger) => {
+            let (rest, value) = variable_integer(input)?;
+            if value == 0 {
+                return broken(Rule::SubscriptionIdZero, input);
+            }
+            rest
+        }
+        Some(Kind::Text) if number == PropertyId::ResponseTopic.number() => topic_value(input)?,
+        Some(Kind::Text) => text(input)?.0,
+        Some(Kind::Binary) => binary(input)?.0,
+        Some(Kind::TextPair) => text(text(input)?.0)?.0,
+        None => return broken(Rule::PropertyNotAllowed, input),
+    })
+}
+
+/// A Response Topic is a Topic Name. [MQTT-3.3.2-13] [MQTT-3.3.2-14]
+fn topic_value(input: &[u8]) -> Result<&[u8], nom::Err<Broken>> {
+    let (rest, bytes) = binary(input)?;
+    match TopicName::from_bytes(bytes) {
+        Ok(_) => Ok(rest),
+        Err(TopicError::WildcardInName) => broken(Rule::ResponseTopicWildcard, input),
+        Err(error) => broken(name_rule(error), input),
+    }
+}
+
+/// The rule that a Topic Name breaks, apart from wildcards, which are said where they appear.
+#[cold]
+pub(crate) fn name_rule(error: TopicError) -> Rule {
+    match error {
+        TopicError::Empty => Rule::TopicNameEmpty,
+        TopicError::NullCharacter => Rule::NullCharacter,
+        TopicError::WildcardInName => Rule::WillTopicWildcard,
+        _ => Rule::NotUtf8,
+    }
+}
+
+#[cold]
+fn byte_rule(number: u8) -> Rule {
+    match PropertyId::try_from(number) {
+        Ok(PropertyId::PayloadFormatIndicator) => Rule::PayloadFormatInvalid,
+        Ok(PropertyId::RequestProblemInformation | PropertyId::RequestResponseInformation) => {
+            Rule::RequestInformationInvalid
+        }
+        Ok(PropertyId::MaximumQoS) => Rule::MaximumQoSInvalid,
+        _ => Rule::AvailabilityInvalid,
+    }
+}
+
+/// Where 0 is no value.
+#[cold]
+fn zero_rule(number: u8, input: &[u8]) -> Result<(), nom::Err<Broken>> {
+    match PropertyId::try_from(number) {
+        Ok(PropertyId::ReceiveMaximum) => broken(Rule::ReceiveMaximumZero, input),
+        Ok(PropertyId::TopicAlias) => broken(Rule::TopicAliasZero, input),
+        Ok(PropertyId::MaximumPacketSize) => broken(Rule::MaximumPacketSizeZero, input),
+        _ => Ok(()),
+    }
+}
+
+/// Authentication Data belongs to an Authentication Method. [MQTT-3.1.2.11.10]
+pub(crate) fn is_authentication_data_alone(properties: Properties<'_>) -> bool {
+    properties.raw(PropertyId::AuthenticationData).is_some()
+        && properties.raw(PropertyId::AuthenticationMethod).is_none()
+}
+
+/// What may repeat where nothing else is said.
+pub(crate) const REPEATED: PropertySet = allowed::REPEATED;

@@ -1,0 +1,144 @@
+//! PUBLISH. [MQTT-3.3]
+
+use alloc::vec::Vec;
+
+use damselfly_topic::{TopicError, TopicName};
+
+use crate::properties::{name_rule, properties};
+use crate::property::allowed;
+use crate::wire::{Broken, error_at, frame_len, put_fixed_header};
+use crate::{
+    DecodeError, Delivery, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, Rule, Version,
+};
+
+/// Carries an Application Message. [MQTT-3.3]
+///
+/// ```
+/// use damselfly_codec::{Delivery, Foreign, Packet, PacketId, Properties, Publish, Version};
+/// use damselfly_topic::TopicName;
+///
+/// let publish = Publish {
+///     delivery: Delivery::AtLeastOnce { id: PacketId::new(7).unwrap(), dup: false },
+///     retain: false,
+///     topic: TopicName::new("pond/7/depth").ok(),
+///     properties: Properties::EMPTY,
+///     payload: b"1.2",
+/// };
+/// let mut frame = Vec::new();
+/// publish.encode(Version::V3_1_1, Foreign::Reject, &mut frame)?;
+/// assert_eq!(Packet::decode(Version::V3_1_1, &frame), Ok(Packet::Publish(publish)));
+/// # Ok::<(), damselfly_codec::EncodeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// QoS, Packet Identifier and DUP.
+    pub delivery: Delivery,
+    /// The RETAIN flag.
+    pub retain: bool,
+    /// `None` is the zero-length Topic Name that 5.0 allows beside a Topic Alias. [MQTT-3.3.2.1]
+    pub topic: Option<TopicName<'a>>,
+    /// Empty on a 3.1.1 connection.
+    pub properties: Properties<'a>,
+    /// The Application Message.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Publish<'a> {
+    /// Decodes the body of a PUBLISH whose fixed header `peek` has answered.
+    ///
+    /// `body` is what follows the fixed header: [`FixedHeader::remaining_length`] bytes.
+    #[inline]
+    pub fn decode(version: Version, header: FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
+        header.check_for(version)?;
+        let fail = |rule, at: &[u8]| Err(Broken { rule, left: at.len() }.at(version, header, body));
+
+        let Some((length, rest)) = body.split_first_chunk() else { return fail(Rule::CutShort, body) };
+        let Some((name, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))) else {
+            return fail(Rule::CutShort, body);
+        };
+        let topic = match TopicName::from_bytes(name) {
+            Ok(topic) => Some(topic),
+            Err(TopicError::Empty) if version.has_properties() => None,
+            Err(error) => return fail(topic_rule(error), body),
+        };
+
+        let (delivery, rest) = match header.flags() & 0b0110 {
+            0 => (Delivery::AtMostOnce, rest),
+            qos => {
+                let Some((id, behind)) = rest.split_first_chunk() else { return fail(Rule::CutShort, rest) };
+                let Some(id) = PacketId::new(u16::from_be_bytes(*id)) else { return fail(Rule::PacketIdZero, rest) };
+                let dup = header.flags() & 0b1000 != 0;
+                let delivery =
+                    if qos == 0b0010 { Delivery::AtLeastOnce { id, dup } } else { Delivery::ExactlyOnce { id, dup } };
+                (delivery, behind)
+            }
+        };
+
+        let (payload, properties) = match (version, rest) {
+            (Version::V3_1 | Version::V3_1_1, rest) | (Version::V5_0, [0, rest @ ..]) => (rest, Properties::EMPTY),
+            (Version::V5_0, rest) => match properties(rest, allowed::PUBLISH, allowed::REPEATED_IN_PUBLISH) {
+                Ok(parsed) => parsed,
+                Err(error) => return Err(error_at(&error, version, header, body)),
+            },
+        };
+        if topic.is_none() && properties.topic_alias().is_none() {
+            return fail(Rule::TopicNameMissing, body);
+        }
+        Ok(Self { delivery, retain: header.flags() & 1 != 0, topic, properties, payload })
+    }
+
+    /// Bytes of the whole packet, or why it cannot be encoded for this version.
+    #[inline]
+    pub fn encoded_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
+        frame_len(self.body_len(version, policy)?)
+    }
+
+    /// Appends the packet to `out`; on an error nothing is written.
+    #[inline]
+    pub fn encode(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let body = self.body_len(version, policy)?;
+        put_fixed_header(out, first_byte(self.delivery, self.retain), body)?;
+        let topic = self.topic.map_or("", TopicName::as_str);
+        crate::wire::put_field(out, topic.as_bytes());
+        if let Some(id) = self.delivery.packet_id() {
+            out.extend_from_slice(&id.get().to_be_bytes());
+        }
+        if version.has_properties() {
+            self.properties.put(out);
+        }
+        out.extend_from_slice(self.payload);
+        Ok(())
+    }
+
+    #[inline]
+    fn body_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
+        let properties = if version.has_properties() {
+            self.properties.encoded_len(allowed::PUBLISH, allowed::REPEATED_IN_PUBLISH)?
+        } else {
+            policy.allow(!self.properties.is_empty(), PacketType::Publish)?;
+            0
+        };
+        let topic = match self.topic {
+            Some(topic) => topic.as_str().len(),
+            None if version.has_properties() && self.properties.topic_alias().is_some() => 0,
+            None => return Err(EncodeError::TopicNameMissing),
+        };
+        let id = if self.delivery == Delivery::AtMostOnce { 0 } else { 2 };
+        Ok(2 + topic + id + properties + self.payload.len())
+    }
+}
+
+/// Packet type, DUP, QoS and RETAIN. [MQTT-3.3.1]
+#[inline]
+pub(crate) fn first_byte(delivery: Delivery, retain: bool) -> u8 {
+    0x30 | u8::from(delivery.is_dup()) << 3 | delivery.qos().level() << 1 | u8::from(retain)
+}
+
+#[cold]
+fn topic_rule(error: TopicError) -> Rule {
+    match error {
+        TopicError::Empty => Rule::TopicNameMissing,
+        TopicError::WildcardInName => Rule::TopicNameWildcard,
+        error => name_rule(error),
+    }
+}
