@@ -115,7 +115,7 @@ impl<'a> Connect<'a> {
         put_field(out, self.client_id.as_bytes());
         if let Some(will) = &self.will {
             put_properties(will.properties, out);
-            put_field(out, will.topic.as_str().as_bytes());
+            put_field(out, will.topic.as_bytes());
             put_field(out, will.payload);
         }
         if let Some(user_name) = self.user_name {
@@ -149,7 +149,7 @@ impl<'a> Connect<'a> {
         body += text_len(self.client_id)?;
         if let Some(will) = &self.will {
             body += properties_len(will.properties, allowed::WILL)?;
-            body += field_len(will.topic.as_str().as_bytes())? + field_len(will.payload)?;
+            body += field_len(will.topic.as_bytes())? + field_len(will.payload)?;
         }
         body += self.user_name.map_or(Ok(0), text_len)?;
         body += self.password.map_or(Ok(0), field_len)?;

@@ -101,7 +101,9 @@ rules! {
     MultiLevelWildcard: MalformedPacket, "MQTT-4.7.1-1", "MQTT3-4.7.1-2";
     /// '+' in a topic filter does not occupy an entire level
     SingleLevelWildcard: MalformedPacket, "MQTT-4.7.1-2", "MQTT3-4.7.1-3";
-    /// the share name or the filter of a shared subscription is missing or not allowed
+    /// a shared subscription without a share name
+    ShareNameMissing: MalformedPacket, "MQTT-4.8.2-1", "MQTT-4.8.2-1";
+    /// a wildcard in the share name of a shared subscription, or no topic filter behind it
     SharedFilterInvalid: MalformedPacket, "MQTT-4.8.2-2", "MQTT-4.8.2-2";
     /// a property is unknown or not allowed in this packet
     PropertyNotAllowed: MalformedPacket, "MQTT-2.2.2.2", "MQTT-2.2.2.2";

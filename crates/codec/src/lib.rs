@@ -21,6 +21,7 @@ mod reason;
 mod serde;
 mod suback;
 mod subscribe;
+mod template;
 mod types;
 mod wire;
 
@@ -39,6 +40,7 @@ pub use publish::Publish;
 pub use reason::ReasonCode;
 pub use suback::{Suback, Unsuback};
 pub use subscribe::{RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
+pub use template::{Addition, PublishTemplate};
 pub use types::{Delivery, OutOfRange, PacketId, QoS, SubscriptionId, TopicAlias, Version};
 
 #[cfg(test)]

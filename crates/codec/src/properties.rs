@@ -9,7 +9,7 @@ use damselfly_topic::{TopicError, TopicName};
 
 use crate::property::{Kind, PropertySet, allowed};
 use crate::wire::{
-    Broken, Parsed, binary, broken, byte, four_bytes, put_variable_integer, text, to_usize, two_bytes,
+    Broken, Parsed, binary, broken, byte, four_bytes, put_variable_integer, skip_text, text_rule, to_usize, two_bytes,
     variable_integer, variable_len,
 };
 use crate::{EncodeError, Property, PropertyId, QoS, Rule, SubscriptionId, TopicAlias};
@@ -108,7 +108,7 @@ impl<'a> Properties<'a> {
 
     /// Where a response is wanted. [MQTT-3.3.2.3.5]
     pub fn response_topic(self) -> Option<TopicName<'a>> {
-        TopicName::from_bytes(self.raw(PropertyId::ResponseTopic)?).ok()
+        self.raw(PropertyId::ResponseTopic).map(TopicName::from_checked_bytes)
     }
 
     /// Tells a requester which request is answered. [MQTT-3.3.2.3.6]
@@ -366,7 +366,7 @@ fn typed(id: PropertyId, value: &[u8]) -> Option<Property<'_>> {
         PropertyId::PayloadFormatIndicator => Property::PayloadFormatIndicator(flag()?),
         PropertyId::MessageExpiryInterval => Property::MessageExpiryInterval(four_bytes()?),
         PropertyId::ContentType => Property::ContentType(known_text(value)),
-        PropertyId::ResponseTopic => Property::ResponseTopic(TopicName::from_bytes(value).ok()?),
+        PropertyId::ResponseTopic => Property::ResponseTopic(TopicName::from_checked_bytes(value)),
         PropertyId::CorrelationData => Property::CorrelationData(value),
         PropertyId::SubscriptionIdentifier => {
             Property::SubscriptionIdentifier(SubscriptionId::new(variable_integer(value).ok()?.1)?)
@@ -465,9 +465,9 @@ fn check_value(number: u8, input: &[u8]) -> Result<&[u8], nom::Err<Broken>> {
             rest
         }
         Some(Kind::Text) if number == PropertyId::ResponseTopic.number() => topic_value(input)?,
-        Some(Kind::Text) => text(input)?.0,
+        Some(Kind::Text) => skip_text(input)?,
         Some(Kind::Binary) => binary(input)?.0,
-        Some(Kind::TextPair) => text(text(input)?.0)?.0,
+        Some(Kind::TextPair) => skip_text(skip_text(input)?)?,
         None => return broken(Rule::PropertyNotAllowed, input),
     })
 }
@@ -487,9 +487,8 @@ fn topic_value(input: &[u8]) -> Result<&[u8], nom::Err<Broken>> {
 pub(crate) fn name_rule(error: TopicError) -> Rule {
     match error {
         TopicError::Empty => Rule::TopicNameEmpty,
-        TopicError::NullCharacter => Rule::NullCharacter,
         TopicError::WildcardInName => Rule::WillTopicWildcard,
-        _ => Rule::NotUtf8,
+        error => text_rule(error),
     }
 }
 

@@ -71,7 +71,7 @@ impl PropertiesBuf {
             | Property::ResponseInformation(text)
             | Property::ServerReference(text)
             | Property::ReasonString(text) => text_len(text)?,
-            Property::ResponseTopic(topic) => field_len(topic.as_str().as_bytes())?,
+            Property::ResponseTopic(topic) => field_len(topic.as_bytes())?,
             Property::CorrelationData(data) | Property::AuthenticationData(data) => field_len(data)?,
             Property::UserProperty(name, value) => text_len(name)? + text_len(value)?,
             Property::MaximumQoS(QoS::ExactlyOnce) => return Err(EncodeError::PropertyValue(PropertyId::MaximumQoS)),
@@ -108,7 +108,7 @@ impl PropertiesBuf {
             | Property::ResponseInformation(text)
             | Property::ServerReference(text)
             | Property::ReasonString(text) => put_field(out, text.as_bytes()),
-            Property::ResponseTopic(topic) => put_field(out, topic.as_str().as_bytes()),
+            Property::ResponseTopic(topic) => put_field(out, topic.as_bytes()),
             Property::CorrelationData(data) | Property::AuthenticationData(data) => put_field(out, data),
             Property::UserProperty(name, value) => {
                 put_field(out, name.as_bytes());

@@ -6,7 +6,7 @@ use damselfly_topic::{TopicError, TopicName};
 
 use crate::properties::{name_rule, properties};
 use crate::property::allowed;
-use crate::wire::{Broken, error_at, frame_len, put_fixed_header};
+use crate::wire::{Broken, error_at, frame_len, put_field, put_fixed_header};
 use crate::{
     DecodeError, Delivery, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, Rule, Version,
 };
@@ -98,8 +98,7 @@ impl<'a> Publish<'a> {
     pub fn encode(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let body = self.body_len(version, policy)?;
         put_fixed_header(out, first_byte(self.delivery, self.retain), body)?;
-        let topic = self.topic.map_or("", TopicName::as_str);
-        crate::wire::put_field(out, topic.as_bytes());
+        put_field(out, self.topic.map_or(&[], TopicName::as_bytes));
         if let Some(id) = self.delivery.packet_id() {
             out.extend_from_slice(&id.get().to_be_bytes());
         }
@@ -119,7 +118,7 @@ impl<'a> Publish<'a> {
             0
         };
         let topic = match self.topic {
-            Some(topic) => topic.as_str().len(),
+            Some(topic) => topic.as_bytes().len(),
             None if version.has_properties() && self.properties.topic_alias().is_some() => 0,
             None => return Err(EncodeError::TopicNameMissing),
         };

@@ -10,7 +10,7 @@ use crate::encode::properties_len;
 use crate::properties::{REPEATED, properties};
 use crate::property::allowed;
 use crate::wire::{
-    Parsed, binary, broken, byte, each, field_len, frame_len, packet_id, put_field, put_fixed_header, whole,
+    Parsed, binary, broken, byte, each, field_len, frame_len, packet_id, put_field, put_fixed_header, text_rule, whole,
 };
 use crate::{DecodeError, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, QoS, Rule, Version};
 
@@ -126,11 +126,11 @@ impl<'a> Subscribe<'a> {
             Requests::Wire(wire) => (wire, &[]),
             Requests::Built(built) => (&[], built),
         };
-        // Checked when it was decoded, so it ends only where the packet ends.
         let decoded = core::iter::from_fn(move || {
-            let (rest, request) = request(wire, Version::V5_0).ok()?;
+            let filter = known_filter(&mut wire)?;
+            let (rest, byte) = byte(wire).ok()?;
             wire = rest;
-            Some(request)
+            Some((filter, SubscriptionOptions::from_byte(byte, Version::V5_0).ok()?))
         });
         decoded.chain(built.iter().copied())
     }
@@ -166,7 +166,7 @@ impl<'a> Subscribe<'a> {
             self.properties.put(out);
         }
         for (filter, options) in self.filters() {
-            put_field(out, filter.as_str().as_bytes());
+            put_field(out, filter.as_bytes());
             out.push(if version.has_properties() { options.to_byte() } else { options.qos.level() });
         }
         Ok(())
@@ -177,13 +177,13 @@ impl<'a> Subscribe<'a> {
         let mut body = 2 + properties_len(self.properties, version, policy, packet_type, allowed::SUBSCRIBE)?;
         let head = body;
         for (filter, options) in self.filters() {
-            if options.no_local && is_shared(filter) {
+            if options.no_local && filter.shared().is_some() {
                 return Err(EncodeError::NoLocalOnShared);
             }
             if !version.has_properties() {
                 policy.allow(options.is_foreign_before_5(), packet_type)?;
             }
-            body += field_len(filter.as_str().as_bytes())? + 1;
+            body += field_len(filter.as_bytes())? + 1;
         }
         if body == head { Err(EncodeError::Empty) } else { Ok(body) }
     }
@@ -209,37 +209,44 @@ impl fmt::Debug for Subscribe<'_> {
 
 /// One Topic Filter with its options. [MQTT-3.8.3]
 fn request(input: &[u8], version: Version) -> Parsed<'_, (TopicFilter<'_>, SubscriptionOptions)> {
-    let (rest, filter) = filter(input)?;
+    let (rest, filter) = filter(input, version)?;
     let (behind, byte) = byte(rest)?;
     match SubscriptionOptions::from_byte(byte, version) {
-        Ok(options) if options.no_local && is_shared(filter) => broken(Rule::NoLocalOnShared, rest),
+        Ok(options) if options.no_local && filter.shared().is_some() => broken(Rule::NoLocalOnShared, rest),
         Ok(options) => Ok((behind, (filter, options))),
         Err(rule) => broken(rule, rest),
     }
 }
 
-/// A Topic Filter. [MQTT-3.8.3-1] [MQTT-3.10.3-1]
-fn filter(input: &[u8]) -> Parsed<'_, TopicFilter<'_>> {
+/// A Topic Filter; before 5.0 `$share` means nothing in it. [MQTT-3.8.3-1] [MQTT-3.10.3-1]
+fn filter(input: &[u8], version: Version) -> Parsed<'_, TopicFilter<'_>> {
     let (rest, bytes) = binary(input)?;
-    match TopicFilter::from_bytes(bytes) {
+    let filter =
+        if version.has_properties() { TopicFilter::from_bytes(bytes) } else { TopicFilter::plain_from_bytes(bytes) };
+    match filter {
         Ok(filter) => Ok((rest, filter)),
         Err(error) => broken(filter_rule(error), input),
     }
 }
 
-fn is_shared(filter: TopicFilter<'_>) -> bool {
-    filter.as_str().starts_with("$share/")
+/// The next of the Topic Filters that were checked when the packet was decoded.
+fn known_filter<'a>(wire: &mut &'a [u8]) -> Option<TopicFilter<'a>> {
+    let (rest, bytes) = binary(wire).ok()?;
+    *wire = rest;
+    Some(TopicFilter::from_checked_bytes(bytes))
 }
 
 #[cold]
 fn filter_rule(error: TopicError) -> Rule {
     match error {
         TopicError::Empty => Rule::TopicFilterEmpty,
-        TopicError::NullCharacter => Rule::NullCharacter,
         TopicError::MultiLevelWildcard => Rule::MultiLevelWildcard,
         TopicError::SingleLevelWildcard => Rule::SingleLevelWildcard,
-        TopicError::NotUtf8 => Rule::NotUtf8,
-        _ => Rule::SharedFilterInvalid,
+        TopicError::ShareNameMissing | TopicError::ShareNameEmpty => Rule::ShareNameMissing,
+        TopicError::ShareNameWildcard | TopicError::SharedFilterMissing | TopicError::SharedFilterEmpty => {
+            Rule::SharedFilterInvalid
+        }
+        error => text_rule(error),
     }
 }
 
@@ -272,13 +279,7 @@ impl<'a> Unsubscribe<'a> {
             Filters::Wire(wire) => (wire, &[]),
             Filters::Built(built) => (&[], built),
         };
-        // Checked when it was decoded, so it ends only where the packet ends.
-        let decoded = core::iter::from_fn(move || {
-            let (rest, filter) = filter(wire).ok()?;
-            wire = rest;
-            Some(filter)
-        });
-        decoded.chain(built.iter().copied())
+        core::iter::from_fn(move || known_filter(&mut wire)).chain(built.iter().copied())
     }
 
     /// Decodes the body of the UNSUBSCRIBE whose fixed header `peek` has answered.
@@ -294,7 +295,7 @@ impl<'a> Unsubscribe<'a> {
             if wire.is_empty() {
                 return broken(Rule::UnsubscribeEmpty, wire);
             }
-            each(wire, filter)?;
+            each(wire, |input| filter(input, version))?;
             Ok((&[], Self { packet_id, properties, filters: Filters::Wire(wire) }))
         })
     }
@@ -312,7 +313,7 @@ impl<'a> Unsubscribe<'a> {
             self.properties.put(out);
         }
         for filter in self.filters() {
-            put_field(out, filter.as_str().as_bytes());
+            put_field(out, filter.as_bytes());
         }
         Ok(())
     }
@@ -322,7 +323,7 @@ impl<'a> Unsubscribe<'a> {
         let mut body = 2 + properties_len(self.properties, version, policy, packet_type, allowed::UNSUBSCRIBE)?;
         let head = body;
         for filter in self.filters() {
-            body += field_len(filter.as_str().as_bytes())?;
+            body += field_len(filter.as_bytes())?;
         }
         if body == head { Err(EncodeError::Empty) } else { Ok(body) }
     }

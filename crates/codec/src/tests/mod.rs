@@ -10,6 +10,8 @@ use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::*;
 
+mod template;
+
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5_0];
 
 /// Every packet that one version can say, as full as it gets.
