@@ -42,6 +42,16 @@ impl<'a> Properties<'a> {
         Self(bytes)
     }
 
+    /// Takes bytes that were properties before: those of [`as_bytes`](Self::as_bytes), or some of the parts that
+    /// [`iter_encoded`](Self::iter_encoded) gives, kept somewhere and brought back.
+    ///
+    /// Nothing is checked. Other bytes make properties that end early or have values nobody sent, and a packet that a
+    /// receiver will refuse; they cannot do more harm than that.
+    #[inline]
+    pub const fn from_checked_bytes(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The encoded properties, without the Property Length in front.
     #[inline]
     pub const fn as_bytes(self) -> &'a [u8] {
@@ -58,6 +68,30 @@ impl<'a> Properties<'a> {
     #[inline]
     pub const fn iter(self) -> PropertiesIter<'a> {
         PropertiesIter(RawIter(self.0))
+    }
+
+    /// All properties in the order of the packet, each as it is encoded, identifier included: what one copies to send
+    /// some of them on.
+    ///
+    /// ```
+    /// use damselfly_codec::{PropertiesBuf, Property, PropertyId};
+    ///
+    /// let mut properties = PropertiesBuf::new();
+    /// properties.push(Property::MessageExpiryInterval(60))?;
+    /// properties.push(Property::ContentType("text"))?;
+    /// let mut encoded = properties.as_properties().iter_encoded();
+    /// assert_eq!(encoded.next(), Some((PropertyId::MessageExpiryInterval, &b"\x02\0\0\0\x3C"[..])));
+    /// assert_eq!(encoded.next(), Some((PropertyId::ContentType, &b"\x03\0\x04text"[..])));
+    /// # Ok::<(), damselfly_codec::EncodeError>(())
+    /// ```
+    pub fn iter_encoded(self) -> impl Iterator<Item = (PropertyId, &'a [u8])> {
+        let mut rest = RawIter(self.0);
+        core::iter::from_fn(move || {
+            let before = rest.0;
+            let (number, _) = rest.next()?;
+            let encoded = before.get(..before.len() - rest.0.len())?;
+            Some((PropertyId::try_from(number).ok()?, encoded))
+        })
     }
 
     /// The first property of this kind.
