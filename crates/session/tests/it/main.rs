@@ -3,5 +3,6 @@
 
 mod handshakes;
 mod limits;
+mod message;
 mod phases;
 mod transmit;
