@@ -16,7 +16,7 @@ const EXTENSIONS: [&str; 6] = ["rs", "md", "py", "tsv", "txt", "in"];
 pub(crate) struct Place {
     pub(crate) path: PathBuf,
     pub(crate) line: usize,
-    /// Whether a test would be found there, and not only code or prose.
+    /// Whether a test is found there that shows the statement, and not only code or prose.
     pub(crate) in_test: bool,
 }
 
@@ -31,8 +31,11 @@ pub(crate) fn in_workspace(workspace: &Path) -> io::Result<BTreeMap<String, Vec<
             }
             let text = fs::read_to_string(&path)?;
             let tests_from = first_line_of_tests(&relative, &text);
-            for (id, line) in ids(&text) {
-                let place = Place { path: relative.clone(), line, in_test: line >= tests_from };
+            // In a table a column says what a row shows; in a source an id without brackets is only a value.
+            let is_source = path.extension().is_some_and(|e| e == "rs");
+            for (Id { text: id, in_brackets }, line) in ids(&text) {
+                let in_test = line >= tests_from && (in_brackets || !is_source);
+                let place = Place { path: relative.clone(), line, in_test };
                 found.entry(id.to_owned()).or_default().push(place);
             }
         }
@@ -40,12 +43,19 @@ pub(crate) fn in_workspace(workspace: &Path) -> io::Result<BTreeMap<String, Vec<
     Ok(found)
 }
 
+/// The id of a statement where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Id<'a> {
+    text: &'a str,
+    in_brackets: bool,
+}
+
 /// Each id in a text with its line, counted from 1.
-pub(crate) fn ids(text: &str) -> Vec<(&str, usize)> {
+fn ids(text: &str) -> Vec<(Id<'_>, usize)> {
     text.lines().zip(1..).flat_map(|(line, number)| ids_in_line(line).into_iter().map(move |id| (id, number))).collect()
 }
 
-fn ids_in_line(line: &str) -> Vec<&str> {
+fn ids_in_line(line: &str) -> Vec<Id<'_>> {
     let mut found = Vec::new();
     for (start, _) in line.match_indices("MQTT") {
         let before = line.get(..start).and_then(|text| text.chars().next_back());
@@ -53,7 +63,7 @@ fn ids_in_line(line: &str) -> Vec<&str> {
             continue;
         }
         let Some(rest) = line.get(start..) else { continue };
-        found.extend(id_at_front(rest));
+        found.extend(id_at_front(rest).map(|text| Id { text, in_brackets: before == Some('[') }));
     }
     found
 }
@@ -119,7 +129,8 @@ fn files_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
 #[test]
 fn an_id_is_a_section_and_a_number() {
     let found = ids("see [MQTT-3.3.2-2] and\n(MQTT3-3.1.2-24), \"MQTT-4.2-1\"");
-    assert_eq!(found, [("MQTT-3.3.2-2", 1), ("MQTT3-3.1.2-24", 2), ("MQTT-4.2-1", 2)]);
+    let id = |text, in_brackets| Id { text, in_brackets };
+    assert_eq!(found, [(id("MQTT-3.3.2-2", true), 1), (id("MQTT3-3.1.2-24", false), 2), (id("MQTT-4.2-1", false), 2)]);
 }
 
 #[test]
