@@ -115,7 +115,8 @@ impl<'a> Auth<'a> {
     }
 }
 
-/// Nothing is success; a Reason Code alone has no properties. [MQTT-3.14.2.1] [MQTT-3.15.2.1]
+/// Nothing is success; a Reason Code alone has no properties in a DISCONNECT, and in an AUTH a Property Length of 0 has
+/// to say so. [MQTT-3.14.2.2.1] [MQTT-3.15.2.1] [MQTT-2.2.2-1]
 fn reason_and_properties(
     body: &[u8],
     packet_type: PacketType,
@@ -127,7 +128,7 @@ fn reason_and_properties(
         Ok(reason_code) if reason_code.is_allowed_in(packet_type) => reason_code,
         _ => return broken(rule, body),
     };
-    if rest.is_empty() {
+    if rest.is_empty() && packet_type == PacketType::Disconnect {
         return Ok((rest, (reason_code, Properties::EMPTY)));
     }
     let (rest, properties) = properties(rest, allowed, REPEATED)?;

@@ -239,7 +239,11 @@ fn will(input: &[u8], version: Version, flags: u8) -> Parsed<'_, Will<'_>> {
     };
     let retain = flags & WILL_RETAIN != 0;
     map(
-        (|input| versioned_properties(input, version, allowed::WILL), will_topic, binary),
+        (
+            |input| versioned_properties(input, version, allowed::WILL),
+            present(will_topic, Rule::WillMissing),
+            present(binary, Rule::WillMissing),
+        ),
         |(properties, topic, payload)| Will { qos, retain, topic, payload, properties },
     )
     .parse(input)

@@ -105,6 +105,8 @@ rules! {
     ShareNameMissing: MalformedPacket, "MQTT-4.8.2-1", "MQTT-4.8.2-1";
     /// a wildcard in the share name of a shared subscription, or no topic filter behind it
     SharedFilterInvalid: MalformedPacket, "MQTT-4.8.2-2", "MQTT-4.8.2-2";
+    /// the property length is missing
+    PropertyLengthMissing: MalformedPacket, "MQTT-2.2.2-1", "MQTT-2.2.2-1";
     /// a property is unknown or not allowed in this packet
     PropertyNotAllowed: MalformedPacket, "MQTT-2.2.2.2", "MQTT-2.2.2.2";
     /// a property that may appear once appears twice

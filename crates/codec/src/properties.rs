@@ -435,8 +435,10 @@ fn typed(id: PropertyId, value: &[u8]) -> Option<Property<'_>> {
 /// Property Length and properties, each checked: allowed here, not twice, value in range. [MQTT-2.2.2]
 #[inline]
 pub(crate) fn properties(input: &[u8], allowed: PropertySet, repeated: PropertySet) -> Parsed<'_, Properties<'_>> {
-    if let [0, rest @ ..] = input {
-        return Ok((rest, Properties::EMPTY));
+    match input {
+        [0, rest @ ..] => return Ok((rest, Properties::EMPTY)),
+        [] => return broken(Rule::PropertyLengthMissing, input),
+        _ => {}
     }
     let (rest, length) = variable_integer(input)?;
     let Some((block, rest)) = rest.split_at_checked(to_usize(length)) else { return broken(Rule::CutShort, input) };
