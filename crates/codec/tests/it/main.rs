@@ -1,0 +1,15 @@
+//! The codec against the wire vectors of `testdata`, a naive encoder, and generated packets.
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests say what they missed")]
+
+mod build;
+mod citations;
+mod crossed;
+mod exhaustive;
+mod generated;
+mod laws;
+mod notation;
+mod reference;
+mod render;
+mod strategies;
+mod table;
+mod vectors;
