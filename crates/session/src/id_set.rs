@@ -181,4 +181,44 @@ const fn join(number: u16, bit: u16) -> u16 {
     number * WIDTH + bit
 }
 
+/// The members in rising order.
+#[cfg(feature = "serde")]
+impl serde::Serialize for IdSet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeSeq as _;
+
+        let mut list = serializer.serialize_seq(Some(usize::from(self.len)))?;
+        self.iter().try_for_each(|id| list.serialize_element(&id))?;
+        list.end()
+    }
+}
+
+/// Refuses a member that comes twice, so a hostile list is no longer than the set.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for IdSet {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+
+        impl<'de> serde::de::Visitor<'de> for ListVisitor {
+            type Value = IdSet;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("packet identifiers, each once")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<IdSet, A::Error> {
+                let mut set = IdSet::new(0);
+                while let Some(id) = list.next_element::<PacketId>()? {
+                    if !set.insert(id) {
+                        return Err(serde::de::Error::custom("a packet identifier comes twice"));
+                    }
+                }
+                Ok(set)
+            }
+        }
+
+        deserializer.deserialize_seq(ListVisitor)
+    }
+}
+
 const _: () = assert!(size_of::<IdSet>() <= 80, "each session pays for two, used or not");

@@ -1,4 +1,3 @@
-//! What an MQTT client and an MQTT broker share, each rule written once. Pure pieces: no clock, no randomness, no I/O.
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -17,6 +16,8 @@ mod packet_ids;
 mod phase;
 mod receiver;
 mod sender;
+#[cfg(feature = "serde")]
+mod stored;
 mod time;
 mod transmit;
 mod window;
@@ -32,6 +33,8 @@ pub use packet_ids::PacketIds;
 pub use phase::{Phase, Role};
 pub use receiver::{ReceiveAction, ReceiveInput, ReceiveState, ReceiveStep, ReceivedIds, TooMany};
 pub use sender::{SendAction, SendInput, SendState, SendStep};
+#[cfg(feature = "serde")]
+pub use stored::{Snapshot, Stored, StoredExchange, StoredSession, StoredSessionError};
 pub use time::Timestamp;
 pub use transmit::{BufferPool, BufferPoolLimits, TransmitBuffer};
 pub use window::{ReceiveWindow, Window};

@@ -2,7 +2,9 @@
 
 use core::num::{NonZeroU16, NonZeroU32};
 
-use damselfly_codec::{QoS, TopicAlias};
+use damselfly_codec::{
+    EncodeError, PROTOCOL_MAXIMUM_PACKET_SIZE, Properties, PropertiesBuf, Property, QoS, TopicAlias,
+};
 
 use crate::PeerError;
 
@@ -37,7 +39,7 @@ impl Accepts {
     /// Nothing was announced.
     pub const ALL: Self = Self {
         receive_maximum: NonZeroU16::MAX,
-        maximum_packet_size: match NonZeroU32::new(268_435_460) {
+        maximum_packet_size: match NonZeroU32::new(PROTOCOL_MAXIMUM_PACKET_SIZE) {
             Some(size) => size,
             None => NonZeroU32::MAX,
         },
@@ -48,6 +50,48 @@ impl Accepts {
         subscription_identifiers: true,
         shared_subscriptions: true,
     };
+
+    /// What a CONNECT or CONNACK with these properties announces; no properties, as always before 5.0, announce nothing.
+    pub fn from_properties(properties: Properties<'_>) -> Self {
+        if properties.is_empty() {
+            return Self::ALL;
+        }
+        let all = Self::ALL;
+        Self {
+            receive_maximum: properties.receive_maximum().unwrap_or(all.receive_maximum),
+            maximum_packet_size: properties.maximum_packet_size().unwrap_or(all.maximum_packet_size),
+            topic_alias_maximum: properties.topic_alias_maximum().unwrap_or(all.topic_alias_maximum),
+            maximum_qos: properties.maximum_qos().unwrap_or(all.maximum_qos),
+            retain: properties.retain_available().unwrap_or(all.retain),
+            wildcard_subscriptions: properties.wildcard_subscription_available().unwrap_or(all.wildcard_subscriptions),
+            subscription_identifiers: properties
+                .subscription_identifier_available()
+                .unwrap_or(all.subscription_identifiers),
+            shared_subscriptions: properties.shared_subscription_available().unwrap_or(all.shared_subscriptions),
+        }
+    }
+
+    /// Announces it: appends what differs from [`Accepts::ALL`]. Only a CONNACK may say that a feature is missing.
+    ///
+    /// # Errors
+    ///
+    /// A property that is in `properties` already.
+    pub fn announce(&self, properties: &mut PropertiesBuf) -> Result<(), EncodeError> {
+        let all = Self::ALL;
+        let differing = [
+            (self.receive_maximum != all.receive_maximum).then_some(Property::ReceiveMaximum(self.receive_maximum)),
+            (self.maximum_packet_size != all.maximum_packet_size)
+                .then_some(Property::MaximumPacketSize(self.maximum_packet_size)),
+            (self.topic_alias_maximum != all.topic_alias_maximum)
+                .then_some(Property::TopicAliasMaximum(self.topic_alias_maximum)),
+            (self.maximum_qos != all.maximum_qos).then_some(Property::MaximumQoS(self.maximum_qos)),
+            (!self.retain).then_some(Property::RetainAvailable(false)),
+            (!self.wildcard_subscriptions).then_some(Property::WildcardSubscriptionAvailable(false)),
+            (!self.subscription_identifiers).then_some(Property::SubscriptionIdentifierAvailable(false)),
+            (!self.shared_subscriptions).then_some(Property::SharedSubscriptionAvailable(false)),
+        ];
+        differing.into_iter().flatten().try_for_each(|property| properties.push(property))
+    }
 
     /// May a PUBLISH with this QoS and RETAIN be sent to this end?
     ///

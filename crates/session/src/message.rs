@@ -85,6 +85,18 @@ impl Message {
         Self::build(&head, will.topic, will.properties, will.payload)
     }
 
+    /// A stored message: QoS and expiry are given, the rest is in `publish`.
+    #[cfg(feature = "serde")]
+    pub(crate) fn from_stored(
+        qos: QoS,
+        expires_at: Option<Timestamp>,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+    ) -> Self {
+        let head = Head { qos, retain: publish.retain, expires_at };
+        Self::build(&head, topic, publish.properties, publish.payload)
+    }
+
     /// The same message with another expiry, `None` for none.
     #[must_use = "the message itself is not changed"]
     pub fn with_expiry(&self, expires_at: Option<Timestamp>) -> Self {
@@ -263,6 +275,7 @@ impl AsRef<[u8]> for PayloadOf {
 
 /// A will as a session keeps it: its message, and the two intervals that begin to run later. [MQTT-3.1.2.5]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StoredWill {
     message: Message,
     expiry: Option<u32>,

@@ -26,7 +26,7 @@ use crate::id_set::IdSet;
 #[derive(Clone, Debug)]
 pub struct PacketIds(
     /// Its tag is where the next search starts.
-    IdSet,
+    pub(crate) IdSet,
 );
 
 impl PacketIds {

@@ -107,7 +107,7 @@ impl ReceiveState {
 #[derive(Clone, Debug)]
 pub struct ReceivedIds(
     /// Its tag is the limit.
-    IdSet,
+    pub(crate) IdSet,
 );
 
 impl ReceivedIds {
@@ -136,10 +136,13 @@ impl ReceivedIds {
         Ok(step.action)
     }
 
-    /// Takes up an identifier from a stored session: `false` if it is known already or the limit is reached.
+    /// Takes up an identifier from a stored session: `false` if it is known already.
+    ///
+    /// The limit does not matter: an identifier that is forgotten makes a message arrive twice. A session stored under a
+    /// larger limit accepts new messages again when enough PUBRELs have come.
     #[must_use = "a `false` says that what was stored does not hold together"]
     pub fn restore(&mut self, id: PacketId) -> bool {
-        self.0.len() < self.0.tag && self.0.insert(id)
+        self.0.insert(id)
     }
 
     /// The state of an identifier.
@@ -150,6 +153,16 @@ impl ReceivedIds {
     /// Does the identifier wait for its PUBREL?
     pub fn contains(&self, id: PacketId) -> bool {
         self.0.contains(id)
+    }
+
+    /// How many may wait.
+    pub fn limit(&self) -> NonZeroU16 {
+        NonZeroU16::new(self.0.tag).unwrap_or(NonZeroU16::MIN)
+    }
+
+    /// Sets how many may wait. Those that wait already are not forgotten.
+    pub fn set_limit(&mut self, limit: NonZeroU16) {
+        self.0.tag = limit.get();
     }
 
     /// How many wait.
@@ -177,6 +190,22 @@ impl ReceivedIds {
         self.0.heap_bytes()
     }
 }
+
+/// No identifier waits, and all 65,535 may.
+impl Default for ReceivedIds {
+    fn default() -> Self {
+        Self::new(NonZeroU16::MAX)
+    }
+}
+
+/// The same identifiers wait under the same limit.
+impl PartialEq for ReceivedIds {
+    fn eq(&self, other: &Self) -> bool {
+        self.limit() == other.limit() && self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for ReceivedIds {}
 
 /// As many QoS 2 exchanges wait for PUBREL as are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

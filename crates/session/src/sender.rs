@@ -113,10 +113,10 @@ impl SendState {
 
 impl SendInput {
     /// The input that an acknowledgement is; `None` for packet types a sender does not receive.
-    pub fn from_ack(packet_type: PacketType, reason_code: ReasonCode) -> Option<Self> {
+    pub const fn from_ack(packet_type: PacketType, reason_code: ReasonCode) -> Option<Self> {
         match packet_type {
             PacketType::Puback => Some(Self::Puback),
-            PacketType::Pubrec if is_refusal(reason_code) => Some(Self::PubrecRefused),
+            PacketType::Pubrec if reason_code.is_error() => Some(Self::PubrecRefused),
             PacketType::Pubrec => Some(Self::Pubrec),
             PacketType::Pubcomp => Some(Self::Pubcomp),
             PacketType::Connect
@@ -133,9 +133,4 @@ impl SendInput {
             | PacketType::Auth => None,
         }
     }
-}
-
-/// A Reason Code of 0x80 or above. [MQTT-2.4]
-pub(crate) fn is_refusal(reason_code: ReasonCode) -> bool {
-    reason_code >= ReasonCode::UnspecifiedError
 }

@@ -1,8 +1,8 @@
 //! What was announced binds the other side, at the limit and one past it.
 
-use core::num::NonZeroU32;
+use core::num::{NonZeroU16, NonZeroU32};
 
-use damselfly_codec::{PacketType, QoS, ReasonCode, TopicAlias, Version};
+use damselfly_codec::{PacketType, Properties, PropertiesBuf, QoS, ReasonCode, TopicAlias, Version};
 use damselfly_session::{Accepts, PeerError};
 
 /// [MQTT-3.2.2-11] [MQTT-3.2.2-14]
@@ -80,4 +80,42 @@ fn each_error_has_the_reason_code_and_the_statement_of_its_rule() {
         assert_eq!(error.statement(Version::V3_1_1), in_3_1_1, "{error}");
         assert_eq!(error.statement(Version::V3_1), in_3_1_1, "{error}");
     }
+}
+
+fn nothing_of_it() -> Accepts {
+    let mut accepts = Accepts::default();
+    accepts.receive_maximum = NonZeroU16::new(3).expect("not zero");
+    accepts.maximum_packet_size = NonZeroU32::new(127).expect("not zero");
+    accepts.topic_alias_maximum = 7;
+    accepts.maximum_qos = QoS::AtLeastOnce;
+    accepts.retain = false;
+    accepts.wildcard_subscriptions = false;
+    accepts.subscription_identifiers = false;
+    accepts.shared_subscriptions = false;
+    accepts
+}
+
+/// [MQTT-3.2.2-9] [MQTT-4.9.0-1]
+#[test]
+fn what_is_announced_is_what_the_other_side_reads() {
+    for accepts in [Accepts::default(), nothing_of_it()] {
+        let mut properties = PropertiesBuf::new();
+        accepts.announce(&mut properties).expect("each once");
+        assert_eq!(Accepts::from_properties(properties.as_properties()), accepts);
+    }
+    assert!(nothing_of_it().announce(&mut twice()).is_err(), "nothing is announced twice");
+}
+
+fn twice() -> PropertiesBuf {
+    let mut properties = PropertiesBuf::new();
+    nothing_of_it().announce(&mut properties).expect("each once");
+    properties
+}
+
+#[test]
+fn no_properties_announce_no_limit() {
+    assert_eq!(Accepts::from_properties(Properties::EMPTY), Accepts::ALL);
+    let mut properties = PropertiesBuf::new();
+    Accepts::ALL.announce(&mut properties).expect("nothing to push");
+    assert!(properties.is_empty());
 }

@@ -5,4 +5,6 @@ mod handshakes;
 mod limits;
 mod message;
 mod phases;
+#[cfg(feature = "serde")]
+mod stored;
 mod transmit;
