@@ -47,6 +47,12 @@ impl KeyedState {
     pub const fn hash_word(&self, word: u64) -> u64 {
         fold(fold(self.start ^ word, self.key), self.last)
     }
+
+    /// Hashes two words, one of which is small.
+    #[inline]
+    pub(crate) const fn hash_pair(&self, word: u64, small: u64) -> u64 {
+        fold(self.start ^ word, self.key ^ small)
+    }
 }
 
 /// Shows no key.

@@ -7,6 +7,7 @@ extern crate alloc;
 mod error;
 mod filter;
 mod hash;
+mod index;
 mod level;
 mod name;
 mod num;
@@ -15,11 +16,13 @@ mod relation;
 #[cfg(feature = "serde")]
 mod serde;
 mod share;
+mod store;
 pub mod text;
 
 pub use error::TopicError;
 pub use filter::TopicFilter;
 pub use hash::{KeyedHasher, KeyedState};
+pub use index::{IndexError, MAX_LEVELS, SubscriptionIndex};
 pub use level::Levels;
 pub use name::TopicName;
 pub use owned::{ShareNameBuf, SharedFilterBuf, TopicFilterBuf, TopicNameBuf};

@@ -9,6 +9,7 @@
 )]
 
 mod hash;
+mod index;
 mod names;
 mod oracle;
 mod relations;

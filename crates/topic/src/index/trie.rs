@@ -1,0 +1,354 @@
+//! The filters with wildcards.
+
+use core::ops::ControlFlow;
+
+use super::levels::{Cut, Level};
+use super::subscribers::{Lists, Subscribers};
+use crate::KeyedState;
+use crate::num::{join, lower, upper};
+use crate::store::{IdTable, NONE, Slab, Texts, tag};
+
+/// A trie of levels. '+' and '#' are fields of a node; the other children are found in one table for the whole trie, under
+/// the node and the level.
+#[derive(Clone, Debug)]
+pub(crate) struct Trie<K, V> {
+    hash: KeyedState,
+    nodes: Slab<Node>,
+    edges: IdTable,
+    /// Levels that are too long for a node, owned by their nodes.
+    labels: Texts,
+    sets: Slab<Option<Subscribers<K, V>>>,
+    /// The most levels that any filter had since the trie was empty.
+    deepest: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    label: Label,
+    parent: u32,
+    /// Children that are neither '+' nor '#'.
+    children: u32,
+    pub(crate) plus: u32,
+    /// The subscribers of the filter that ends here.
+    pub(crate) here: u32,
+    /// The subscribers of the filter that goes on with '#'.
+    pub(crate) below: u32,
+}
+
+/// The level that leads to a node: the two halves of a short level's key, or `LONG` and a place in the labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Label {
+    high: u32,
+    low: u32,
+}
+
+/// No short key has a length like these in its highest byte.
+const LONG: u32 = 0xff00_0000;
+const PLUS: Label = Label { high: 0xfe00_0000, low: 0 };
+
+pub(crate) const ROOT: u32 = 0;
+
+const _: () = assert!(size_of::<Node>() == 28, "filters with wildcards have several nodes each");
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { label: PLUS, parent: NONE, children: 0, plus: NONE, here: NONE, below: NONE }
+    }
+}
+
+impl Node {
+    fn is_bare(&self) -> bool {
+        self.children == 0 && self.plus == NONE && self.here == NONE && self.below == NONE
+    }
+}
+
+/// Where a filter's subscribers are: the last node, and whether '#' follows.
+#[derive(Clone, Copy)]
+struct End {
+    node: u32,
+    below: bool,
+}
+
+impl<K: Copy + Ord, V: Copy> Trie<K, V> {
+    pub(crate) fn new(hash: KeyedState) -> Self {
+        Self {
+            hash,
+            nodes: Slab::default(),
+            edges: IdTable::default(),
+            labels: Texts::default(),
+            sets: Slab::default(),
+            deepest: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.len() == 0
+    }
+
+    #[inline]
+    pub(crate) fn node(&self, id: u32) -> Option<&Node> {
+        self.nodes.get(id)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, id: u32) -> Option<&Subscribers<K, V>> {
+        self.sets.get(id)?.as_ref()
+    }
+
+    /// The subscribers of a filter.
+    pub(crate) fn find(&self, filter: &[u8]) -> Option<&Subscribers<K, V>> {
+        let end = self.end(filter)?;
+        let node = self.node(end.node)?;
+        self.set(if end.below { node.below } else { node.here })
+    }
+
+    pub(crate) fn find_mut(&mut self, filter: &[u8]) -> Option<&mut Subscribers<K, V>> {
+        let end = self.end(filter)?;
+        let node = self.node(end.node)?;
+        let set = if end.below { node.below } else { node.here };
+        self.sets.get_mut(set)?.as_mut()
+    }
+
+    fn end(&self, filter: &[u8]) -> Option<End> {
+        let mut cut = Cut::new(filter);
+        let mut node = ROOT;
+        while let Some(level) = cut.next(&self.hash) {
+            match level.text(filter) {
+                b"#" => return Some(End { node, below: true }),
+                b"+" => node = self.node(node)?.plus,
+                _ => node = self.child(node, level, filter)?,
+            }
+        }
+        Some(End { node, below: false })
+    }
+
+    /// The child of a node that a level leads to.
+    #[inline]
+    pub(crate) fn child(&self, parent: u32, level: Level, text: &[u8]) -> Option<u32> {
+        self.edges.find(self.edge(parent, level.key), |id| {
+            self.nodes.get(id).is_some_and(|child| child.parent == parent && self.is_label(child.label, level, text))
+        })
+    }
+
+    #[inline]
+    fn is_label(&self, label: Label, level: Level, text: &[u8]) -> bool {
+        if level.is_short() {
+            return join(label.high, label.low) == level.key;
+        }
+        label.high == LONG && self.labels.get(label.low) == level.text(text)
+    }
+
+    #[inline]
+    fn edge(&self, parent: u32, key: u64) -> u32 {
+        tag(self.hash.hash_pair(key, join(0, parent)))
+    }
+
+    /// Adds a filter that is not there yet, of so many levels. `None` if there is no room.
+    pub(crate) fn insert(&mut self, filter: &[u8], levels: usize, subscribers: Subscribers<K, V>) -> Option<()> {
+        if !(self.nodes.has_room(levels + 1) && self.sets.has_room(1)) {
+            return None;
+        }
+        if self.is_empty() {
+            self.nodes.insert(Node::default());
+        }
+        let mut cut = Cut::new(filter);
+        let mut end = End { node: ROOT, below: false };
+        while let Some(level) = cut.next(&self.hash) {
+            let next = match level.text(filter) {
+                b"#" => {
+                    end.below = true;
+                    break;
+                }
+                b"+" => Some(self.plus_or_new(end.node)),
+                _ => self.child(end.node, level, filter).or_else(|| self.new_child(end.node, level, filter)),
+            };
+            let Some(next) = next else {
+                self.prune(end.node);
+                return None;
+            };
+            end.node = next;
+        }
+        let set = self.sets.insert(Some(subscribers));
+        let node = self.nodes.get_mut(end.node)?;
+        *(if end.below { &mut node.below } else { &mut node.here }) = set;
+        self.deepest = self.deepest.max(levels);
+        Some(())
+    }
+
+    fn plus_or_new(&mut self, parent: u32) -> u32 {
+        if let Some(plus) = self.node(parent).map(|node| node.plus).filter(|plus| *plus != NONE) {
+            return plus;
+        }
+        let id = self.nodes.insert(Node { parent, ..Node::default() });
+        if let Some(node) = self.nodes.get_mut(parent) {
+            node.plus = id;
+        }
+        id
+    }
+
+    fn new_child(&mut self, parent: u32, level: Level, text: &[u8]) -> Option<u32> {
+        let mut label = Label { high: upper(level.key), low: lower(level.key) };
+        let id = self.nodes.insert(Node { parent, ..Node::default() });
+        if !level.is_short() {
+            let Some(place) = self.labels.insert(id, level.text(text)) else {
+                self.nodes.remove(id);
+                return None;
+            };
+            label = Label { high: LONG, low: place };
+        }
+        self.nodes.get_mut(id)?.label = label;
+        self.nodes.get_mut(parent)?.children += 1;
+        self.edges.insert(self.edge(parent, level.key), id);
+        Some(id)
+    }
+
+    /// Takes a filter out.
+    pub(crate) fn remove(&mut self, filter: &[u8]) -> Option<Subscribers<K, V>> {
+        let end = self.end(filter)?;
+        let node = self.nodes.get_mut(end.node)?;
+        let set = core::mem::replace(if end.below { &mut node.below } else { &mut node.here }, NONE);
+        if set == NONE {
+            return None;
+        }
+        let subscribers = self.sets.remove(set);
+        self.prune(end.node);
+        subscribers
+    }
+
+    /// Removes a node that leads nowhere, and those above that only led to it.
+    fn prune(&mut self, mut id: u32) {
+        while let Some(node) = self.nodes.get(id).filter(|node| node.is_bare()) {
+            let (parent, label) = (node.parent, node.label);
+            if id == ROOT {
+                *self = Self::new(self.hash.clone());
+                return;
+            }
+            if label == PLUS {
+                if let Some(above) = self.nodes.get_mut(parent) {
+                    above.plus = NONE;
+                }
+            } else {
+                self.remove_edge(id, parent, label);
+            }
+            self.nodes.remove(id);
+            id = parent;
+        }
+    }
+
+    fn remove_edge(&mut self, id: u32, parent: u32, label: Label) {
+        let is_long = label.high == LONG;
+        let key = if is_long { self.hash.hash_bytes(self.labels.get(label.low)) } else { join(label.high, label.low) };
+        self.edges.remove(self.edge(parent, key), id);
+        if let Some(above) = self.nodes.get_mut(parent) {
+            above.children -= 1;
+        }
+        if is_long {
+            self.labels.remove(label.low, |owner, place| {
+                if let Some(node) = self.nodes.get_mut(owner) {
+                    node.label.low = place;
+                }
+            });
+        }
+    }
+
+    /// Calls `found` with the subscribers of each filter that matches a name, until it breaks.
+    #[inline]
+    pub(crate) fn visit<B>(
+        &self,
+        name: &[u8],
+        lists: &Lists<K, V>,
+        found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        if self.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        if self.deepest <= SHALLOW {
+            return self.walk::<SHALLOW, B>(name, lists, found);
+        }
+        self.walk::<DEEP, B>(name, lists, found)
+    }
+
+    /// Depth first. Where both '+' and the level itself lead on, '+' waits on a stack: one place per level is enough.
+    #[inline]
+    fn walk<const LEVELS: usize, B>(
+        &self,
+        name: &[u8],
+        lists: &Lists<K, V>,
+        found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut cut = Cut::new(name);
+        let mut levels = [Level::default(); LEVELS];
+        let mut count = 0;
+        for level in &mut levels {
+            let Some(next) = cut.next(&self.hash) else { break };
+            *level = next;
+            count += 1;
+        }
+        let is_cut_short = cut.has_more();
+        let mut waiting = [(NONE, 0_usize); LEVELS];
+        let mut waits = 0;
+        // [MQTT-4.7.2-1]
+        let mut wildcards = name.first() != Some(&b'$');
+        let (mut id, mut depth) = (ROOT, 0);
+        loop {
+            let Some(node) = self.nodes.get(id) else { return ControlFlow::Continue(()) };
+            if node.below != NONE && wildcards {
+                self.emit(node.below, lists, found)?;
+            }
+            let mut next = NONE;
+            if depth == count {
+                if node.here != NONE && !is_cut_short {
+                    self.emit(node.here, lists, found)?;
+                }
+            } else {
+                if node.children > 0 {
+                    if let Some(level) = levels.get(depth) {
+                        next = self.child(id, *level, name).unwrap_or(NONE);
+                    }
+                }
+                depth += 1;
+                if node.plus != NONE && wildcards {
+                    if next == NONE {
+                        next = node.plus;
+                    } else if let Some(place) = waiting.get_mut(waits) {
+                        *place = (node.plus, depth);
+                        waits += 1;
+                    }
+                }
+            }
+            wildcards = true;
+            if next != NONE {
+                id = next;
+            } else if waits > 0 {
+                waits -= 1;
+                (id, depth) = waiting.get(waits).copied().unwrap_or((NONE, 0));
+            } else {
+                return ControlFlow::Continue(());
+            }
+        }
+    }
+
+    #[inline]
+    fn emit<B>(
+        &self,
+        set: u32,
+        lists: &Lists<K, V>,
+        found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Some(subscribers) = self.set(set) else { return ControlFlow::Continue(()) };
+        for piece in lists.pieces(subscribers) {
+            found(piece)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The bytes asked of the allocator.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.nodes.heap_bytes() + self.edges.heap_bytes() + self.labels.heap_bytes() + self.sets.heap_bytes()
+    }
+}
+
+/// Levels that a walk keeps on its stack in the usual case, and at most.
+const SHALLOW: usize = 16;
+const DEEP: usize = super::MAX_LEVELS;

@@ -1,0 +1,278 @@
+//! The subscription index.
+
+use std::collections::BTreeMap;
+
+use damselfly_topic::{IndexError, MAX_LEVELS, SubscriptionIndex, TopicFilter, TopicName};
+use proptest::prelude::*;
+
+use crate::oracle;
+
+fn filter(text: &str) -> TopicFilter<'_> {
+    TopicFilter::new(text).unwrap()
+}
+
+fn name(text: &str) -> TopicName<'_> {
+    TopicName::new(text).unwrap()
+}
+
+fn found(index: &SubscriptionIndex<u32, u8>, text: &str) -> Vec<(u32, u8)> {
+    let mut found = Vec::new();
+    index.matches(name(text), &mut found);
+    found
+}
+
+#[test]
+fn a_second_insertion_replaces_the_value() {
+    let mut index = SubscriptionIndex::new(1);
+
+    for text in ["a/b", "a/+", "a/#", "#"] {
+        assert_eq!(index.insert(filter(text), 1, 10), Ok(None));
+        assert_eq!(index.insert(filter(text), 1, 11), Ok(Some(10)));
+        assert_eq!(index.insert(filter(text), 2, 20), Ok(None));
+        assert_eq!(index.insert(filter(text), 2, 21), Ok(Some(20)));
+        assert_eq!((index.get(filter(text), 1), index.get(filter(text), 2)), (Some(11), Some(21)));
+        assert_eq!(index.get(filter(text), 3), None);
+    }
+    assert_eq!(index.len(), 8);
+    assert_eq!(index.get(filter("a"), 1), None);
+    assert_eq!(index.get(filter("+"), 1), None);
+    assert_eq!(index.get(filter("a/+/#"), 1), None);
+}
+
+#[test]
+fn what_is_removed_is_no_longer_found() {
+    let mut index = SubscriptionIndex::new(1);
+    for text in ["a/b", "a/+", "a/#"] {
+        index.insert(filter(text), 1, 1).unwrap();
+        index.insert(filter(text), 2, 2).unwrap();
+    }
+
+    for text in ["a/b", "a/+", "a/#"] {
+        assert_eq!(index.remove(filter(text), 3), None);
+        assert_eq!(index.remove(filter(text), 1), Some(1));
+        assert_eq!(index.remove(filter(text), 1), None);
+        assert_eq!(index.get(filter(text), 2), Some(2));
+        assert_eq!(index.remove(filter(text), 2), Some(2));
+        assert_eq!(index.remove(filter(text), 2), None);
+    }
+    assert!(index.is_empty());
+    assert_eq!(found(&index, "a/b"), []);
+    assert_eq!(index.heap_bytes(), 0);
+}
+
+/// The filter that is the name, then level by level '#', the level itself, '+'; by key within a filter.
+#[test]
+fn matches_come_in_the_documented_order() {
+    let texts = ["+/+", "+/b", "+/#", "a/+", "a/#", "#", "a/b/#", "a/b"];
+    let expected = ["a/b", "#", "a/#", "a/b/#", "a/+", "+/#", "+/b", "+/+"];
+    for seed in 0..10 {
+        let mut index = SubscriptionIndex::new(seed);
+        for (value, text) in (0..).zip(texts) {
+            index.insert(filter(text), 9, value).unwrap();
+            index.insert(filter(text), 3, value).unwrap();
+        }
+
+        let order: Vec<(u32, &str)> =
+            found(&index, "a/b").into_iter().map(|(key, value)| (key, texts[usize::from(value)])).collect();
+
+        let expected: Vec<(u32, &str)> = expected.into_iter().flat_map(|text| [(3, text), (9, text)]).collect();
+        assert_eq!(order, expected);
+    }
+}
+
+/// [MQTT-4.7.2-1] [MQTT3-4.7.2-1]
+#[test]
+fn leading_wildcards_find_no_dollar_names() {
+    let mut index = SubscriptionIndex::new(1);
+    for (value, text) in (0..).zip(["#", "+", "+/#", "+/x", "$SYS/#", "$SYS/+", "$SYS/x"]) {
+        index.insert(filter(text), 1, value).unwrap();
+    }
+
+    assert_eq!(found(&index, "$SYS/x"), [(1, 6), (1, 4), (1, 5)]);
+    assert_eq!(found(&index, "$SYS"), [(1, 4)]);
+    assert_eq!(found(&index, "$other"), []);
+    assert!(!index.contains_match(name("$other/x")));
+    assert_eq!(found(&index, "a/$x"), [(1, 0), (1, 2)]);
+}
+
+#[test]
+fn the_number_of_levels_is_limited() {
+    let mut index = SubscriptionIndex::new(1).with_max_levels(3);
+    assert_eq!(index.insert(filter("a/b/c"), 1, 0), Ok(None));
+    assert_eq!(index.insert(filter("+/+/#"), 1, 1), Ok(None));
+    assert_eq!(index.insert(filter("a/b/c/d"), 1, 2), Err(IndexError::TooManyLevels));
+    assert_eq!(index.insert(filter("+/+/+/#"), 1, 3), Err(IndexError::TooManyLevels));
+    assert_eq!(found(&index, "a/b/c"), [(1, 0), (1, 1)]);
+    assert_eq!(found(&index, "a/b/c/d"), [(1, 1)]);
+
+    let mut index = SubscriptionIndex::new(1).with_max_levels(1_000);
+    let deepest = vec!["+"; MAX_LEVELS].join("/");
+    let too_deep = vec!["+"; MAX_LEVELS + 1].join("/");
+    assert_eq!(index.insert(filter(&deepest), 1, 0), Ok(None));
+    assert_eq!(index.insert(filter(&too_deep), 1, 0), Err(IndexError::TooManyLevels));
+    assert_eq!(found(&index, &vec!["x"; MAX_LEVELS].join("/")), [(1, 0)]);
+    assert_eq!(found(&index, &vec!["x"; MAX_LEVELS + 1].join("/")), []);
+    assert_eq!(found(&index, &vec!["x"; MAX_LEVELS - 1].join("/")), []);
+}
+
+#[test]
+fn a_name_deeper_than_all_filters_is_matched_by_multi_level_wildcards() {
+    let mut index = SubscriptionIndex::new(1);
+    let sixteen = vec!["+"; 16].join("/");
+    let fifteen_and_rest = vec!["+"; 15].join("/") + "/#";
+    index.insert(filter("#"), 1, 0).unwrap();
+    index.insert(filter("a/#"), 1, 1).unwrap();
+    index.insert(filter(&sixteen), 1, 2).unwrap();
+    index.insert(filter(&fifteen_and_rest), 1, 3).unwrap();
+
+    assert_eq!(found(&index, &("a".to_owned() + &"/a".repeat(15))), [(1, 0), (1, 1), (1, 3), (1, 2)]);
+    assert_eq!(found(&index, &("a".to_owned() + &"/a".repeat(16))), [(1, 0), (1, 1), (1, 3)]);
+    assert_eq!(found(&index, &"/".repeat(65_535)), [(1, 0), (1, 3)]);
+}
+
+/// The group is not the index's affair: only the filter inside is.
+#[test]
+fn a_shared_filter_is_refused() {
+    let mut index = SubscriptionIndex::new(1);
+    let shared = filter("$share/g/a/+");
+
+    assert_eq!(index.insert(shared, 1, 1), Err(IndexError::Shared));
+    assert_eq!(index.insert(shared.unshared(), 1, 1), Ok(None));
+    assert_eq!(index.remove(shared, 1), None);
+    assert_eq!(found(&index, "a/b"), [(1, 1)]);
+}
+
+#[test]
+fn the_generation_moves_with_every_change_and_only_then() {
+    let mut index = SubscriptionIndex::new(1);
+    let mut last = index.generation();
+    let mut moved = |index: &SubscriptionIndex<u32, u8>| core::mem::replace(&mut last, index.generation()) != last;
+
+    index.insert(filter("a"), 1, 1).unwrap();
+    assert!(moved(&index));
+    index.insert(filter("a"), 1, 2).unwrap();
+    assert!(moved(&index));
+    index.remove(filter("a"), 2);
+    index.remove(filter("b"), 1);
+    index.insert(filter("$share/g/a"), 1, 2).unwrap_err();
+    assert!(!moved(&index));
+    index.remove(filter("a"), 1);
+    assert!(moved(&index));
+}
+
+#[test]
+fn many_subscribers_of_one_filter_come_in_the_order_of_their_keys() {
+    for text in ["a/b", "a/+", "a/#"] {
+        let mut index = SubscriptionIndex::new(1);
+        // 7 and 2,003 have no common factor: every key once, in a scattered order.
+        let keys: Vec<u32> = (0..2_003).map(|step| step * 7 % 2_003).collect();
+        for &key in &keys {
+            assert_eq!(index.insert(filter(text), key, u8::try_from(key % 256).unwrap()), Ok(None));
+        }
+        let all: Vec<(u32, u8)> = (0..2_003).map(|key| (key, u8::try_from(key % 256).unwrap())).collect();
+        assert_eq!(found(&index, "a/b"), all);
+        let full = index.heap_bytes();
+
+        for &key in keys.iter().rev().take(1_990) {
+            assert_eq!(index.remove(filter(text), key), Some(u8::try_from(key % 256).unwrap()));
+        }
+        let left: Vec<(u32, u8)> = (0..13).map(|step| step * 7).map(|key| (key, u8::try_from(key).unwrap())).collect();
+        assert_eq!(found(&index, "a/b"), left);
+        assert!(index.heap_bytes() * 10 < full, "{} of {full} bytes are still held", index.heap_bytes());
+        for (key, _) in left {
+            index.remove(filter(text), key);
+        }
+        assert_eq!(index.heap_bytes(), 0);
+    }
+}
+
+/// Levels up to seven bytes are compared as words, longer ones as texts, and a text ends anywhere in its last word.
+#[test]
+fn levels_of_every_length_are_told_apart() {
+    let mut index = SubscriptionIndex::new(1);
+    let level = |len: usize| "x".repeat(len);
+    for len in 0..40_u8 {
+        index.insert(filter(&format!("{}/+/{0}", level(len.into()))), 1, len).unwrap();
+    }
+
+    for len in 0..40_u8 {
+        let level = level(len.into());
+        assert_eq!(found(&index, &format!("{level}/abc/{level}")), [(1, len)]);
+        assert_eq!(found(&index, &format!("{level}/abc/{level}y")), []);
+        assert_eq!(found(&index, &format!("{level}/abc/{level}/")), []);
+        assert_eq!(found(&index, &format!("{level}/abc")), []);
+    }
+    for len in 0..40_u8 {
+        assert_eq!(index.remove(filter(&format!("{}/+/{0}", level(len.into()))), 1), Some(len));
+    }
+    assert_eq!(index.heap_bytes(), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(usize, u32, u8),
+    Remove(usize, u32),
+    Ask(String),
+}
+
+fn texts(levels: &'static [&'static str], max: usize) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(levels), 1..=max).prop_map(|levels| levels.join("/"))
+}
+
+fn steps() -> impl Strategy<Value = (Vec<String>, Vec<Step>)> {
+    let filters = prop::collection::vec(texts(&["", "a", "a long level", "b", "$a", "+", "+", "#"], 5), 1..20)
+        .prop_map(|texts| {
+            texts.into_iter().filter(|text| oracle::is_filter(text.as_bytes())).chain(["+/a".to_owned()]).collect()
+        });
+    let step = prop_oneof![
+        3 => (any::<usize>(), 0..6_u32, any::<u8>()).prop_map(|(at, key, value)| Step::Insert(at, key, value)),
+        2 => (any::<usize>(), 0..6_u32).prop_map(|(at, key)| Step::Remove(at, key)),
+        2 => texts(&["", "a", "a long level", "a long levem", "b", "$a"], 5).prop_map(Step::Ask),
+    ];
+    (filters, prop::collection::vec(step, 1..120))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// [MQTT-4.7.3-4] [MQTT3-4.7.3-4]
+    #[test]
+    fn an_index_agrees_with_a_list_of_filters((filters, steps) in steps(), seed in any::<u64>()) {
+        let mut index = SubscriptionIndex::new(seed);
+        let mut model: BTreeMap<(String, u32), u8> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Insert(at, key, value) => {
+                    let text = &filters[at % filters.len()];
+                    prop_assert_eq!(index.insert(filter(text), key, value), Ok(model.insert((text.clone(), key), value)));
+                }
+                Step::Remove(at, key) => {
+                    let text = &filters[at % filters.len()];
+                    prop_assert_eq!(index.remove(filter(text), key), model.remove(&(text.clone(), key)));
+                }
+                Step::Ask(text) if oracle::is_name(text.as_bytes()) => {
+                    let mut matches = found(&index, &text);
+                    let mut called = Vec::new();
+                    index.for_each_match(name(&text), |key, value| called.push((key, value)));
+                    prop_assert_eq!(&matches, &called);
+                    prop_assert_eq!(index.contains_match(name(&text)), !matches.is_empty());
+                    let mut expected: Vec<(u32, u8)> = model
+                        .iter()
+                        .filter(|((filter, _), _)| oracle::matches(filter, &text))
+                        .map(|((_, key), value)| (*key, *value))
+                        .collect();
+                    matches.sort_unstable();
+                    expected.sort_unstable();
+                    prop_assert_eq!(matches, expected);
+                }
+                Step::Ask(_) => {}
+            }
+            prop_assert_eq!(index.len(), model.len());
+        }
+        for ((text, key), value) in model {
+            prop_assert_eq!(index.get(filter(&text), key), Some(value));
+            prop_assert_eq!(index.remove(filter(&text), key), Some(value));
+        }
+        prop_assert_eq!(index.heap_bytes(), 0);
+    }
+}
