@@ -29,6 +29,16 @@ impl<T> Keyed<T> {
     }
 
     #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The id that takes the place of one to be removed.
+    pub(crate) fn last(&self) -> Option<u32> {
+        self.records.len().checked_sub(1).map(to_u32)
+    }
+
+    #[inline]
     pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
         self.table.find(self.tag(text), |id| self.text(id) == text)
     }
@@ -63,7 +73,7 @@ impl<T> Keyed<T> {
 
     /// Takes a value out. The last one has its id from now on.
     pub(crate) fn remove(&mut self, id: u32) -> Option<T> {
-        let last = to_u32(self.records.len().checked_sub(1)?);
+        let last = self.last()?;
         self.table.remove(self.tag(self.text(id)), id);
         if id != last {
             self.table.replace(self.tag(self.text(last)), last, id);

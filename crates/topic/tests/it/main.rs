@@ -10,6 +10,7 @@
 
 mod hash;
 mod index;
+mod map;
 mod names;
 mod oracle;
 mod relations;

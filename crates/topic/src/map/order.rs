@@ -1,0 +1,272 @@
+//! The order of topics, and what it says about a filter.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use crate::num::load_u64;
+use crate::relation::next_level;
+use crate::store::{grow, heap_bytes, shrink};
+
+/// Compares two texts so that a topic comes directly before the topics below it: '/' is lower than all other characters.
+#[inline]
+pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    let common = a.len().min(b.len());
+    let mut at = 0;
+    while at + 8 <= common {
+        let difference = load_u64(a, at) ^ load_u64(b, at);
+        if difference != 0 {
+            at += usize::try_from(difference.trailing_zeros() / 8).unwrap_or(0);
+            return rank(a, at).cmp(&rank(b, at));
+        }
+        at += 8;
+    }
+    while at < common {
+        let order = rank(a, at).cmp(&rank(b, at));
+        if order.is_ne() {
+            return order;
+        }
+        at += 1;
+    }
+    a.len().cmp(&b.len())
+}
+
+/// No text contains U+0000, so its place is free.
+#[inline]
+fn rank(text: &[u8], at: usize) -> u8 {
+    match text.get(at) {
+        Some(b'/') | None => 0,
+        Some(byte) => *byte,
+    }
+}
+
+/// What a name says about the names behind it, for one filter.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict<'f> {
+    /// The name matches.
+    Match,
+    /// It does not, but the next may.
+    Next,
+    /// The next that may match starts with so many bytes of this name, followed by at least this level.
+    Seek(usize, &'f [u8]),
+    /// The next that may match is behind all names below the one of so many bytes.
+    SkipBelow(usize),
+    /// None behind this name matches.
+    End,
+}
+
+/// Compares a name with a filter, level by level.
+pub(super) fn judge<'f>(filter: &'f [u8], name: &[u8]) -> Verdict<'f> {
+    let mut levels = Some(filter);
+    let mut start = 0;
+    let mut last_plus = None;
+    while let Some(expected) = next_level(&mut levels) {
+        if expected == b"#" {
+            return Verdict::Match;
+        }
+        let Some(rest) = name.get(start..) else { return Verdict::Next };
+        let len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        if expected == b"+" {
+            last_plus = Some(start + len);
+        } else {
+            match compare(rest.get(..len).unwrap_or_default(), expected) {
+                Ordering::Equal => {}
+                Ordering::Less => return Verdict::Seek(start, expected),
+                Ordering::Greater => return last_plus.map_or(Verdict::End, Verdict::SkipBelow),
+            }
+        }
+        start += len + 1;
+    }
+    if start > name.len() { Verdict::Match } else { Verdict::SkipBelow(start - 1) }
+}
+
+/// Ids in the order of their texts, in blocks: one is put in or taken out without moving all the others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Order {
+    blocks: Vec<Vec<u32>>,
+}
+
+/// A place in the order. Valid until the next change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    block: usize,
+    at: usize,
+}
+
+impl Place {
+    /// The place behind.
+    #[inline]
+    pub(super) fn next(self) -> Self {
+        Self { at: self.at + 1, ..self }
+    }
+}
+
+/// The most ids of a block.
+const BLOCK: usize = 256;
+
+impl Order {
+    /// The place of the first id whose text is not below a bound.
+    pub(super) fn lower_bound<'t>(&self, bound: &[u8], text: impl Fn(u32) -> &'t [u8]) -> Place {
+        let is_below = |id: &u32| compare(text(*id), bound).is_lt();
+        let block = self.blocks.partition_point(|block| block.first().is_some_and(is_below)).saturating_sub(1);
+        let at = self.blocks.get(block).map_or(0, |ids| ids.partition_point(is_below));
+        Place { block, at }
+    }
+
+    /// As [`lower_bound`](Self::lower_bound), for a bound that is probably close behind a place.
+    pub(super) fn lower_bound_near<'t>(&self, place: Place, bound: &[u8], text: impl Fn(u32) -> &'t [u8]) -> Place {
+        let is_below = |id: &u32| compare(text(*id), bound).is_lt();
+        let ids = self.blocks.get(place.block).and_then(|ids| ids.get(place.at..)).unwrap_or_default();
+        match ids.iter().take(NEAR).position(|id| !is_below(id)) {
+            Some(skip) => Place { at: place.at + skip, ..place },
+            None if ids.last().is_some_and(|last| !is_below(last)) => {
+                Place { at: place.at + ids.partition_point(is_below), ..place }
+            }
+            None => self.lower_bound(bound, text),
+        }
+    }
+
+    /// The id at a place or at the beginning of the next block.
+    #[inline]
+    pub(super) fn get(&self, place: &mut Place) -> Option<u32> {
+        loop {
+            let ids = self.blocks.get(place.block)?;
+            if let Some(id) = ids.get(place.at) {
+                return Some(*id);
+            }
+            *place = Place { block: place.block + 1, at: 0 };
+        }
+    }
+
+    /// Puts an id at a place.
+    pub(super) fn insert(&mut self, place: Place, id: u32) {
+        let Some(ids) = self.blocks.get_mut(place.block) else {
+            self.blocks.push(vec![id]);
+            return;
+        };
+        if ids.len() < BLOCK {
+            grow(ids);
+            ids.insert(place.at, id);
+            return;
+        }
+        // Ids that come in order leave full blocks behind.
+        let half = if place.at == ids.len() { ids.len() } else { ids.len() / 2 };
+        let mut rest = ids.split_off(half);
+        if place.at > half || rest.is_empty() {
+            grow(&mut rest);
+            rest.insert(place.at - half, id);
+        } else {
+            ids.insert(place.at, id);
+        }
+        grow(&mut self.blocks);
+        self.blocks.insert(place.block + 1, rest);
+    }
+
+    /// Takes the id at a place out.
+    pub(super) fn remove(&mut self, place: Place) {
+        let Some(ids) = self.blocks.get_mut(place.block) else { return };
+        if place.at < ids.len() {
+            ids.remove(place.at);
+        }
+        let len = |block: usize| self.blocks.get(block).map_or(BLOCK, Vec::len);
+        if len(place.block) == 0 {
+            self.blocks.remove(place.block);
+        } else if place.block > 0 && len(place.block - 1) + len(place.block) <= BLOCK / 2 {
+            self.join(place.block - 1);
+        } else if len(place.block) + len(place.block + 1) <= BLOCK / 2 {
+            self.join(place.block);
+        }
+        shrink(&mut self.blocks);
+    }
+
+    /// Joins a block and the next one.
+    fn join(&mut self, block: usize) {
+        let mut next = self.blocks.remove(block + 1);
+        if let Some(ids) = self.blocks.get_mut(block) {
+            ids.append(&mut next);
+            shrink(ids);
+        }
+    }
+
+    /// Puts another id in the place of one.
+    pub(super) fn replace(&mut self, place: Place, id: u32) {
+        if let Some(old) = self.blocks.get_mut(place.block).and_then(|ids| ids.get_mut(place.at)) {
+            *old = id;
+        }
+    }
+
+    /// All ids.
+    pub(super) fn iter(&self) -> core::iter::Flatten<core::slice::Iter<'_, Vec<u32>>> {
+        self.blocks.iter().flatten()
+    }
+
+    /// The bytes asked of the allocator.
+    pub(super) fn heap_bytes(&self) -> usize {
+        heap_bytes(&self.blocks) + self.blocks.iter().map(heap_bytes).sum::<usize>()
+    }
+}
+
+/// So many ids are looked at one by one before a search begins.
+const NEAR: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_topic_comes_directly_before_the_topics_below_it() {
+        let order =
+            ["", "/", "/a", "a", "a/", "a/b", "a/b/c", "a/b!", "a!", "a-b", "a-b/c", "b", "long text/a", "long text!"];
+        for (at, a) in order.iter().enumerate() {
+            for (other, b) in order.iter().enumerate() {
+                assert_eq!(compare(a.as_bytes(), b.as_bytes()), at.cmp(&other), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_leads_to_the_next_name_that_can_match() {
+        for (filter, name, verdict) in [
+            ("a/#", "a", Verdict::Match),
+            ("a/#", "a/b/c", Verdict::Match),
+            ("a/#", "b", Verdict::End),
+            ("a/+", "a", Verdict::Next),
+            ("a/+", "a/b/c", Verdict::SkipBelow(3)),
+            ("+/c", "a/b", Verdict::Seek(2, b"c")),
+            ("+/c", "a/d", Verdict::SkipBelow(1)),
+            ("+/c/+", "a/d", Verdict::SkipBelow(1)),
+            ("+/c/d", "a/c", Verdict::Next),
+            ("a/+/c", "a/x/b", Verdict::Seek(4, b"c")),
+            ("b/+", "a", Verdict::Seek(0, b"b")),
+        ] {
+            assert_eq!(judge(filter.as_bytes(), name.as_bytes()), verdict, "{filter} {name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_order_stays_sorted(steps in prop::collection::vec((any::<bool>(), any::<u16>()), 0..3_000), rising in any::<bool>()) {
+            let texts: Vec<[u8; 2]> = (0..=u16::MAX).map(|id| (id | 0x0101).to_be_bytes()).collect();
+            let text = |id: u32| &texts[usize::try_from(id).unwrap()][..];
+            let mut order = Order::default();
+            let mut next = 0;
+            for (insert, key) in steps {
+                let id = if rising { next } else { u32::from(key | 0x0101) };
+                next += 257;
+                if next > 0xffff { next = 0x0101; }
+                let id = id | 0x0101;
+                let mut place = order.lower_bound(text(id), text);
+                let there = order.get(&mut place.clone()) == Some(id);
+                if insert && !there {
+                    order.insert(place, id);
+                } else if there {
+                    order.get(&mut place);
+                    order.remove(place);
+                }
+                prop_assert!(order.blocks.iter().all(|block| !block.is_empty() && block.len() <= BLOCK));
+            }
+            prop_assert!(order.iter().is_sorted_by(|a, b| compare(text(**a), text(**b)).is_lt()));
+        }
+    }
+}
