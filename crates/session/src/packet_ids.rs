@@ -114,7 +114,7 @@ mod tests {
         PacketId::new(value).expect("tests use no zero")
     }
 
-    /// [MQTT-2.2.1-3] [MQTT-2.2.1-4] [MQTT3-2.3.1-2]
+    /// [MQTT-2.2.1-3] [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [MQTT3-2.3.1-2] [MQTT3-2.3.1-4]
     #[test]
     fn all_65535_identifiers_are_handed_out_once_and_then_none() {
         let mut ids = PacketIds::new();

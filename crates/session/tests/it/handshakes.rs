@@ -116,7 +116,7 @@ const RECEIVER: [(Option<ReceiveState>, ReceiveInput, Option<ReceiveState>, Rece
     (Some(AwaitPubrel), ReceiveInput::Reconnect, Some(AwaitPubrel), Nothing),
 ];
 
-/// [MQTT3-4.3.2-2] [MQTT3-4.3.3-2]
+/// [MQTT-3.3.4-1] [MQTT3-3.3.4-1] [MQTT3-4.3.2-2] [MQTT3-4.3.3-2]
 #[test]
 fn receiver_answers_every_input_in_every_state_as_the_table_says() {
     for version in [Version::V3_1, Version::V3_1_1, Version::V5_0] {
