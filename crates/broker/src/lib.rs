@@ -1,2 +1,43 @@
-//! Part of Damselfly.
+#![doc = include_str!("../README.md")]
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+
+mod access;
+mod acks;
+mod broker;
+mod close;
+mod config;
+mod connect;
+mod connections;
+mod control;
+mod deliver;
+mod gate;
+mod local;
+mod messages;
+mod output;
+mod publish;
+mod query;
+mod question;
+mod questions;
+mod resend;
+mod retained;
+mod route;
+mod sessions;
+mod shards;
+mod share;
+mod shim;
+mod slab;
+mod subscribe;
+
+pub use access::{Access, Action, Permission};
+pub use broker::{Broker, Refused};
+pub use config::{Config, ConfigError, MAX_TOPIC_LEVELS, WhenFull};
+pub use local::{ClientIdInUse, Published};
+pub use output::{
+    AckToken, CommitId, ConnectionId, DropReason, Event, Forward, Intake, Interest, LocalDelivery, LocalId, Output,
+    Peer, QuestionId, ShardId, Why,
+};
+pub use query::{Counters, Memory, SessionView, SubscriptionView};
+pub use question::{Answer, AuthenticationStep, Grant, Question};

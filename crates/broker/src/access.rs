@@ -1,0 +1,137 @@
+//! What a client may publish and subscribe: data, compiled once and decided in place.
+
+use alloc::vec::Vec;
+
+use damselfly_topic::{TopicError, TopicFilter, TopicFilterBuf, TopicName};
+
+/// What a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// PUBLISH, wills included.
+    Publish,
+    /// SUBSCRIBE and the deliveries that follow from it.
+    Subscribe,
+    /// Both.
+    Any,
+}
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Yes.
+    Allow,
+    /// No.
+    Deny,
+    /// The embedding program is asked each time: [`Question::Publish`](crate::Question::Publish) or
+    /// [`Question::Subscribe`](crate::Question::Subscribe).
+    Ask,
+}
+
+/// Access rules in order: the first that fits decides.
+///
+/// ```
+/// use damselfly_broker::{Access, Action, Permission};
+/// use damselfly_topic::{TopicFilter, TopicName};
+///
+/// let access = Access::new(Permission::Deny)
+///     .rule(Action::Publish, "home/kitchen/#", Permission::Allow)?
+///     .rule(Action::Subscribe, "home/#", Permission::Allow)?;
+/// assert_eq!(access.publish(TopicName::new("home/kitchen/lamp")?), Permission::Allow);
+/// assert_eq!(access.publish(TopicName::new("home/hall/lamp")?), Permission::Deny);
+/// assert_eq!(access.subscribe(TopicFilter::new("home/+/lamp")?), Permission::Allow);
+/// assert_eq!(access.subscribe(TopicFilter::new("#")?), Permission::Deny);
+/// # Ok::<(), damselfly_topic::TopicError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    rules: Vec<Rule>,
+    otherwise: Permission,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    action: Action,
+    filter: TopicFilterBuf,
+    permission: Permission,
+}
+
+impl Access {
+    /// No rules yet: everything is decided by `otherwise`.
+    pub const fn new(otherwise: Permission) -> Self {
+        Self { rules: Vec::new(), otherwise }
+    }
+
+    /// Adds a rule behind those that are there. A filter `$share/{ShareName}/{filter}` means the filter inside.
+    pub fn rule(mut self, action: Action, filter: &str, permission: Permission) -> Result<Self, TopicError> {
+        let filter = plain(TopicFilter::new(filter)?);
+        self.rules.push(Rule { action, filter: filter.into(), permission });
+        Ok(self)
+    }
+
+    /// May a message with this topic be published?
+    pub fn publish(&self, topic: TopicName<'_>) -> Permission {
+        self.rules
+            .iter()
+            .find(|rule| rule.action != Action::Subscribe && rule.filter.as_filter().matches(topic))
+            .map_or(self.otherwise, |rule| rule.permission)
+    }
+
+    /// May this filter be subscribed? Yes only if all it can match is allowed: a filter that a rule covers is decided by
+    /// that rule, one that reaches into a denied or asked part is denied. Shared filters are decided by the filter
+    /// inside.
+    pub fn subscribe(&self, filter: TopicFilter<'_>) -> Permission {
+        let filter = plain(filter);
+        for rule in self.rules.iter().filter(|rule| rule.action != Action::Publish) {
+            let ruled = rule.filter.as_filter();
+            if ruled.covers(filter) {
+                return rule.permission;
+            }
+            if rule.permission != Permission::Allow && ruled.overlaps(filter) {
+                return Permission::Deny;
+            }
+        }
+        self.otherwise
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.rules.capacity() * size_of::<Rule>() + self.rules.iter().map(|r| r.filter.as_str().len()).sum::<usize>()
+    }
+}
+
+/// The filter inside a Shared Subscription's, any other as it is.
+pub(crate) fn plain(filter: TopicFilter<'_>) -> TopicFilter<'_> {
+    filter.shared().map_or(filter, |shared| shared.filter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_subscription_that_reaches_into_a_denied_part_is_denied() {
+        let access = Access::new(Permission::Allow).rule(Action::Any, "secret/#", Permission::Deny).unwrap();
+        assert_eq!(access.subscribe(filter("#")), Permission::Deny);
+        assert_eq!(access.subscribe(filter("+/a")), Permission::Deny);
+        assert_eq!(access.subscribe(filter("secret/a")), Permission::Deny);
+        assert_eq!(access.subscribe(filter("open/#")), Permission::Allow);
+        assert_eq!(access.subscribe(filter("$share/g/secret/a")), Permission::Deny);
+        assert_eq!(access.publish(TopicName::new("secret").unwrap()), Permission::Deny);
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let access = Access::new(Permission::Deny)
+            .rule(Action::Publish, "a/b", Permission::Ask)
+            .unwrap()
+            .rule(Action::Publish, "a/#", Permission::Allow)
+            .unwrap();
+        assert_eq!(access.publish(TopicName::new("a/b").unwrap()), Permission::Ask);
+        assert_eq!(access.publish(TopicName::new("a/c").unwrap()), Permission::Allow);
+        assert_eq!(access.subscribe(filter("a/b")), Permission::Deny);
+    }
+}

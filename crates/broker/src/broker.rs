@@ -1,0 +1,463 @@
+//! The one value: inputs, outputs, time.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+
+use damselfly_codec::{
+    DecodeError, FixedHeader, Frame, FrameLimits, PacketType, PublishTemplate, ReasonCode, Version, peek,
+};
+use damselfly_session::{BufferPool, BufferPoolLimits, Deadlines, Message, PeerError, Timestamp};
+use damselfly_topic::KeyedState;
+
+use crate::{
+    Answer, CommitId, Config, ConfigError, ConnectionId, Counters, Event, Intake, Output, Peer, QuestionId, Why,
+    close::AfterCommit,
+    connections::{Connection, Connections, Pause, Stage},
+    gate::{CommitGate, Release},
+    messages::Messages,
+    publish::HeldBack,
+    questions::Questions,
+    retained::RetainedStore,
+    route::{Index, PackedOptions, ReceiverKey, Route},
+    sessions::{SessionKey, Sessions},
+    shards::Shards,
+    share::ShareGroups,
+};
+
+/// A whole MQTT broker without sockets, threads, clock or randomness.
+///
+/// Bytes, time and answers go in by `handle_*`, everything else comes out by [`Broker::poll_output`], in order. Every
+/// call is legal in every state, and any number of inputs may come before the next poll. A connection or question that
+/// is gone is no error: what names it does nothing.
+///
+/// ```
+/// use damselfly_broker::{Answer, Broker, Config, Output, Peer};
+/// use damselfly_session::Timestamp;
+///
+/// let mut broker = Broker::new(Config::default(), 42)?;
+/// let now = Timestamp::from_secs(1);
+/// let connection = broker.handle_connection(now, Peer::default())?;
+/// // CONNECT of MQTT 3.1.1: clean session, keep alive 60 s, client id "a".
+/// let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a";
+/// let intake = broker.handle_input(now, connection, connect);
+/// assert_eq!(intake.consumed, connect.len());
+///
+/// let mut sent = Vec::new();
+/// while let Some(output) = broker.poll_output() {
+///     match output {
+///         Output::Ask { id, .. } => broker.handle_answer(now, id, Answer::allow()),
+///         Output::Commit(id) => broker.handle_committed(now, id),
+///         Output::Transmit(connection) => {
+///             let mut chunks = [&[][..]; 8];
+///             let count = broker.transmit(connection, &mut chunks);
+///             sent.extend(chunks[..count].concat());
+///             broker.handle_transmitted(now, connection, sent.len());
+///         }
+///         Output::Close(connection) => broker.handle_connection_lost(now, connection),
+///         Output::Resume(_) | Output::Deliver { .. } | Output::Event(_) => {}
+///         Output::Interest { .. } | Output::Forward { .. } => {}
+///     }
+/// }
+/// assert_eq!(sent, b"\x20\x02\x00\x00", "CONNACK, accepted");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Broker {
+    pub(crate) config: Config,
+    pub(crate) connections: Connections,
+    pub(crate) sessions: Sessions,
+    pub(crate) index: Index,
+    pub(crate) groups: ShareGroups,
+    pub(crate) retained: RetainedStore,
+    pub(crate) messages: Messages,
+    pub(crate) shards: Shards,
+    pub(crate) gate: CommitGate,
+    pub(crate) questions: Questions,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) deadlines: Deadlines<Timer>,
+    /// Sessions that may send more at once, but not within the call that found out.
+    pub(crate) work: VecDeque<SessionKey>,
+    pub(crate) held_back: HeldBack,
+    pub(crate) after_commit: AfterCommit,
+    pub(crate) pool: BufferPool,
+    pub(crate) keys: KeyedState,
+    pub(crate) counters: Counters,
+    pub(crate) scratch: Scratch,
+    /// CONNECTs so far.
+    pub(crate) attempts: u64,
+    /// Client Identifiers assigned so far.
+    pub(crate) assigned: u64,
+    pub(crate) is_shutting_down: bool,
+}
+
+/// What each message needs for a moment, kept so that it is not allocated again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) matches: Vec<(ReceiverKey, PackedOptions)>,
+    pub(crate) route: Route,
+    /// By wire class and QoS.
+    pub(crate) templates: [PublishTemplate; 6],
+    pub(crate) replayed: Vec<Message>,
+}
+
+/// What a deadline is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Time to CONNECT, keep alive, pause.
+    Connection(ConnectionId),
+    /// A will with a delay, the end of an offline session.
+    Session(SessionKey),
+    /// A question without an answer.
+    Question(QuestionId),
+    /// The retained message that expires first.
+    Retained,
+    /// Publishers held back for want of room.
+    HeldBack,
+}
+
+/// Why a connection cannot go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    Malformed(DecodeError),
+    Peer(PeerError),
+    /// Answered with this code, ours to choose.
+    Refuse(ReasonCode),
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+impl From<PeerError> for Fault {
+    fn from(error: PeerError) -> Self {
+        Self::Peer(error)
+    }
+}
+
+/// The connection limit is reached, or the broker is shutting down: close the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no more connections: {limit} are open or the broker is shutting down")]
+pub struct Refused {
+    /// The limit.
+    pub limit: u32,
+}
+
+/// Retained messages, queue entries and cleanups done in one go before others get a turn.
+pub(crate) const WORK_PER_CALL: usize = 4_096;
+
+impl Broker {
+    /// A broker without connections. Equal seeds and equal inputs give equal outputs; a seed that nobody can guess keeps
+    /// peers from choosing colliding names.
+    pub fn new(config: Config, seed: u64) -> Result<Self, ConfigError> {
+        config.check()?;
+        let levels = usize::from(config.max_topic_levels);
+        Ok(Self {
+            connections: Connections::new(),
+            sessions: Sessions::new(seed),
+            index: Index::new(seed).with_max_levels(levels),
+            groups: ShareGroups::new(seed),
+            retained: RetainedStore::new(seed),
+            messages: Messages::new(),
+            shards: Shards::new(seed, levels),
+            gate: CommitGate::new(),
+            questions: Questions::new(),
+            outputs: VecDeque::new(),
+            deadlines: Deadlines::new(),
+            work: VecDeque::new(),
+            held_back: HeldBack::default(),
+            after_commit: AfterCommit::default(),
+            pool: BufferPool::new(BufferPoolLimits::default()),
+            keys: KeyedState::new(seed.rotate_left(32)),
+            counters: Counters::default(),
+            scratch: Scratch::default(),
+            attempts: 0,
+            assigned: 0,
+            is_shutting_down: false,
+            config,
+        })
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A Network Connection was established. [MQTT-4.2]
+    pub fn handle_connection(&mut self, now: Timestamp, peer: Peer) -> Result<ConnectionId, Refused> {
+        let limit = self.config.max_connections;
+        if self.is_shutting_down || u32::try_from(self.connections.len()).is_ok_and(|open| open >= limit) {
+            self.counters.connections_refused += 1;
+            return Err(Refused { limit });
+        }
+        let id = self.connections.insert(Connection::new(peer, now));
+        self.deadlines.arm(Timer::Connection(id), now.saturating_add(self.config.connect_timeout));
+        Ok(id)
+    }
+
+    /// Bytes from a connection: what is left of earlier ones first. Uses whole packets only; nothing is kept.
+    pub fn handle_input(&mut self, now: Timestamp, connection: ConnectionId, input: &[u8]) -> Intake {
+        let mut intake = Intake::default();
+        while let Some(rest) = input.get(intake.consumed..).filter(|rest| !rest.is_empty()) {
+            match self.next_frame(now, connection, rest) {
+                Next::Frame(header) => {
+                    let Some(frame) = rest.get(..header.frame_len()) else { break };
+                    intake.consumed += frame.len();
+                    self.handle_packet(now, connection, header, frame, None);
+                }
+                Next::Wanted(wanted) => {
+                    intake.wanted = wanted;
+                    break;
+                }
+                Next::Paused => {
+                    intake.paused = true;
+                    break;
+                }
+                Next::Ignore => {
+                    intake.consumed = input.len();
+                    break;
+                }
+            }
+        }
+        intake.paused |= self.is_paused(connection);
+        self.close_group();
+        intake
+    }
+
+    /// One whole packet in a buffer of its own, whose payload may then be shared instead of copied. Consumes all or,
+    /// paused, nothing.
+    pub fn handle_frame(&mut self, now: Timestamp, connection: ConnectionId, frame: &Frame) -> Intake {
+        let mut intake = Intake { consumed: frame.len(), wanted: 0, paused: false };
+        match self.next_frame(now, connection, frame) {
+            Next::Frame(header) if header.frame_len() == frame.len() => {
+                self.handle_packet(now, connection, header, frame, Some(frame));
+            }
+            Next::Frame(_) | Next::Wanted(_) | Next::Ignore => {}
+            Next::Paused => intake = Intake { consumed: 0, wanted: 0, paused: true },
+        }
+        intake.paused |= self.is_paused(connection);
+        self.close_group();
+        intake
+    }
+
+    /// A large packet is still arriving in the adapter's own buffer: the client is alive. [MQTT-3.1.2-22]
+    pub fn handle_progress(&mut self, now: Timestamp, connection: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(connection) {
+            connection.keep_alive.received(now);
+        }
+    }
+
+    #[inline]
+    fn next_frame(&mut self, now: Timestamp, id: ConnectionId, rest: &[u8]) -> Next {
+        let Some(connection) = self.connections.get_mut(id) else { return Next::Ignore };
+        if connection.pause.is_some() {
+            return Next::Paused;
+        }
+        let max_packet_size = match connection.stage {
+            Stage::Open => self.config.max_packet_size,
+            Stage::AwaitConnect => self.config.max_connect_packet_size,
+            Stage::Closing => return Next::Ignore,
+            Stage::Asking(..) | Stage::Accepted(_) => return Next::Paused,
+            Stage::Authenticating(_) | Stage::Reauthenticating(_) => self.config.max_packet_size,
+        };
+        match peek(rest, &FrameLimits { max_packet_size }) {
+            Ok(Some(header)) if header.frame_len() <= rest.len() => {
+                connection.keep_alive.received(now);
+                Next::Frame(header)
+            }
+            Ok(header) => Next::Wanted(header.map_or(0, FixedHeader::frame_len)),
+            Err(error) => {
+                self.fail(now, id, Fault::Malformed(error));
+                Next::Ignore
+            }
+        }
+    }
+
+    fn is_paused(&self, id: ConnectionId) -> bool {
+        self.connections.get(id).is_some_and(|connection| connection.pause.is_some())
+    }
+
+    fn handle_packet(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        header: FixedHeader,
+        frame: &[u8],
+        shared: Option<&Frame>,
+    ) {
+        let result = if header.packet_type() == PacketType::Publish {
+            self.handle_publish(now, id, header, frame, shared)
+        } else {
+            self.handle_control(now, id, header, frame)
+        };
+        if let Err(fault) = result {
+            self.fail(now, id, fault);
+        }
+    }
+
+    /// The transport ended, or was closed by the adapter. May be said twice.
+    pub fn handle_connection_lost(&mut self, now: Timestamp, connection: ConnectionId) {
+        self.end_connection(now, connection, Why::ConnectionLost);
+        if let Some(mut gone) = self.connections.remove(connection) {
+            gone.transmit.clear(&mut self.pool);
+        }
+        self.deadlines.disarm(Timer::Connection(connection));
+        self.close_group();
+    }
+
+    /// Everything up to `commit` is durable.
+    pub fn handle_committed(&mut self, now: Timestamp, commit: CommitId) {
+        while let Some(mut releases) = self.gate.commit(commit) {
+            for release in releases.drain(..) {
+                match release {
+                    Release::Connack(connection) => self.open_connection(now, connection),
+                    Release::Acks(connection) => self.release_acks(now, connection),
+                    Release::Held(session) => self.release_held(now, session),
+                    Release::AfterCommit => self.release_after_commit(now),
+                }
+            }
+            self.gate.recycle(releases);
+        }
+        self.close_group();
+    }
+
+    /// The answer to a question. One that is no longer open is ignored.
+    pub fn handle_answer(&mut self, now: Timestamp, question: QuestionId, answer: Answer) {
+        self.answer(now, question, answer);
+        self.close_group();
+    }
+
+    /// When [`Broker::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        if self.work.is_empty() { self.deadlines.next() } else { Some(Timestamp::ZERO) }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        for _ in 0..self.work.len().min(WORK_PER_CALL) {
+            if let Some(session) = self.work.pop_front() {
+                self.pump(now, session);
+            }
+        }
+        for _ in 0..WORK_PER_CALL {
+            let Some(timer) = self.deadlines.pop_due(now) else { break };
+            match timer {
+                Timer::Connection(connection) => self.check_connection(now, connection),
+                Timer::Session(session) => self.check_session(now, session),
+                Timer::Question(question) => self.answer(now, question, Answer::Deny(ReasonCode::NotAuthorized)),
+                Timer::Retained => self.expire_retained(now),
+                Timer::HeldBack => self.retry_held_back(now),
+            }
+        }
+        self.close_group();
+    }
+
+    /// What happened since the last call, one at a time, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Fills `chunks` with the bytes that wait for a connection, in order; how many chunks were filled.
+    pub fn transmit<'a>(&'a self, connection: ConnectionId, chunks: &mut [&'a [u8]]) -> usize {
+        self.connections.get(connection).map_or(0, |connection| connection.transmit.chunks(chunks))
+    }
+
+    /// Bytes that wait for a connection.
+    pub fn transmit_len(&self, connection: ConnectionId) -> usize {
+        self.connections.get(connection).map_or(0, |connection| connection.transmit.len())
+    }
+
+    /// The transport took `n` bytes of [`Broker::transmit`].
+    pub fn handle_transmitted(&mut self, now: Timestamp, id: ConnectionId, n: usize) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.transmit.advance(n, &mut self.pool);
+        if connection.transmit.is_empty() {
+            connection.is_dirty = false;
+        }
+        let session = connection.session;
+        if connection.is_open() && self.sessions.get(session).is_some_and(|s| !s.outbound.queue.is_empty()) {
+            self.pump(now, session);
+        }
+    }
+
+    /// Ends all connections, 5.0 clients with DISCONNECT `0x8B`, and refuses new ones. Sessions stay.
+    pub fn shutdown(&mut self, now: Timestamp) {
+        self.is_shutting_down = true;
+        for connection in self.connections.ids() {
+            self.disconnect(now, connection, ReasonCode::ServerShuttingDown);
+        }
+        self.close_group();
+    }
+
+    /// Ends a connection for a reason of the embedding program, for example
+    /// [`ReasonCode::AdministrativeAction`]. The will is published. [MQTT-4.13.2-1]
+    pub fn disconnect(&mut self, now: Timestamp, connection: ConnectionId, reason_code: ReasonCode) {
+        self.fail(now, connection, Fault::Refuse(reason_code));
+        self.close_group();
+    }
+
+    pub(crate) fn close_group(&mut self) {
+        if let Some(commit) = self.gate.close() {
+            self.outputs.push_back(Output::Commit(commit));
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Says once that a connection has bytes.
+    #[inline]
+    pub(crate) fn mark_dirty(outputs: &mut VecDeque<Output>, id: ConnectionId, connection: &mut Connection) {
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            outputs.push_back(Output::Transmit(id));
+        }
+    }
+
+    /// Leaves a client unread. Keep alive stands still meanwhile, because the silence is ours.
+    pub(crate) fn pause(&mut self, now: Timestamp, id: ConnectionId, pause: Pause) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.pause = Some(pause);
+            connection.keep_alive.pause(now);
+        }
+    }
+
+    /// Reads a client again.
+    pub(crate) fn resume(&mut self, now: Timestamp, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.pause.take().is_some() {
+            connection.keep_alive.resume(now);
+            self.outputs.push_back(Output::Resume(id));
+        }
+    }
+}
+
+/// What comes next in the input of a connection.
+enum Next {
+    Frame(FixedHeader),
+    /// Not whole yet; the length of the packet if it is known.
+    Wanted(usize),
+    Paused,
+    /// Nothing more of this connection matters.
+    Ignore,
+}
+
+const _: () = {
+    const fn assert_send<T: Send>() {}
+    assert_send::<Broker>();
+};
+
+/// The generation of the protocol as an index of what differs by it.
+#[inline]
+pub(crate) const fn wire_class(version: Version) -> usize {
+    match version {
+        Version::V3_1 | Version::V3_1_1 => 0,
+        Version::V5_0 => 1,
+    }
+}
+
+/// A text with an owner.
+pub(crate) fn owned(text: &str) -> Box<str> {
+    text.into()
+}

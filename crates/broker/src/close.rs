@@ -1,0 +1,342 @@
+//! How connections and sessions end, and what becomes of wills. [MQTT-3.14] [MQTT-4.1] [MQTT-4.13]
+
+use alloc::{boxed::Box, vec::Vec};
+
+use damselfly_codec::{Connack, Disconnect, Foreign, QoS, ReasonCode, Rule, Version};
+use damselfly_session::{Message, PeerError, SessionExpiry, StoredWill, Timestamp};
+use damselfly_topic::TopicFilter;
+
+use crate::{
+    Broker, CommitId, ConnectionId, DropReason, Event, Output, Why,
+    access::Permission,
+    broker::{Fault, Timer, owned},
+    connections::{Connection, Stage},
+    gate::Release,
+    route::GROUP,
+    sessions::{Entry, Held, SessionKey, Sink, Wait},
+};
+
+/// Messages that are routed once a commit is durable, whatever became of their publisher meanwhile.
+pub(crate) type AfterCommit = alloc::collections::VecDeque<(CommitId, Message)>;
+
+impl Broker {
+    /// Answers a fault as the version and the stage allow, and ends the connection.
+    pub(crate) fn fail(&mut self, now: Timestamp, id: ConnectionId, fault: Fault) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let (reason_code, why) = match fault {
+            Fault::Malformed(error) => (error.reason_code(), Why::Malformed(error)),
+            Fault::Peer(error) => (error.reason_code(), Why::PeerError(error)),
+            Fault::Refuse(code) if connection.is_open() => (code, Why::ByBroker(code)),
+            Fault::Refuse(code) => (code, Why::Refused(code)),
+        };
+        match &connection.stage {
+            Stage::Closing => return,
+            Stage::Open | Stage::Reauthenticating(_) => self.send_disconnect(id, reason_code),
+            Stage::AwaitConnect => self.answer_bad_connect(id, &fault, reason_code),
+            Stage::Asking(..) | Stage::Authenticating(_) | Stage::Accepted(_) => {
+                self.send_connack(id, &Connack::refusal(reason_code));
+            }
+        }
+        self.close(now, id, why);
+    }
+
+    /// Before CONNECT is accepted there is CONNACK or nothing. [MQTT-3.14.0-1] [MQTT3-3.1.4-1]
+    fn answer_bad_connect(&mut self, id: ConnectionId, fault: &Fault, reason_code: ReasonCode) {
+        let Some(connection) = self.connections.get(id) else { return };
+        let is_known_v5 = connection.version == Version::V5_0;
+        let may_answer = match fault {
+            Fault::Refuse(_) => true,
+            Fault::Malformed(error) => error.rule() == Rule::ProtocolVersionUnsupported || is_known_v5,
+            Fault::Peer(_) => false,
+        };
+        if may_answer {
+            self.send_connack(id, &Connack::refusal(reason_code));
+        }
+    }
+
+    fn send_disconnect(&mut self, id: ConnectionId, reason_code: ReasonCode) {
+        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_v5()) else { return };
+        let disconnect = Disconnect::with_reason(reason_code);
+        let fits = disconnect
+            .encoded_len(Version::V5_0, Foreign::Reject)
+            .is_ok_and(|len| len <= crate::slab::index(connection.max_packet_size));
+        // A code that DISCONNECT does not have ends the connection without words.
+        let tail = connection.transmit.tail(&mut self.pool);
+        if fits && disconnect.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
+            Self::mark_dirty(&mut self.outputs, id, connection);
+        }
+    }
+
+    /// Ends a connection and has the adapter close it.
+    pub(crate) fn close(&mut self, now: Timestamp, id: ConnectionId, why: Why) {
+        if self.connections.get(id).is_none_or(|connection| matches!(connection.stage, Stage::Closing)) {
+            return;
+        }
+        self.end_connection(now, id, why);
+        self.outputs.push_back(Output::Close(id));
+    }
+
+    /// Takes a connection out of everything. What it was owed is forgotten, what it caused stays.
+    pub(crate) fn end_connection(&mut self, now: Timestamp, id: ConnectionId, why: Why) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let stage = core::mem::replace(&mut connection.stage, Stage::Closing);
+        if matches!(stage, Stage::Closing) {
+            return;
+        }
+        let key = connection.session;
+        let acks = core::mem::take(&mut connection.acks);
+        let cache = connection.route_cache.take();
+        connection.pause = None;
+        connection.inbound_aliases = None;
+        connection.outbound_aliases = None;
+        self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
+        self.deadlines.disarm(Timer::Connection(id));
+        for (question, ..) in acks.into_iter().filter_map(|ack| ack.answer).flat_map(|answer| answer.asked) {
+            self.cancel_question(question);
+        }
+        if let Stage::Asking(_, question) | Stage::Reauthenticating(question) = stage {
+            self.cancel_question(question);
+        }
+        let owned_session = self.sessions.get(key).filter(|session| session.owner == Some(id));
+        let client_id = owned_session.map(|session| session.client_id.clone());
+        self.event(Event::Disconnected { connection: id, client_id: client_id.clone(), why });
+        if client_id.is_some() {
+            let keeps_will = why != Why::ByClient(ReasonCode::Success);
+            self.detach(now, key, keeps_will);
+        }
+    }
+
+    /// The connection of a session is gone. [MQTT-3.1.2-8] [MQTT-3.1.2-23]
+    fn detach(&mut self, now: Timestamp, key: SessionKey, keeps_will: bool) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.sink = Sink::Offline;
+        session.owner = None;
+        session.full_since = None;
+        if !keeps_will {
+            session.will = None;
+        }
+        let expiry = session.expiry;
+        let delay = session.will.as_ref().map(StoredWill::delay);
+        self.cancel_held(now, key);
+        if expiry == SessionExpiry::OnClose {
+            self.end_session(now, key);
+            return;
+        }
+        self.rebalance(now, key, false);
+        match delay {
+            Some(0) => self.publish_will(now, key),
+            Some(seconds) => {
+                let at = now.saturating_add(core::time::Duration::from_secs(seconds.into()));
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.will_at = Some(at);
+                }
+            }
+            None => {}
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.ends_at = expiry.deadline(now);
+        }
+        self.arm_session(key);
+    }
+
+    fn arm_session(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        match [session.will_at, session.ends_at].into_iter().flatten().min() {
+            Some(at) => self.deadlines.arm(Timer::Session(key), at),
+            None => {
+                self.deadlines.disarm(Timer::Session(key));
+            }
+        }
+    }
+
+    /// A will or the end of a session is due.
+    pub(crate) fn check_session(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        if session.owner.is_some() {
+            return;
+        }
+        if session.ends_at.is_some_and(|at| at <= now) {
+            // A will that waits longer is published now. [MQTT-3.1.2-8]
+            self.end_session(now, key);
+            return;
+        }
+        if session.will_at.is_some_and(|at| at <= now) {
+            self.publish_will(now, key);
+        }
+        self.arm_session(key);
+    }
+
+    /// Publishes the will of a session and forgets it. [MQTT-3.1.2-10]
+    fn publish_will(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.will_at = None;
+        let Some(will) = session.will.take() else { return };
+        let client_id = session.client_id.clone();
+        let topic = will.topic();
+        let permission = session.access.as_ref().map_or(Permission::Allow, |access| access.publish(topic));
+        // Nobody is there any more to wait for an answer: what would have to be asked is not published.
+        if permission != Permission::Allow || topic.as_str().starts_with("$SYS/") {
+            self.note_drop(Some(key.slot), topic, DropReason::NotAuthorized);
+            return;
+        }
+        let event = Event::WillPublished { client_id, topic: owned(topic.as_str()) };
+        let message = will.publish(now);
+        if message.qos() == QoS::ExactlyOnce {
+            let commit = self.gate.record(Some(Release::AfterCommit));
+            self.after_commit.push_back((commit, message));
+        } else {
+            self.gate.record(None);
+            self.route_anew(now, &message, Some(key.slot));
+        }
+        self.event(event);
+    }
+
+    /// A session ends: its will is published, everything else is gone. [MQTT-4.1.0-2]
+    pub(crate) fn end_session(&mut self, now: Timestamp, key: SessionKey) {
+        self.publish_will(now, key);
+        self.rebalance(now, key, true);
+        self.deadlines.disarm(Timer::Session(key));
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let subscriptions = core::mem::take(&mut session.subscriptions);
+        for filter in &subscriptions {
+            if let Ok(filter) = TopicFilter::new(filter) {
+                self.remove_subscription(key, filter);
+            }
+        }
+        let Some(session) = self.sessions.remove(key) else { return };
+        if session.expiry.outlives_connection() {
+            self.gate.record(None);
+        }
+        let mut discarded = 0;
+        let queued = session.outbound.queue.into_iter().filter_map(|entry| match entry {
+            Entry::Message(queued) => Some(queued),
+            Entry::Replay(replay) => {
+                self.messages.release_ids(replay.ids);
+                None
+            }
+        });
+        let queued: Vec<_> = queued.collect();
+        for queued in queued.into_iter().chain(session.outbound.inflight.into_iter().filter_map(|i| i.queued)) {
+            discarded += 1;
+            self.discard(queued);
+        }
+        for held in session.held {
+            if let Some(commit) = Self::held_commit(&held) {
+                self.gate.record(Some(Release::AfterCommit));
+                self.after_commit.push_back((commit, held.message));
+            }
+        }
+        self.event(Event::SessionEnded { client_id: session.client_id, discarded });
+    }
+
+    /// Routes what waited for a commit longer than its publisher lived.
+    pub(crate) fn release_after_commit(&mut self, now: Timestamp) {
+        while let Some((commit, _)) = self.after_commit.front() {
+            if !self.gate.is_committed(*commit) {
+                return;
+            }
+            if let Some((_, message)) = self.after_commit.pop_front() {
+                self.route_anew(now, &message, None);
+            }
+        }
+    }
+
+    /// What waits for an answer or for room goes with its connection: the client, never told anything, sends it again.
+    fn cancel_held(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (kept, cancelled): (Vec<Held>, Vec<Held>) =
+            core::mem::take(&mut session.held).into_iter().partition(|held| matches!(held.wait, Wait::Commit(_)));
+        session.held = kept.into();
+        for held in cancelled {
+            if let Wait::Answer(question) = held.wait {
+                self.cancel_question(question);
+            }
+            match (held.packet_id, held.message.qos()) {
+                (Some(packet_id), QoS::ExactlyOnce) => self.forget_received(key, packet_id),
+                // Sent once and owed no acknowledgement: it only waited behind another.
+                (None, _) if held.wait == Wait::Nothing => {
+                    self.route_anew(now, &held.message, Some(key.slot));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// DISCONNECT by the client. [MQTT-3.14.4]
+    pub(crate) fn handle_disconnect(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        disconnect: &Disconnect<'_>,
+    ) -> Result<(), Fault> {
+        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return Ok(()) };
+        if let Some(interval) = disconnect.properties.session_expiry_interval() {
+            let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+            let expiry = session.expiry.after_disconnect(Some(interval))?;
+            let expiry = self.capped(expiry);
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.expiry = expiry;
+            }
+            self.gate.record(None);
+        }
+        self.close(now, id, Why::ByClient(disconnect.reason_code));
+        Ok(())
+    }
+
+    /// Time to CONNECT and keep alive. [MQTT-3.1.2-22]
+    pub(crate) fn check_connection(&mut self, now: Timestamp, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match &connection.stage {
+            Stage::AwaitConnect => self.close(now, id, Why::ConnectTimeout),
+            Stage::Asking(..) | Stage::Accepted(_) | Stage::Closing => {}
+            Stage::Authenticating(_) => self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized)),
+            Stage::Open | Stage::Reauthenticating(_) => match connection.keep_alive.deadline() {
+                Some(deadline) if deadline <= now => self.fail(now, id, Fault::Peer(PeerError::KeepAliveTimeout)),
+                Some(deadline) => self.deadlines.arm(Timer::Connection(id), deadline),
+                None => {
+                    self.deadlines.disarm(Timer::Connection(id));
+                }
+            },
+        }
+    }
+
+    /// The connection of a session, as long as it is open.
+    pub(crate) fn connection_of(&self, key: SessionKey) -> Option<ConnectionId> {
+        let Sink::Connection(connection) = self.sessions.get(key)?.sink else { return None };
+        self.connections.get(connection).is_some_and(Connection::is_open).then_some(connection)
+    }
+
+    /// Counts a dropped message and reports it when the count is a power of two.
+    pub(crate) fn note_drop(&mut self, slot: Option<u32>, topic: damselfly_topic::TopicName<'_>, reason: DropReason) {
+        self.counters.note_drop(reason);
+        let (client_id, count) = match slot.and_then(|slot| self.sessions.at_mut(slot)) {
+            Some(session) => {
+                session.drops += 1;
+                (Some(&session.client_id), session.drops)
+            }
+            None => (None, self.counters.dropped(reason)),
+        };
+        if count.is_power_of_two() {
+            let client_id: Option<Box<str>> = client_id.cloned();
+            self.event(Event::Dropped { client_id, topic: owned(topic.as_str()), reason, count });
+        }
+    }
+
+    /// Removes one subscription from the index or its share group.
+    pub(crate) fn remove_subscription(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> bool {
+        let removed = match filter.shared() {
+            None => self.index.remove(filter, key.slot).is_some(),
+            Some(shared) => {
+                let left = self.groups.leave(filter.as_str(), key.slot);
+                if let Some(group) = left.emptied {
+                    self.index.remove(shared.filter(), GROUP | group);
+                }
+                left.was_member
+            }
+        };
+        if removed {
+            self.interest_changed(filter, false);
+        }
+        removed
+    }
+}

@@ -1,0 +1,260 @@
+//! What a broker allows: every limit has a name, a unit, a default and an answer at the limit.
+
+use core::time::Duration;
+
+use damselfly_codec::QoS;
+
+/// Limits and features of one [`Broker`](crate::Broker).
+///
+/// Each field's documentation says what a peer is told at the limit; `docs/limits.md` of the repository shows them as
+/// one table with the test of each.
+///
+/// ```
+/// use damselfly_broker::Config;
+///
+/// let mut config = Config::default();
+/// config.max_packet_size = 64 * 1024;
+/// assert!(config.check().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Config {
+    /// Network Connections at once. One more is refused before a byte is read. Default 1,000,000.
+    pub max_connections: u32,
+    /// How long a connection may take until its CONNECT is complete; then it is closed. Default 20 s.
+    pub connect_timeout: Duration,
+    /// Bytes of a CONNECT packet; a longer one ends the connection unread. Default 512 KiB.
+    pub max_connect_packet_size: u32,
+    /// Bytes of any later packet, fixed header included, told to 5.0 clients as Maximum Packet Size. A longer one ends
+    /// the connection (5.0: DISCONNECT `0x95`). Default 16 MiB, at most 268,435,460. [MQTT-3.2.2.3.6]
+    pub max_packet_size: u32,
+    /// QoS 1 and 2 messages of one client without our final acknowledgement, told to 5.0 clients as Receive Maximum.
+    /// One more ends the connection (DISCONNECT `0x93`). A 3.1.1 client cannot know the limit and is held to the 65,535
+    /// Packet Identifiers there are. Default 1,024, at least 1. [MQTT-3.2.2.3.3]
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages in flight to one client, whatever larger Receive Maximum it names; more wait in its queue.
+    /// Default 1,024, at least 1.
+    pub max_inflight: u16,
+    /// Topic Aliases a client may set. A higher one ends the connection (DISCONNECT `0x94`). Default 64; 0 is none.
+    pub topic_alias_maximum: u16,
+    /// Topic Aliases we set towards one client, whatever larger Topic Alias Maximum it names. Default 16; 0 is none.
+    pub max_outbound_topic_aliases: u16,
+    /// QoS 1 and 2 messages waiting for one client. One more is not stored: see [`Config::when_full`]. Default 10,000.
+    pub max_queued_messages: u32,
+    /// Bytes of the messages waiting for one client; as `max_queued_messages`. Default 16 MiB.
+    pub max_queued_bytes: u64,
+    /// Bytes encoded for one connection and not yet taken by its transport. A QoS 0 message beyond is dropped for this
+    /// client and counted, a QoS 1 or 2 message waits in the queue. Default 1 MiB.
+    pub max_transmit_bytes: u32,
+    /// What happens to a message for a client whose queue is full.
+    pub when_full: WhenFull,
+    /// Subscriptions of one client. One more is answered `0x97` (3.1.1: `0x80`). Default 100,000.
+    pub max_subscriptions: u32,
+    /// Levels of a Topic Name or Topic Filter. A deeper filter is answered `0x8F` (3.1.1: `0x80`), a deeper name `0x90`
+    /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Default 64, at most 128.
+    pub max_topic_levels: u16,
+    /// Retained messages. One more is delivered to subscribers but not retained; its publisher is told `0x97`, a QoS 0
+    /// or 3.1.1 message is counted. Default 1,000,000.
+    pub max_retained_messages: u32,
+    /// Bytes of all retained messages; as `max_retained_messages`. Default 512 MiB.
+    pub max_retained_bytes: u64,
+    /// Bytes of all stored messages and caches of the whole broker. At the budget publishers are paused for
+    /// [`Config::pause_limit`], then answered `0x97` (QoS 0 and 3.1.1: dropped and counted). Default 2 GiB.
+    pub max_memory: u64,
+    /// How long a publisher is left unread or its acknowledgement withheld for want of room. Default 2 s.
+    pub pause_limit: Duration,
+    /// How long an [`Ask`](crate::Output::Ask) may stay unanswered; then the answer is no. Default 10 s.
+    pub question_timeout: Duration,
+    /// Ceiling of Session Expiry Intervals in seconds, told to 5.0 clients; `None` is no ceiling. Default `None`.
+    pub max_session_expiry: Option<u32>,
+    /// Ceiling of Keep Alive in seconds, 0 is none. 5.0 clients are told the Server Keep Alive; a 3.1.1 client that asks
+    /// for more (or for none) is refused with return code `0x02`. Default 0. [MQTT-3.2.2.3.14]
+    pub max_keep_alive: u16,
+    /// Highest QoS of PUBLISH and wills. Above it: `0x9B`, SUBSCRIBE is granted at most this. Default 2.
+    #[cfg_attr(feature = "serde", serde(with = "qos_number"))]
+    pub maximum_qos: QoS,
+    /// Whether messages are retained. If not: `0x9A`. Default true.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards. If not: `0xA2` (3.1.1: `0x80`). Default true.
+    pub wildcard_subscription_available: bool,
+    /// Whether filters may be shared. If not: `0x9E` (3.1.1: `0x80`). Default true.
+    pub shared_subscription_available: bool,
+    /// Whether subscriptions may carry Subscription Identifiers. If not: `0xA1`. Default true.
+    pub subscription_ids_available: bool,
+    /// Whether a client may leave the choice of its identifier to us. If not: `0x85` (3.1.1: `0x02`). Default true.
+    pub allow_empty_client_id: bool,
+    /// Topics with their receivers that one publishing connection remembers. Default 64; 0 is none.
+    pub route_cache_entries: u16,
+    /// Receivers in one remembered route; a wider one is looked up each time. Default 4,096.
+    pub route_cache_receivers: u32,
+    /// Whether changes of the subscribed filters leave as [`Output::Interest`](crate::Output::Interest), for brokers
+    /// joined to others. Default false.
+    pub announce_interest: bool,
+}
+
+/// The answer to a QoS 1 or 2 message that finds the queue of a subscribed client full.
+///
+/// A connected client's publishers are slowed first, for [`Config::pause_limit`]. Everybody else gets the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum WhenFull {
+    /// The new message is dropped for that client and counted; a 5.0 publisher is told `0x97`.
+    #[default]
+    DropNewest,
+    /// The oldest waiting message is dropped for that client and counted.
+    DropOldest,
+    /// As `DropNewest`, and a 3.1.1 publisher, which cannot be told, is disconnected.
+    CloseLegacyPublisher,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 1_000_000,
+            connect_timeout: Duration::from_secs(20),
+            max_connect_packet_size: 512 * 1024,
+            max_packet_size: 16 * 1024 * 1024,
+            receive_maximum: 1_024,
+            max_inflight: 1_024,
+            topic_alias_maximum: 64,
+            max_outbound_topic_aliases: 16,
+            max_queued_messages: 10_000,
+            max_queued_bytes: 16 * 1024 * 1024,
+            max_transmit_bytes: 1024 * 1024,
+            when_full: WhenFull::default(),
+            max_subscriptions: 100_000,
+            max_topic_levels: 64,
+            max_retained_messages: 1_000_000,
+            max_retained_bytes: 512 * 1024 * 1024,
+            max_memory: 2 * 1024 * 1024 * 1024,
+            pause_limit: Duration::from_secs(2),
+            question_timeout: Duration::from_secs(10),
+            max_session_expiry: None,
+            max_keep_alive: 0,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscription_available: true,
+            shared_subscription_available: true,
+            subscription_ids_available: true,
+            allow_empty_client_id: true,
+            route_cache_entries: 64,
+            route_cache_receivers: 4_096,
+            announce_interest: false,
+        }
+    }
+}
+
+/// The most levels [`Config::max_topic_levels`] may allow.
+pub const MAX_TOPIC_LEVELS: u16 = 128;
+
+impl Config {
+    /// Whether the values can work together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.receive_maximum == 0 {
+            return Err(ConfigError::Zero("receive_maximum"));
+        }
+        if self.max_inflight == 0 {
+            return Err(ConfigError::Zero("max_inflight"));
+        }
+        if self.max_topic_levels == 0 {
+            return Err(ConfigError::Zero("max_topic_levels"));
+        }
+        if self.max_topic_levels > MAX_TOPIC_LEVELS {
+            return Err(ConfigError::TooLarge { name: "max_topic_levels", limit: MAX_TOPIC_LEVELS.into() });
+        }
+        for (name, size) in
+            [("max_packet_size", self.max_packet_size), ("max_connect_packet_size", self.max_connect_packet_size)]
+        {
+            if size < SMALLEST_PACKET_LIMIT {
+                return Err(ConfigError::TooSmall { name, limit: SMALLEST_PACKET_LIMIT.into() });
+            }
+            if size > PROTOCOL_MAXIMUM {
+                return Err(ConfigError::TooLarge { name, limit: PROTOCOL_MAXIMUM.into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Below this no useful CONNECT fits.
+const SMALLEST_PACKET_LIMIT: u32 = 64;
+/// Five bytes of fixed header and 268,435,455 bytes of Remaining Length. [MQTT-2.1.4]
+const PROTOCOL_MAXIMUM: u32 = 268_435_460;
+
+/// Why a [`Config`] cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Zero where at least one is needed.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+    /// Below what can work.
+    #[error("{name} must be at least {limit}")]
+    TooSmall {
+        /// The field.
+        name: &'static str,
+        /// The smallest value.
+        limit: u64,
+    },
+    /// Above what the protocol or the implementation can do.
+    #[error("{name} must be at most {limit}")]
+    TooLarge {
+        /// The field.
+        name: &'static str,
+        /// The largest value.
+        limit: u64,
+    },
+}
+
+#[cfg(feature = "serde")]
+mod qos_number {
+    use damselfly_codec::QoS;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+    pub(super) fn serialize<S: Serializer>(qos: &QoS, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(match qos {
+            QoS::AtMostOnce => 0,
+            QoS::AtLeastOnce => 1,
+            QoS::ExactlyOnce => 2,
+        })
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<QoS, D::Error> {
+        match u8::deserialize(deserializer)? {
+            0 => Ok(QoS::AtMostOnce),
+            1 => Ok(QoS::AtLeastOnce),
+            2 => Ok(QoS::ExactlyOnce),
+            _ => Err(D::Error::custom("maximum_qos must be 0, 1 or 2")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_work_and_each_bound_is_checked_at_it_and_one_past_it() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check()
+        };
+        assert_eq!(with(|c| c.receive_maximum = 0), Err(ConfigError::Zero("receive_maximum")));
+        assert_eq!(with(|c| c.receive_maximum = 1), Ok(()));
+        assert_eq!(with(|c| c.max_inflight = 0), Err(ConfigError::Zero("max_inflight")));
+        assert_eq!(with(|c| c.max_topic_levels = 128), Ok(()));
+        assert_eq!(
+            with(|c| c.max_topic_levels = 129),
+            Err(ConfigError::TooLarge { name: "max_topic_levels", limit: 128 })
+        );
+        assert_eq!(with(|c| c.max_packet_size = 64), Ok(()));
+        assert_eq!(with(|c| c.max_packet_size = 63), Err(ConfigError::TooSmall { name: "max_packet_size", limit: 64 }));
+        assert_eq!(with(|c| c.max_connect_packet_size = 268_435_460), Ok(()));
+        assert!(with(|c| c.max_connect_packet_size = 268_435_461).is_err());
+    }
+}

@@ -1,0 +1,417 @@
+//! CONNECT: checked, asked about, accepted, answered. [MQTT-3.1] [MQTT-3.2]
+
+use alloc::{boxed::Box, format, sync::Arc};
+use core::num::NonZeroU16;
+
+use damselfly_codec::{
+    Connack, Connect, Foreign, PROTOCOL_MAXIMUM_PACKET_SIZE, PropertiesBuf, Property, QoS, ReasonCode, Version,
+};
+use damselfly_session::{
+    InboundAliases, KeepAlive, OutboundAliases, ReceiveWindow, SessionExpiry, StoredWill, Timestamp, Window,
+};
+
+use crate::{
+    Answer, AuthenticationStep, Broker, ConnectionId, Event, Grant, Question, QuestionId, Why,
+    broker::{Fault, Timer, owned},
+    connections::{Pause, PendingConnect, Stage},
+    gate::Release,
+    questions::Asked,
+    sessions::{Session, SessionKey, Sink},
+};
+
+/// Bytes that the topics of one connection's aliases may take, each way.
+const ALIAS_BYTES: usize = 64 * 1024;
+
+impl Broker {
+    pub(crate) fn handle_connect(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+    ) -> Result<(), Fault> {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        connection.version = connect.version;
+        connection.attempt = attempt;
+        connection.keep_alive = KeepAlive::new(0, now);
+        let peer = connection.peer;
+        self.check_connect(connect)?;
+        let pending = Box::new(self.pending_connect(connect));
+        let authentication = pending.authentication_method.as_ref().map(|method| AuthenticationStep {
+            method: method.clone(),
+            data: connect.properties.authentication_data().map(Into::into),
+        });
+        let question = Question::Connect {
+            connection: id,
+            peer,
+            version: connect.version,
+            client_id: owned(connect.client_id),
+            user_name: connect.user_name.map(owned),
+            password: connect.password.map(Into::into),
+            authentication,
+        };
+        let question = self.ask(now, Asked::Connect(id), question);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.stage = Stage::Asking(pending, question);
+            connection.pause = Some(Pause::Question);
+        }
+        Ok(())
+    }
+
+    /// What the standard or our configuration refuses whoever it is.
+    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Fault> {
+        let is_v5 = connect.version == Version::V5_0;
+        if connect.client_id.is_empty() {
+            // 3.1 knows no empty identifier, 3.1.1 only beside Clean Session. [MQTT3-3.1.3-8]
+            let may_be_empty = match connect.version {
+                Version::V3_1 => false,
+                Version::V3_1_1 => connect.clean_start,
+                Version::V5_0 => true,
+            };
+            if !may_be_empty || !self.config.allow_empty_client_id {
+                return Err(Fault::Refuse(ReasonCode::ClientIdentifierNotValid));
+            }
+        }
+        let limit = self.config.max_keep_alive;
+        if !is_v5 && limit != 0 && (connect.keep_alive == 0 || connect.keep_alive > limit) {
+            return Err(Fault::Refuse(ReasonCode::ClientIdentifierNotValid));
+        }
+        if let Some(will) = &connect.will {
+            // [MQTT-3.2.2-12] [MQTT-3.2.2-13]
+            if will.qos > self.config.maximum_qos {
+                return Err(Fault::Refuse(ReasonCode::QoSNotSupported));
+            }
+            if will.retain && !self.config.retain_available {
+                return Err(Fault::Refuse(ReasonCode::RetainNotSupported));
+            }
+        }
+        if self.is_shutting_down {
+            return Err(Fault::Refuse(ReasonCode::ServerUnavailable));
+        }
+        Ok(())
+    }
+
+    fn pending_connect(&mut self, connect: &Connect<'_>) -> PendingConnect {
+        let properties = connect.properties;
+        let is_assigned_id = connect.client_id.is_empty();
+        let expiry =
+            SessionExpiry::from_connect(connect.version, connect.clean_start, properties.session_expiry_interval());
+        PendingConnect {
+            version: connect.version,
+            clean_start: connect.clean_start,
+            client_id: if is_assigned_id { self.assign_client_id() } else { owned(connect.client_id) },
+            is_assigned_id,
+            keep_alive: connect.keep_alive,
+            session_expiry: expiry,
+            receive_maximum: properties.receive_maximum(),
+            max_packet_size: properties.maximum_packet_size().map_or(PROTOCOL_MAXIMUM_PACKET_SIZE, Into::into),
+            topic_alias_maximum: properties.topic_alias_maximum().unwrap_or(0),
+            wants_problem_information: properties.request_problem_information().unwrap_or(true),
+            authentication_method: properties.authentication_method().map(owned),
+            will: connect.will.as_ref().map(StoredWill::new),
+            session_present: false,
+            session: None,
+            authentication_data: None,
+        }
+    }
+
+    /// An identifier that no session has. [MQTT-3.2.2-16]
+    fn assign_client_id(&mut self) -> Box<str> {
+        loop {
+            self.assigned += 1;
+            let number = core::hash::BuildHasher::hash_one(&self.keys, self.assigned);
+            let client_id = format!("auto-{number:016x}").into_boxed_str();
+            if self.sessions.find(&client_id).is_none() {
+                return client_id;
+            }
+        }
+    }
+
+    pub(crate) fn answer_connect(&mut self, now: Timestamp, id: ConnectionId, question: QuestionId, answer: Answer) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let stage = core::mem::replace(&mut connection.stage, Stage::AwaitConnect);
+        let pending = match stage {
+            Stage::Asking(pending, asked) if asked == question => pending,
+            other => {
+                connection.stage = other;
+                return;
+            }
+        };
+        match answer {
+            Answer::Allow(grant) => {
+                connection.stage = Stage::Authenticating(pending.clone());
+                if let Err(fault) = self.accept(now, id, *pending, grant) {
+                    self.fail(now, id, fault);
+                }
+            }
+            Answer::Deny(reason_code) => {
+                connection.stage = Stage::Authenticating(pending);
+                let code = if reason_code.is_error() { reason_code } else { ReasonCode::NotAuthorized };
+                self.fail(now, id, Fault::Refuse(code));
+            }
+            Answer::Redirect { permanent, server_reference } => {
+                connection.stage = Stage::Authenticating(pending);
+                self.redirect(now, id, permanent, &server_reference);
+            }
+            Answer::Continue(data) => {
+                let method = pending.authentication_method.clone();
+                connection.stage = Stage::Authenticating(pending);
+                match method {
+                    // [MQTT-4.12.0-2] [MQTT-4.12.0-6]
+                    Some(method) => {
+                        self.send_auth(id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                        self.resume(now, id);
+                    }
+                    None => self.fail(now, id, Fault::Refuse(ReasonCode::BadAuthenticationMethod)),
+                }
+            }
+        }
+    }
+
+    fn redirect(&mut self, now: Timestamp, id: ConnectionId, permanent: bool, server_reference: &str) {
+        let code = if permanent { ReasonCode::ServerMoved } else { ReasonCode::UseAnotherServer };
+        let mut properties = PropertiesBuf::new();
+        if properties.push(Property::ServerReference(server_reference)).is_ok() {
+            let connack = Connack { session_present: false, reason_code: code, properties: properties.as_properties() };
+            self.send_connack(id, &connack);
+        }
+        self.close(now, id, Why::Refused(code));
+    }
+
+    /// The positive answer: whose session it is is decided here. [MQTT-3.1.4]
+    fn accept(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        mut pending: PendingConnect,
+        grant: Grant,
+    ) -> Result<(), Fault> {
+        let attempt = self.connections.get(id).map_or(0, |connection| connection.attempt);
+        if let Some(existing) = self.sessions.find(&pending.client_id).and_then(|key| self.sessions.get(key)) {
+            if existing.principal != grant.principal || existing.sink == Sink::Local {
+                return Err(Fault::Refuse(ReasonCode::NotAuthorized));
+            }
+            if existing.attempt > attempt {
+                return Err(Fault::Refuse(ReasonCode::SessionTakenOver));
+            }
+            if let Some(owner) = existing.owner {
+                self.fail(now, owner, Fault::Refuse(ReasonCode::SessionTakenOver));
+            }
+        }
+        let existing = self.sessions.find(&pending.client_id);
+        let (key, session_present, has_ended) = self.claim_session(now, &pending, existing, grant.principal);
+        let expiry = self.capped(pending.session_expiry);
+        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+        session.owner = Some(id);
+        session.attempt = attempt;
+        session.access = grant.access;
+        session.expiry = expiry;
+        session.ends_at = None;
+        session.will_at = None;
+        session.will = pending.will.take();
+        self.deadlines.disarm(Timer::Session(key));
+        pending.session_present = session_present;
+        pending.session = Some(key);
+        pending.authentication_data = grant.authentication_data;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.session = key;
+            connection.pause = Some(Pause::Question);
+            connection.stage = Stage::Accepted(Box::new(pending));
+        }
+        if expiry.outlives_connection() || has_ended {
+            self.gate.record(Some(Release::Connack(id)));
+        } else {
+            self.open_connection(now, id);
+        }
+        Ok(())
+    }
+
+    /// Resumes the session of a client or begins a new one: its key, whether it was there, and whether one ended.
+    fn claim_session(
+        &mut self,
+        now: Timestamp,
+        pending: &PendingConnect,
+        existing: Option<SessionKey>,
+        principal: Option<Arc<str>>,
+    ) -> (SessionKey, bool, bool) {
+        match existing {
+            // [MQTT-3.1.2-5] [MQTT-3.2.2-3]
+            Some(key) if !pending.clean_start => (key, true, false),
+            // [MQTT-3.1.2-4] [MQTT-3.2.2-2]
+            Some(key) => {
+                self.end_session(now, key);
+                (self.new_session(pending, principal), false, true)
+            }
+            // [MQTT-3.1.2-6]
+            None => (self.new_session(pending, principal), false, false),
+        }
+    }
+
+    fn new_session(&mut self, pending: &PendingConnect, principal: Option<Arc<str>>) -> SessionKey {
+        let is_v5 = pending.version == Version::V5_0;
+        // Before 5.0 a client cannot know our Receive Maximum.
+        let limit = received_limit(if is_v5 { self.config.receive_maximum } else { u16::MAX });
+        self.sessions.insert(Session::new(pending.client_id.clone(), principal, pending.session_expiry, limit))
+    }
+
+    pub(crate) fn capped(&self, expiry: SessionExpiry) -> SessionExpiry {
+        let ceiling = self.config.max_session_expiry.map_or(SessionExpiry::Never, |seconds| {
+            if seconds == u32::MAX { SessionExpiry::Never } else { SessionExpiry::from_wire(Some(seconds)) }
+        });
+        expiry.min(ceiling)
+    }
+
+    /// CONNACK leaves: from here on the connection carries everything. [MQTT-3.2.0-1]
+    pub(crate) fn open_connection(&mut self, now: Timestamp, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let pending = match core::mem::replace(&mut connection.stage, Stage::Open) {
+            Stage::Accepted(pending) => pending,
+            other => {
+                connection.stage = other;
+                return;
+            }
+        };
+        let Some(key) = pending.session else { return };
+        let expiry = self.sessions.get(key).map_or(SessionExpiry::OnClose, |session| session.expiry);
+        let keep_alive = self.server_keep_alive(&pending).unwrap_or(pending.keep_alive);
+        self.prepare(now, id, &pending, keep_alive);
+        let properties = self.connack_properties(&pending, expiry);
+        let connack = Connack {
+            session_present: pending.session_present,
+            reason_code: ReasonCode::Success,
+            properties: properties.as_properties(),
+        };
+        if !self.send_connack(id, &connack) {
+            // The client takes no CONNACK of this size: there is nothing to say to it.
+            self.close(now, id, Why::Refused(ReasonCode::PacketTooLarge));
+            return;
+        }
+        self.counters.connects_accepted += 1;
+        self.event(Event::Connected {
+            connection: id,
+            client_id: pending.client_id.clone(),
+            version: pending.version,
+            session_present: pending.session_present,
+        });
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.sink = Sink::Connection(id);
+            session.outbound.to_resend = session.outbound.inflight.len();
+            for inflight in &mut session.outbound.inflight {
+                inflight.has_slot = false;
+            }
+        }
+        self.resume(now, id);
+        self.check_connection(now, id);
+        self.pump(now, key);
+    }
+
+    /// What the CONNECT fixed for the time of the connection.
+    fn prepare(&mut self, now: Timestamp, id: ConnectionId, pending: &PendingConnect, keep_alive: u16) {
+        let receive_maximum = NonZeroU16::new(self.config.receive_maximum).unwrap_or(NonZeroU16::MAX);
+        let max_inflight = NonZeroU16::new(self.config.max_inflight).unwrap_or(NonZeroU16::MAX);
+        let aliases_in = if pending.version == Version::V5_0 { self.config.topic_alias_maximum } else { 0 };
+        let aliases_out = pending.topic_alias_maximum.min(self.config.max_outbound_topic_aliases);
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.window = Window::new(pending.receive_maximum.map_or(max_inflight, |peer| peer.min(max_inflight)));
+        // Before 5.0 a client cannot know our Receive Maximum.
+        let is_v5 = pending.version == Version::V5_0;
+        connection.inbound = ReceiveWindow::new(if is_v5 { receive_maximum } else { NonZeroU16::MAX });
+        connection.max_packet_size = pending.max_packet_size;
+        connection.keep_alive = KeepAlive::new(keep_alive, now);
+        connection.wants_problem_information = pending.wants_problem_information;
+        connection.authentication_method.clone_from(&pending.authentication_method);
+        connection.inbound_aliases = (aliases_in > 0).then(|| Box::new(InboundAliases::new(aliases_in, ALIAS_BYTES)));
+        connection.outbound_aliases =
+            (aliases_out > 0).then(|| Box::new(OutboundAliases::new(aliases_out, ALIAS_BYTES)));
+    }
+
+    /// [MQTT-3.1.2-21] [MQTT-3.2.2-21]
+    fn server_keep_alive(&self, pending: &PendingConnect) -> Option<u16> {
+        let limit = self.config.max_keep_alive;
+        let is_over = limit != 0 && (pending.keep_alive == 0 || pending.keep_alive > limit);
+        (is_over && pending.version == Version::V5_0).then_some(limit)
+    }
+
+    /// Only what differs from what the absence of a property says. [MQTT-3.2.2.3]
+    fn connack_properties(&self, pending: &PendingConnect, expiry: SessionExpiry) -> PropertiesBuf {
+        let mut properties = PropertiesBuf::new();
+        if pending.version != Version::V5_0 {
+            return properties;
+        }
+        let config = &self.config;
+        let mut push = |property: Property<'_>| {
+            // Each kind is pushed once.
+            let pushed = properties.push(property);
+            debug_assert!(pushed.is_ok(), "a property of CONNACK twice");
+        };
+        if expiry != pending.session_expiry {
+            push(Property::SessionExpiryInterval(expiry.to_wire()));
+        }
+        if let Some(maximum) = NonZeroU16::new(config.receive_maximum).filter(|maximum| *maximum != NonZeroU16::MAX) {
+            push(Property::ReceiveMaximum(maximum));
+        }
+        if config.maximum_qos != QoS::ExactlyOnce {
+            push(Property::MaximumQoS(config.maximum_qos));
+        }
+        if !config.retain_available {
+            push(Property::RetainAvailable(false));
+        }
+        if config.max_packet_size < PROTOCOL_MAXIMUM_PACKET_SIZE {
+            if let Some(size) = core::num::NonZeroU32::new(config.max_packet_size) {
+                push(Property::MaximumPacketSize(size));
+            }
+        }
+        if pending.is_assigned_id {
+            push(Property::AssignedClientIdentifier(&pending.client_id));
+        }
+        if config.topic_alias_maximum > 0 {
+            push(Property::TopicAliasMaximum(config.topic_alias_maximum));
+        }
+        if !config.wildcard_subscription_available {
+            push(Property::WildcardSubscriptionAvailable(false));
+        }
+        if !config.subscription_ids_available {
+            push(Property::SubscriptionIdentifierAvailable(false));
+        }
+        if !config.shared_subscription_available {
+            push(Property::SharedSubscriptionAvailable(false));
+        }
+        if let Some(seconds) = self.server_keep_alive(pending) {
+            push(Property::ServerKeepAlive(seconds));
+        }
+        if let Some(method) = &pending.authentication_method {
+            push(Property::AuthenticationMethod(method));
+            if let Some(data) = &pending.authentication_data {
+                push(Property::AuthenticationData(data));
+            }
+        }
+        properties
+    }
+
+    /// False if it does not fit the client's Maximum Packet Size or has no form in its version.
+    pub(crate) fn send_connack(&mut self, id: ConnectionId, connack: &Connack<'_>) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let limit = match &connection.stage {
+            Stage::Asking(pending, _) | Stage::Authenticating(pending) | Stage::Accepted(pending) => {
+                pending.max_packet_size
+            }
+            Stage::AwaitConnect | Stage::Open | Stage::Reauthenticating(_) | Stage::Closing => {
+                connection.max_packet_size
+            }
+        };
+        let fits =
+            connack.encoded_len(connection.version, Foreign::Strip).is_ok_and(|len| len <= crate::slab::index(limit));
+        let sent = fits
+            && connack.encode(connection.version, Foreign::Strip, connection.transmit.tail(&mut self.pool)).is_ok();
+        if sent {
+            Self::mark_dirty(&mut self.outputs, id, connection);
+        }
+        sent
+    }
+}
+
+/// Our Receive Maximum bounds the QoS 2 identifiers that wait for PUBREL.
+pub(crate) fn received_limit(receive_maximum: u16) -> NonZeroU16 {
+    NonZeroU16::new(receive_maximum).unwrap_or(NonZeroU16::MAX)
+}

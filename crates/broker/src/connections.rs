@@ -1,0 +1,216 @@
+//! Network Connections: what ends with the transport, quotas and aliases among it.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+
+use core::num::NonZeroU16;
+
+use damselfly_codec::{PacketId, PacketType, ReasonCode, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_session::{
+    InboundAliases, KeepAlive, OutboundAliases, ReceiveWindow, SessionExpiry, StoredWill, Timestamp, TransmitBuffer,
+    Window,
+};
+
+use crate::{
+    CommitId, ConnectionId, Peer, QuestionId,
+    route::RouteCache,
+    sessions::{Replay, SessionKey},
+    slab::Slab,
+};
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: Peer,
+    pub(crate) stage: Stage,
+    pub(crate) version: Version,
+    /// The session, once the stage is [`Stage::Open`].
+    pub(crate) session: SessionKey,
+    pub(crate) transmit: TransmitBuffer,
+    /// [`Output::Transmit`](crate::Output::Transmit) was said and the buffer was not drained since.
+    pub(crate) is_dirty: bool,
+    /// Reading waits; see [`Pause`].
+    pub(crate) pause: Option<Pause>,
+    /// Our send quota. [MQTT-4.9]
+    pub(crate) window: Window,
+    /// The client's send quota towards us.
+    pub(crate) inbound: ReceiveWindow,
+    /// The client's Maximum Packet Size.
+    pub(crate) max_packet_size: u32,
+    pub(crate) keep_alive: KeepAlive,
+    /// Request Problem Information. [MQTT-3.1.2-29]
+    pub(crate) wants_problem_information: bool,
+    /// The Authentication Method of CONNECT. [MQTT-4.12.0-5]
+    pub(crate) authentication_method: Option<Box<str>>,
+    pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
+    pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
+    pub(crate) route_cache: Option<Box<RouteCache>>,
+    /// Acknowledgements that wait for a commit or an answer, in the order of arrival.
+    pub(crate) acks: VecDeque<PendingAck>,
+    /// Counts the CONNECTs of this broker: the later of two wins.
+    pub(crate) attempt: u64,
+}
+
+/// How far a connection came.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Nothing but CONNECT may come.
+    AwaitConnect,
+    /// The answer to a question about this CONNECT is awaited.
+    Asking(Box<PendingConnect>, QuestionId),
+    /// Enhanced authentication: AUTH or DISCONNECT may come.
+    Authenticating(Box<PendingConnect>),
+    /// Accepted; CONNACK waits for the commit of the session.
+    Accepted(Box<PendingConnect>),
+    /// CONNACK was sent.
+    Open,
+    /// A re-authentication is asked about; everything else goes on. [MQTT-4.12.1]
+    Reauthenticating(QuestionId),
+    /// Output::Close was said: nothing that comes is looked at.
+    Closing,
+}
+
+/// Why a connection is left unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// A question about it is open, or its CONNACK waits.
+    Question,
+    /// Too many messages of its wait for answers or commits.
+    Held,
+}
+
+/// A CONNECT, owned, until it is accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingConnect {
+    pub(crate) version: Version,
+    pub(crate) clean_start: bool,
+    pub(crate) client_id: Box<str>,
+    pub(crate) is_assigned_id: bool,
+    pub(crate) keep_alive: u16,
+    pub(crate) session_expiry: SessionExpiry,
+    pub(crate) receive_maximum: Option<NonZeroU16>,
+    pub(crate) max_packet_size: u32,
+    pub(crate) topic_alias_maximum: u16,
+    pub(crate) wants_problem_information: bool,
+    pub(crate) authentication_method: Option<Box<str>>,
+    pub(crate) will: Option<StoredWill>,
+    /// Filled in at acceptance.
+    pub(crate) session_present: bool,
+    pub(crate) session: Option<SessionKey>,
+    pub(crate) authentication_data: Option<Box<[u8]>>,
+}
+
+/// One acknowledgement of ours that has not left yet.
+#[derive(Debug)]
+pub(crate) struct PendingAck {
+    pub(crate) packet_type: PacketType,
+    pub(crate) packet_id: PacketId,
+    pub(crate) gate: Gate,
+    pub(crate) reason_code: ReasonCode,
+    /// What SUBACK and UNSUBACK have beyond it.
+    pub(crate) answer: Option<Box<SubscribeAnswer>>,
+}
+
+/// The Reason Codes of SUBACK and UNSUBACK, and what begins once they are out.
+#[derive(Debug)]
+pub(crate) struct SubscribeAnswer {
+    pub(crate) reason_codes: Vec<ReasonCode>,
+    /// Filters that wait for the answer to a question, by their place in the packet.
+    pub(crate) asked: Vec<(QuestionId, usize, PendingSubscription)>,
+    pub(crate) replays: Vec<Replay>,
+}
+
+/// A Topic Filter of a SUBSCRIBE about which a question is open.
+#[derive(Debug)]
+pub(crate) struct PendingSubscription {
+    pub(crate) filter: Box<str>,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) id: Option<SubscriptionId>,
+}
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// For its message to be decided.
+    Decision,
+    /// For the commit that makes it true.
+    Commit(CommitId),
+    /// For nothing but earlier ones of its type.
+    Open,
+}
+
+impl Connection {
+    pub(crate) fn new(peer: Peer, now: Timestamp) -> Self {
+        Self {
+            peer,
+            stage: Stage::AwaitConnect,
+            version: Version::V3_1_1,
+            session: SessionKey { slot: u32::MAX, generation: 0 },
+            transmit: TransmitBuffer::new(),
+            is_dirty: false,
+            pause: None,
+            window: Window::new(NonZeroU16::MAX),
+            inbound: ReceiveWindow::new(NonZeroU16::MAX),
+            max_packet_size: u32::MAX,
+            keep_alive: KeepAlive::new(0, now),
+            wants_problem_information: true,
+            authentication_method: None,
+            inbound_aliases: None,
+            outbound_aliases: None,
+            route_cache: None,
+            acks: VecDeque::new(),
+            attempt: 0,
+        }
+    }
+
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open | Stage::Reauthenticating(_))
+    }
+
+    pub(crate) fn is_v5(&self) -> bool {
+        self.version == Version::V5_0
+    }
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(crate) struct Connections(Slab<Connection>);
+
+impl Connections {
+    pub(crate) const fn new() -> Self {
+        Self(Slab::new())
+    }
+
+    pub(crate) fn insert(&mut self, connection: Connection) -> ConnectionId {
+        let (slot, generation) = self.0.insert(connection);
+        ConnectionId { slot, generation }
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.get(id)?;
+        self.0.remove(id.slot)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.0.get_checked(id.slot, id.generation)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.0.get_checked_mut(id.slot, id.generation)
+    }
+
+    pub(crate) fn ids(&self) -> alloc::vec::Vec<ConnectionId> {
+        self.0
+            .iter()
+            .filter_map(|(slot, _)| Some(ConnectionId { slot, generation: self.0.generation(slot)? }))
+            .collect()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
+    }
+}

@@ -1,0 +1,186 @@
+//! All packets but PUBLISH, each by its name. [MQTT-3]
+
+use damselfly_codec::{Auth, FixedHeader, Foreign, Packet, PacketType, PropertiesBuf, Property, ReasonCode, Version};
+use damselfly_session::{PeerError, Phase, Role, Timestamp};
+
+use crate::{
+    Answer, AuthenticationStep, Broker, ConnectionId, Question, QuestionId,
+    broker::{Fault, owned},
+    connections::{Connection, Pause, Stage},
+    questions::Asked,
+};
+
+impl Broker {
+    pub(crate) fn handle_control(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        header: FixedHeader,
+        frame: &[u8],
+    ) -> Result<(), Fault> {
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        phase(connection).check(connection.version, Role::Client, header.packet_type())?;
+        if header.packet_type() == PacketType::Connect {
+            // What cannot be read may still say which version its answer has to speak.
+            connection.version = claimed_version(frame);
+        }
+        let version = connection.version;
+        match Packet::decode(version, frame)? {
+            Packet::Connect(connect) => self.handle_connect(now, id, &connect.fields()),
+            Packet::Publish(_) => self.handle_publish(now, id, header, frame, None),
+            Packet::Puback(ack) => self.handle_ack(now, id, PacketType::Puback, &ack),
+            Packet::Pubrec(ack) => self.handle_ack(now, id, PacketType::Pubrec, &ack),
+            Packet::Pubcomp(ack) => self.handle_ack(now, id, PacketType::Pubcomp, &ack),
+            Packet::Pubrel(ack) => self.handle_pubrel(now, id, &ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe),
+            Packet::Pingreq => {
+                self.handle_pingreq(id);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect),
+            Packet::Auth(auth) => self.handle_auth(now, id, &auth),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                Err(PeerError::NotFromClient(header.packet_type()).into())
+            }
+        }
+    }
+
+    /// A PUBLISH that comes where nothing but CONNECT or AUTH may.
+    pub(crate) fn too_early(connection: &Connection, packet_type: PacketType) -> Fault {
+        match phase(connection).check(connection.version, Role::Client, packet_type) {
+            Err(error) => error.into(),
+            Ok(()) => PeerError::ConnectExpected(packet_type).into(),
+        }
+    }
+
+    /// [MQTT-3.12.4-1] A client that has only this to say frees what sped up its messages.
+    fn handle_pingreq(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let cache = connection.route_cache.take();
+        self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
+        connection.transmit.tail(&mut self.pool).extend_from_slice(&[0xD0, 0x00]);
+        Self::mark_dirty(&mut self.outputs, id, connection);
+    }
+
+    /// A step of enhanced authentication, or the beginning of another. [MQTT-4.12]
+    fn handle_auth(&mut self, now: Timestamp, id: ConnectionId, auth: &Auth<'_>) -> Result<(), Fault> {
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        let (is_new, agreed) = match &connection.stage {
+            Stage::Authenticating(pending) => (false, pending.authentication_method.as_deref()),
+            Stage::Open => (true, connection.authentication_method.as_deref()),
+            // Continues a re-authentication whose question was answered with one more step.
+            Stage::Reauthenticating(_) => (true, connection.authentication_method.as_deref()),
+            Stage::AwaitConnect | Stage::Asking(..) | Stage::Accepted(_) | Stage::Closing => (false, None),
+        };
+        // [MQTT-4.12.0-7] [MQTT-4.12.1-1]
+        let Some(agreed) = agreed else { return Err(PeerError::UnexpectedAuth.into()) };
+        let method = auth.properties.authentication_method().unwrap_or("");
+        if method != agreed {
+            return Err(PeerError::AuthenticationMethodChanged.into());
+        }
+        let fits = match auth.reason_code {
+            ReasonCode::ContinueAuthentication => true,
+            ReasonCode::ReAuthenticate => is_new && matches!(connection.stage, Stage::Open),
+            _ => false,
+        };
+        if !fits {
+            return Err(PeerError::UnexpectedAuth.into());
+        }
+        let step =
+            AuthenticationStep { method: owned(method), data: auth.properties.authentication_data().map(Into::into) };
+        let question = Question::Authenticate { connection: id, step, re_authentication: is_new };
+        let asked = if is_new { Asked::Reauthenticate(id) } else { Asked::Connect(id) };
+        let question = self.ask(now, asked, question);
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        match core::mem::replace(&mut connection.stage, Stage::Reauthenticating(question)) {
+            Stage::Authenticating(pending) => {
+                connection.stage = Stage::Asking(pending, question);
+                self.pause(now, id, Pause::Question);
+            }
+            Stage::Reauthenticating(earlier) => self.cancel_question(earlier),
+            Stage::Open | Stage::AwaitConnect | Stage::Asking(..) | Stage::Accepted(_) | Stage::Closing => {}
+        }
+        Ok(())
+    }
+
+    /// A re-authentication that fails ends the connection. [MQTT-4.12.1-2]
+    pub(crate) fn answer_reauthentication(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        question: QuestionId,
+        answer: Answer,
+    ) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if !matches!(connection.stage, Stage::Reauthenticating(asked) if asked == question) {
+            return;
+        }
+        let key = connection.session;
+        let method = connection.authentication_method.clone().unwrap_or_default();
+        match answer {
+            Answer::Continue(data) => {
+                self.send_auth(id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
+            }
+            Answer::Allow(grant) => {
+                connection.stage = Stage::Open;
+                let is_same = self.sessions.get(key).is_some_and(|session| session.principal == grant.principal);
+                if !is_same {
+                    self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized));
+                    return;
+                }
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.access = grant.access;
+                }
+                self.forget_routes(id);
+                self.send_auth(id, ReasonCode::Success, &method, grant.authentication_data.as_deref());
+            }
+            Answer::Deny(_) | Answer::Redirect { .. } => {
+                self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized));
+            }
+        }
+    }
+
+    /// Permissions are part of a cached route.
+    fn forget_routes(&mut self, id: ConnectionId) {
+        let cache = self.connections.get_mut(id).and_then(|connection| connection.route_cache.take());
+        self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
+    }
+
+    pub(crate) fn send_auth(&mut self, id: ConnectionId, reason_code: ReasonCode, method: &str, data: Option<&[u8]>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut properties = PropertiesBuf::new();
+        let pushed = properties.push(Property::AuthenticationMethod(method)).is_ok()
+            && data.is_none_or(|data| properties.push(Property::AuthenticationData(data)).is_ok());
+        let auth = Auth { reason_code, properties: properties.as_properties() };
+        let tail = connection.transmit.tail(&mut self.pool);
+        if pushed && auth.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
+            Self::mark_dirty(&mut self.outputs, id, connection);
+        }
+    }
+}
+
+/// Where a connection stands, in the words both sides share.
+fn phase(connection: &Connection) -> Phase {
+    match &connection.stage {
+        Stage::AwaitConnect => Phase::Opened,
+        Stage::Authenticating(pending) if pending.authentication_method.is_some() => Phase::Authenticating,
+        Stage::Asking(..) | Stage::Authenticating(_) | Stage::Accepted(_) => Phase::Connecting,
+        Stage::Open | Stage::Reauthenticating(_) => Phase::Open,
+        Stage::Closing => Phase::Disconnected,
+    }
+}
+
+/// The version a CONNECT names, as far as it can be read: what a refusal has to speak. [MQTT-3.1.2-2]
+fn claimed_version(frame: &[u8]) -> Version {
+    let header_len = 2 + frame.iter().skip(1).take(3).take_while(|byte| **byte >= 0x80).count();
+    let body = frame.get(header_len..).unwrap_or(&[]);
+    let name_len = match body {
+        [high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
+        _ => return Version::V3_1_1,
+    };
+    match body.get(2 + name_len) {
+        Some(level) if *level >= 5 => Version::V5_0,
+        _ => Version::V3_1_1,
+    }
+}

@@ -1,0 +1,127 @@
+//! Messages that outlive the call that brought them: stored once, however many sessions queue them.
+
+use damselfly_codec::SubscriptionId;
+use damselfly_session::Message;
+
+use crate::slab::Slab;
+use alloc::boxed::Box;
+
+/// One reference to a stored message. Given back with [`Messages::release`], never just dropped.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a reference that is not released keeps its message for ever"]
+pub(crate) struct MessageRef(u32);
+
+/// The Subscription Identifiers of one delivery in four bytes: none, one in place, or a list in [`Messages`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a list that is not released stays for ever"]
+pub(crate) struct SubscriptionIds(u32);
+
+const LIST: u32 = 1 << 31;
+
+impl SubscriptionIds {
+    pub(crate) const NONE: Self = Self(0);
+}
+
+#[derive(Debug)]
+struct Stored {
+    message: Message,
+    references: u32,
+}
+
+/// All stored messages of a broker and the bytes they take.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    stored: Slab<Stored>,
+    lists: Slab<Box<[SubscriptionId]>>,
+    bytes: u64,
+}
+
+/// What the slot of a stored message takes beside its bytes.
+const OVERHEAD: usize = size_of::<Stored>() + 8;
+
+fn weight(message: &Message) -> u64 {
+    u64::try_from(OVERHEAD + message.heap_bytes()).unwrap_or(u64::MAX)
+}
+
+impl Messages {
+    pub(crate) const fn new() -> Self {
+        Self { stored: Slab::new(), lists: Slab::new(), bytes: 0 }
+    }
+
+    /// Stores a message with one reference.
+    pub(crate) fn store(&mut self, message: Message) -> MessageRef {
+        self.bytes += weight(&message);
+        MessageRef(self.stored.insert(Stored { message, references: 1 }).0)
+    }
+
+    /// One more reference.
+    pub(crate) fn share(&mut self, reference: &MessageRef) -> MessageRef {
+        if let Some(stored) = self.stored.get_mut(reference.0) {
+            stored.references += 1;
+        }
+        MessageRef(reference.0)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the reference ends here")]
+    pub(crate) fn release(&mut self, reference: MessageRef) {
+        let Some(stored) = self.stored.get_mut(reference.0) else { return };
+        stored.references -= 1;
+        if stored.references == 0 {
+            if let Some(stored) = self.stored.remove(reference.0) {
+                self.bytes -= weight(&stored.message);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, reference: &MessageRef) -> Option<&Message> {
+        self.stored.get(reference.0).map(|stored| &stored.message)
+    }
+
+    /// The bytes one more reference of this message would count for in a queue.
+    pub(crate) fn weight(&self, reference: &MessageRef) -> u64 {
+        self.get(reference).map_or(0, weight)
+    }
+
+    pub(crate) fn keep_ids(&mut self, ids: &[SubscriptionId]) -> SubscriptionIds {
+        match ids {
+            [] => SubscriptionIds::NONE,
+            [id] => SubscriptionIds(id.get()),
+            ids => SubscriptionIds(LIST | self.lists.insert(ids.into()).0),
+        }
+    }
+
+    /// The identifiers, one of them by way of `single`.
+    pub(crate) fn ids<'a>(
+        &'a self,
+        ids: &SubscriptionIds,
+        single: &'a mut Option<SubscriptionId>,
+    ) -> &'a [SubscriptionId] {
+        if ids.0 & LIST != 0 {
+            return self.lists.get(ids.0 & !LIST).map_or(&[], |list| list);
+        }
+        *single = SubscriptionId::new(ids.0);
+        single.as_slice()
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the list ends here")]
+    pub(crate) fn release_ids(&mut self, ids: SubscriptionIds) {
+        if ids.0 & LIST != 0 {
+            self.lists.remove(ids.0 & !LIST);
+        }
+    }
+
+    /// Messages stored.
+    pub(crate) const fn len(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Bytes the stored messages take.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.stored.heap_bytes() + self.lists.heap_bytes()
+    }
+}

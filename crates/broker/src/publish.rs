@@ -1,0 +1,598 @@
+//! PUBLISH from a client: checked, permitted, routed, acknowledged. [MQTT-3.3]
+
+use alloc::{collections::VecDeque, string::String};
+
+use damselfly_codec::{Delivery, FixedHeader, Frame, PacketId, PacketType, Publish, QoS, ReasonCode, Version};
+use damselfly_session::{Message, PeerError, ReceiveAction, ReceiveInput, Timestamp};
+use damselfly_topic::TopicName;
+
+use crate::{
+    Broker, CommitId, ConnectionId, DropReason, Question, QuestionId,
+    access::Permission,
+    broker::{Fault, Timer, owned},
+    connections::{Connection, Gate, Pause, PendingAck},
+    deliver::{Fate, Outgoing, SHARE_FROM, Terms},
+    gate::Release,
+    route::{GROUP, Route, RouteCache, RouteCacheLimits, hash_topic},
+    sessions::{Held, NO_GROUP, SessionKey, Wait},
+};
+
+/// What routing a message came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Receivers that got it or will.
+    pub(crate) accepted: u32,
+    /// The worst reason why a receiver did not.
+    pub(crate) dropped: Option<DropReason>,
+}
+
+/// Publishers whose message found no room, and since when each waits.
+pub(crate) type HeldBack = VecDeque<(SessionKey, Timestamp)>;
+
+/// A PUBLISH with its topic resolved and its publisher known.
+#[derive(Clone, Copy)]
+struct Inbound<'a> {
+    connection: ConnectionId,
+    session: SessionKey,
+    publish: &'a Publish<'a>,
+    topic: TopicName<'a>,
+    frame: &'a [u8],
+    shared: Option<&'a Frame>,
+}
+
+impl Broker {
+    #[inline]
+    pub(crate) fn handle_publish(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        header: FixedHeader,
+        frame: &[u8],
+        shared: Option<&Frame>,
+    ) -> Result<(), Fault> {
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        if !connection.is_open() {
+            return Err(Self::too_early(connection, PacketType::Publish));
+        }
+        let body = frame.get(usize::from(header.header_len())..).unwrap_or(&[]);
+        let publish = Publish::decode(connection.version, header, body)?;
+        let session = connection.session;
+        self.counters.publishes_received += 1;
+        match publish.topic {
+            Some(topic) if publish.properties.is_empty() => {
+                let inbound = Inbound { connection: id, session, publish: &publish, topic, frame, shared };
+                self.accept_publish(now, &inbound)
+            }
+            _ => self.publish_with_properties(now, id, session, &publish, frame, shared),
+        }
+    }
+
+    /// Topic Alias first: it is set even if the message is refused. [MQTT-3.3.2-12]
+    fn publish_with_properties(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        session: SessionKey,
+        publish: &Publish<'_>,
+        frame: &[u8],
+        shared: Option<&Frame>,
+    ) -> Result<(), Fault> {
+        if publish.properties.subscription_ids().next().is_some() {
+            return Err(PeerError::SubscriptionIdFromClient.into());
+        }
+        let mut aliased = String::new();
+        if let Some(alias) = publish.properties.topic_alias() {
+            let aliases = self.connections.get_mut(connection).and_then(|c| c.inbound_aliases.as_mut());
+            let aliases = aliases.ok_or(PeerError::TopicAliasInvalid)?;
+            match publish.topic {
+                Some(topic) => aliases.set(alias, topic)?,
+                None => aliased.push_str(aliases.get(alias)?.as_str()),
+            }
+        }
+        let topic = match publish.topic {
+            Some(topic) => topic,
+            // A stored alias is a Topic Name that was checked.
+            None => TopicName::new(&aliased).map_err(|_| PeerError::TopicAliasUnknown)?,
+        };
+        self.accept_publish(now, &Inbound { connection, session, publish, topic, frame, shared })
+    }
+
+    fn accept_publish(&mut self, now: Timestamp, inbound: &Inbound<'_>) -> Result<(), Fault> {
+        if inbound.publish.retain && !self.config.retain_available {
+            return Err(PeerError::RetainNotSupported.into());
+        }
+        let delivery = inbound.publish.delivery;
+        if delivery.qos() > self.config.maximum_qos {
+            return Err(PeerError::QoSNotSupported.into());
+        }
+        match delivery {
+            Delivery::AtMostOnce => {
+                self.publish_now(now, inbound);
+                Ok(())
+            }
+            Delivery::AtLeastOnce { id, .. } => self.publish_qos1(now, inbound, id),
+            Delivery::ExactlyOnce { id, .. } => self.publish_qos2(now, inbound, id),
+        }
+    }
+
+    fn publish_qos1(&mut self, now: Timestamp, inbound: &Inbound<'_>, id: PacketId) -> Result<(), Fault> {
+        let Some(connection) = self.connections.get_mut(inbound.connection) else { return Ok(()) };
+        connection.inbound.received()?;
+        let version = connection.version;
+        if let Some(session) = self.sessions.get_mut(inbound.session).filter(|s| !s.received.is_empty()) {
+            // The identifier still belongs to a QoS 2 exchange: the client lost its session.
+            let action = session.received.handle(version, id, ReceiveInput::PublishQos1);
+            if let Ok(ReceiveAction::RefuseWithPuback(code)) = action {
+                let commit = self.gate.record(Some(Release::Acks(inbound.connection)));
+                self.push_decided(inbound.connection, PacketType::Puback, id, Gate::Commit(commit), code);
+                return Ok(());
+            }
+        }
+        if self.has_no_memory() {
+            self.push_ack(inbound.connection, PacketType::Puback, id, Gate::Decision);
+            self.hold(now, inbound, Some(id), Wait::Room);
+            return Ok(());
+        }
+        match self.publish_now(now, inbound) {
+            Some(reason_code) => {
+                let commit = self.gate.record(Some(Release::Acks(inbound.connection)));
+                self.push_decided(inbound.connection, PacketType::Puback, id, Gate::Commit(commit), reason_code);
+            }
+            None => self.push_ack(inbound.connection, PacketType::Puback, id, Gate::Decision),
+        }
+        Ok(())
+    }
+
+    /// Method A of the standard's figure: the identifier and the message are recorded together, nothing is seen of the
+    /// message before that is durable.
+    fn publish_qos2(&mut self, now: Timestamp, inbound: &Inbound<'_>, id: PacketId) -> Result<(), Fault> {
+        let Some(session) = self.sessions.get_mut(inbound.session) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(inbound.connection) else { return Ok(()) };
+        match session.received.handle(connection.version, id, ReceiveInput::PublishQos2) {
+            Ok(ReceiveAction::PubrecOnly) => {
+                self.answer_again(inbound, id);
+                return Ok(());
+            }
+            Ok(_) => connection.inbound.received()?,
+            // As many as our Receive Maximum miss their PUBREL.
+            Err(_) => return Err(PeerError::ReceiveMaximumExceeded.into()),
+        }
+        let permission = self.permission(inbound.session, inbound.topic);
+        let gate = match permission {
+            Permission::Deny => {
+                self.drop_inbound(inbound, DropReason::NotAuthorized);
+                self.forget_received(inbound.session, id);
+                let commit = self.gate.record(Some(Release::Acks(inbound.connection)));
+                let reason_code = self.refusal_code(inbound.connection, ReasonCode::NotAuthorized);
+                self.push_decided(inbound.connection, PacketType::Pubrec, id, Gate::Commit(commit), reason_code);
+                return Ok(());
+            }
+            Permission::Ask => {
+                let question = self.ask_publish(now, inbound);
+                self.hold(now, inbound, Some(id), Wait::Answer(question));
+                Gate::Decision
+            }
+            Permission::Allow if self.has_no_memory() => {
+                self.hold(now, inbound, Some(id), Wait::Room);
+                Gate::Decision
+            }
+            Permission::Allow => {
+                let commit = self.gate.record(Some(Release::Held(inbound.session)));
+                self.gate.record(Some(Release::Acks(inbound.connection)));
+                self.hold(now, inbound, Some(id), Wait::Commit(commit));
+                Gate::Decision
+            }
+        };
+        self.push_ack(inbound.connection, PacketType::Pubrec, id, gate);
+        Ok(())
+    }
+
+    /// A repeat is answered again and delivered once. [MQTT-4.3.3-10]
+    fn answer_again(&mut self, inbound: &Inbound<'_>, id: PacketId) {
+        let Some(connection) = self.connections.get(inbound.connection) else { return };
+        // The first answer has not left yet: it answers this one too.
+        if connection.acks.iter().any(|ack| ack.packet_type == PacketType::Pubrec && ack.packet_id == id) {
+            return;
+        }
+        let is_held = self.sessions.get(inbound.session).is_some_and(|session| {
+            session.held.iter().any(|held| held.packet_id == Some(id) && held.message.qos() == QoS::ExactlyOnce)
+        });
+        if is_held {
+            // Repeated on a new connection while the message waits: what decides it answers.
+            self.push_ack(inbound.connection, PacketType::Pubrec, id, Gate::Decision);
+            return;
+        }
+        let commit = self.gate.record(Some(Release::Acks(inbound.connection)));
+        self.push_ack(inbound.connection, PacketType::Pubrec, id, Gate::Commit(commit));
+    }
+
+    /// Routes a QoS 0 or 1 message, unless it has to wait: then `None`.
+    #[inline]
+    fn publish_now(&mut self, now: Timestamp, inbound: &Inbound<'_>) -> Option<ReasonCode> {
+        let connection = self.connections.get_mut(inbound.connection)?;
+        let hash = hash_topic(&self.keys, inbound.topic);
+        let generation = self.index.generation();
+        if let Some(cache) = connection.route_cache.take() {
+            if let Some(cached) = cache.find(hash, inbound.topic, generation) {
+                if cached.permission == Permission::Allow && !self.has_held(inbound.session) {
+                    let tally = self.route_inbound(now, inbound, &cached.route);
+                    self.put_cache_back(inbound.connection, cache);
+                    return Some(self.puback_code(inbound.connection, tally));
+                }
+            }
+            self.put_cache_back(inbound.connection, cache);
+        }
+        self.publish_cold(now, inbound, hash, generation)
+    }
+
+    /// As [`Broker::publish_now`] for a topic whose receivers are not known yet.
+    fn publish_cold(
+        &mut self,
+        now: Timestamp,
+        inbound: &Inbound<'_>,
+        hash: u64,
+        generation: u64,
+    ) -> Option<ReasonCode> {
+        let permission = self.permission(inbound.session, inbound.topic);
+        let packet_id = inbound.publish.delivery.packet_id();
+        match permission {
+            Permission::Deny => {
+                self.drop_inbound(inbound, DropReason::NotAuthorized);
+                return Some(self.refusal_code(inbound.connection, ReasonCode::NotAuthorized));
+            }
+            Permission::Ask => {
+                let question = self.ask_publish(now, inbound);
+                self.hold(now, inbound, packet_id, Wait::Answer(question));
+                return None;
+            }
+            Permission::Allow if self.waits_behind(inbound.session, inbound.topic) => {
+                self.hold(now, inbound, packet_id, Wait::Nothing);
+                return None;
+            }
+            Permission::Allow => {}
+        }
+        if inbound.topic.levels().nth(usize::from(self.config.max_topic_levels)).is_some() {
+            self.drop_inbound(inbound, DropReason::TooManyLevels);
+            return Some(self.refusal_code(inbound.connection, ReasonCode::TopicNameInvalid));
+        }
+        let mut route = core::mem::take(&mut self.scratch.route);
+        route.resolve(&self.index, inbound.topic, Some(inbound.session.slot), &mut self.scratch.matches);
+        let limits = self.route_cache_limits();
+        let has_room = !self.has_no_memory();
+        if let Some(connection) = self.connections.get_mut(inbound.connection).filter(|_| has_room) {
+            let cache = connection.route_cache.get_or_insert_with(|| alloc::boxed::Box::new(RouteCache::new()));
+            let before = cache.heap_bytes();
+            cache.keep((hash, inbound.topic, generation), permission, &route, limits);
+            self.counters.route_cache_bytes += cache.heap_bytes();
+            self.counters.route_cache_bytes -= before;
+        }
+        let tally = self.route_inbound(now, inbound, &route);
+        self.scratch.route = route;
+        Some(self.puback_code(inbound.connection, tally))
+    }
+
+    fn put_cache_back(&mut self, id: ConnectionId, cache: alloc::boxed::Box<RouteCache>) {
+        match self.connections.get_mut(id) {
+            Some(connection) => connection.route_cache = Some(cache),
+            None => self.counters.route_cache_bytes -= cache.heap_bytes(),
+        }
+    }
+
+    fn route_cache_limits(&self) -> RouteCacheLimits {
+        RouteCacheLimits {
+            entries: usize::from(self.config.route_cache_entries),
+            receivers: crate::slab::index(self.config.route_cache_receivers),
+        }
+    }
+
+    #[inline]
+    fn route_inbound(&mut self, now: Timestamp, inbound: &Inbound<'_>, route: &Route) -> Tally {
+        let publish = inbound.publish;
+        let is_large = publish.payload.len() >= SHARE_FROM;
+        let is_shared = route.receivers.len() > 1 || publish.delivery.qos() != QoS::AtMostOnce;
+        let needs_message = publish.retain || (is_large && is_shared && inbound.shared.is_none());
+        let version = self.connections.get(inbound.connection).map_or(damselfly_codec::Version::V5_0, |c| c.version);
+        if !needs_message {
+            let mut out = Outgoing::of_publish(publish, inbound.topic, version, inbound.frame, inbound.shared);
+            let tally = self.route(now, &mut out, route);
+            self.finish(out);
+            return tally;
+        }
+        let message = match inbound.shared {
+            Some(frame) => Message::shared(frame, publish, inbound.topic, now),
+            None => Message::new(publish, inbound.topic, now),
+        };
+        self.route_message(now, &message, route)
+    }
+
+    /// Routes a message that is stored or about to be, and retains it if it asks for that.
+    pub(crate) fn route_message(&mut self, now: Timestamp, message: &Message, route: &Route) -> Tally {
+        let kept = if message.retain() { self.retain(now, message) } else { Ok(()) };
+        let mut out = Outgoing::of_message(message, now);
+        let mut tally = self.route(now, &mut out, route);
+        self.finish(out);
+        if let Err(reason) = kept {
+            tally.dropped = Some(reason);
+        }
+        tally
+    }
+
+    #[inline]
+    fn route(&mut self, now: Timestamp, out: &mut Outgoing<'_>, route: &Route) -> Tally {
+        let mut tally = Tally::default();
+        for receiver in &route.receivers {
+            let retain = receiver.retain_as_published && out.retain;
+            let fate = if receiver.key & GROUP == 0 {
+                let terms = Terms { qos: receiver.qos, retain, ids: route.ids(receiver), group: NO_GROUP };
+                self.deliver(now, out, receiver.key, terms)
+            } else {
+                self.deliver_to_group(now, out, receiver.key & !GROUP)
+            };
+            match fate {
+                Fate::Accepted => tally.accepted += 1,
+                Fate::Nobody => {}
+                Fate::Dropped(reason) => tally.dropped = Some(reason),
+            }
+        }
+        if !self.shards.is_empty() {
+            tally.accepted += self.forward(now, out);
+        }
+        self.counters.deliveries += u64::from(tally.accepted);
+        tally
+    }
+
+    /// Looks the receivers up and routes: for wills, released messages and whatever else comes from no cache.
+    pub(crate) fn route_anew(&mut self, now: Timestamp, message: &Message, publisher: Option<u32>) -> Tally {
+        let mut route = core::mem::take(&mut self.scratch.route);
+        route.resolve(&self.index, message.topic(), publisher, &mut self.scratch.matches);
+        let tally = self.route_message(now, message, &route);
+        self.scratch.route = route;
+        tally
+    }
+
+    fn permission(&self, session: SessionKey, topic: TopicName<'_>) -> Permission {
+        if topic.as_str().starts_with("$SYS/") {
+            return Permission::Deny;
+        }
+        let access = self.sessions.get(session).and_then(|session| session.access.as_ref());
+        access.map_or(Permission::Allow, |access| access.publish(topic))
+    }
+
+    fn ask_publish(&mut self, now: Timestamp, inbound: &Inbound<'_>) -> QuestionId {
+        let client_id = self.sessions.get(inbound.session).map_or_else(Default::default, |s| s.client_id.clone());
+        let question = Question::Publish {
+            client_id,
+            topic: owned(inbound.topic.as_str()),
+            qos: inbound.publish.delivery.qos(),
+            retain: inbound.publish.retain,
+        };
+        self.ask(now, crate::questions::Asked::Publish(inbound.session), question)
+    }
+
+    fn drop_inbound(&mut self, inbound: &Inbound<'_>, reason: DropReason) {
+        self.note_drop(Some(inbound.session.slot), inbound.topic, reason);
+    }
+
+    #[inline]
+    fn has_held(&self, session: SessionKey) -> bool {
+        self.sessions.get(session).is_some_and(|session| !session.held.is_empty())
+    }
+
+    fn waits_behind(&self, session: SessionKey, topic: TopicName<'_>) -> bool {
+        self.sessions.get(session).is_some_and(|s| s.held.iter().any(|held| held.message.topic() == topic))
+    }
+
+    /// Sets a message aside. Too many of them, and the client is not read until some are gone.
+    fn hold(&mut self, now: Timestamp, inbound: &Inbound<'_>, packet_id: Option<PacketId>, wait: Wait) {
+        let message = match inbound.shared {
+            Some(frame) => Message::shared(frame, inbound.publish, inbound.topic, now),
+            None => Message::new(inbound.publish, inbound.topic, now),
+        };
+        let limit = usize::from(self.config.receive_maximum) + HELD_SLACK;
+        let Some(session) = self.sessions.get_mut(inbound.session) else { return };
+        session.held.push_back(Held { message, packet_id, wait });
+        let is_full = session.held.len() >= limit;
+        if wait == Wait::Room {
+            self.held_back.push_back((inbound.session, now));
+            self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
+        }
+        if is_full {
+            self.pause(now, inbound.connection, Pause::Held);
+        }
+    }
+
+    pub(crate) fn push_ack(&mut self, id: ConnectionId, packet_type: PacketType, packet_id: PacketId, gate: Gate) {
+        self.push_decided(id, packet_type, packet_id, gate, ReasonCode::Success);
+    }
+
+    pub(crate) fn push_decided(
+        &mut self,
+        id: ConnectionId,
+        packet_type: PacketType,
+        packet_id: PacketId,
+        gate: Gate,
+        reason_code: ReasonCode,
+    ) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.acks.push_back(PendingAck { packet_type, packet_id, gate, reason_code, answer: None });
+        }
+    }
+
+    /// What a publisher is told of a message that was routed.
+    #[inline]
+    fn puback_code(&self, id: ConnectionId, tally: Tally) -> ReasonCode {
+        match tally {
+            Tally { dropped: Some(DropReason::QueueFull | DropReason::Memory | DropReason::RetainedFull), .. } => {
+                ReasonCode::QuotaExceeded
+            }
+            Tally { accepted: 0, .. } if self.connections.get(id).is_some_and(Connection::is_v5) => {
+                ReasonCode::NoMatchingSubscribers
+            }
+            Tally { .. } => ReasonCode::Success,
+        }
+    }
+
+    /// A code only 5.0 can be told; 3.1.1 has the positive acknowledgement or nothing. [MQTT3-3.3.5-2]
+    fn refusal_code(&self, id: ConnectionId, reason_code: ReasonCode) -> ReasonCode {
+        if self.connections.get(id).is_some_and(Connection::is_v5) { reason_code } else { ReasonCode::Success }
+    }
+
+    pub(crate) fn forget_received(&mut self, session: SessionKey, id: PacketId) {
+        if let Some(session) = self.sessions.get_mut(session) {
+            // The transition is the same for every version.
+            let forgotten = session.received.handle(Version::V5_0, id, ReceiveInput::Refuse);
+            debug_assert!(forgotten.is_ok(), "forgetting an identifier needs no room");
+        }
+    }
+
+    /// Goes on with what a session's client published, as far as nothing is before it.
+    pub(crate) fn release_held(&mut self, now: Timestamp, key: SessionKey) {
+        let mut at = 0;
+        loop {
+            let Some(session) = self.sessions.get(key) else { return };
+            let Some(held) = session.held.get(at) else { break };
+            let is_blocked =
+                session.held.iter().take(at).any(|earlier| earlier.message.topic() == held.message.topic());
+            if is_blocked || !self.is_free(held.wait) {
+                at += 1;
+                continue;
+            }
+            let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.remove(at)) else { break };
+            let tally = self.route_anew(now, &held.message, Some(key.slot));
+            self.decide(key, held.packet_id, held.message.qos(), tally);
+        }
+        self.resume_held(now, key);
+    }
+
+    fn is_free(&self, wait: Wait) -> bool {
+        match wait {
+            Wait::Nothing => true,
+            Wait::Commit(commit) => self.gate.is_committed(commit),
+            Wait::Room => !self.has_no_memory(),
+            Wait::Answer(_) => false,
+        }
+    }
+
+    /// A held message had its effect: its acknowledgement may leave.
+    fn decide(&mut self, key: SessionKey, packet_id: Option<PacketId>, qos: QoS, tally: Tally) {
+        let Some(packet_id) = packet_id else { return };
+        let Some(connection) = self.connection_of(key) else { return };
+        let reason_code = self.puback_code(connection, tally);
+        // At QoS 2 the identifier is recorded already, and whoever is refused now was promised nothing.
+        let reason_code = match qos {
+            QoS::ExactlyOnce if reason_code == ReasonCode::QuotaExceeded => {
+                self.refusal_code(connection, ReasonCode::QuotaExceeded)
+            }
+            _ => reason_code,
+        };
+        self.decide_ack(key, connection, packet_id, reason_code);
+    }
+
+    pub(crate) fn decide_ack(
+        &mut self,
+        key: SessionKey,
+        connection: ConnectionId,
+        packet_id: PacketId,
+        reason_code: ReasonCode,
+    ) {
+        let commit = self.gate.record(Some(Release::Acks(connection)));
+        let Some(open) = self.connections.get_mut(connection) else { return };
+        let waiting = open.acks.iter_mut().find(|ack| ack.packet_id == packet_id && ack.gate == Gate::Decision);
+        let Some(ack) = waiting else { return };
+        ack.gate = Gate::Commit(commit);
+        ack.reason_code = reason_code;
+        if ack.packet_type == PacketType::Pubrec && is_refusal(reason_code) {
+            self.forget_received(key, packet_id);
+        }
+    }
+
+    pub(crate) fn resume_held(&mut self, now: Timestamp, key: SessionKey) {
+        let limit = usize::from(self.config.receive_maximum) + HELD_SLACK;
+        let has_room = self.sessions.get(key).is_some_and(|session| session.held.len() < limit);
+        let Some(connection) = self.connection_of(key) else { return };
+        if has_room && self.connections.get(connection).is_some_and(|c| c.pause == Some(Pause::Held)) {
+            self.resume(now, connection);
+        }
+    }
+
+    /// An answer about one held message came in.
+    pub(crate) fn answer_publish(
+        &mut self,
+        now: Timestamp,
+        key: SessionKey,
+        question: QuestionId,
+        refusal: Option<ReasonCode>,
+    ) {
+        let connection = self.connection_of(key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(at) = session.held.iter().position(|held| held.wait == Wait::Answer(question)) else { return };
+        let Some(reason_code) = refusal else {
+            let Some(held) = session.held.get_mut(at) else { return };
+            held.wait = match held.message.qos() {
+                QoS::ExactlyOnce => Wait::Commit(self.gate.record(Some(Release::Held(key)))),
+                _ => Wait::Nothing,
+            };
+            self.release_held(now, key);
+            return;
+        };
+        let Some(held) = session.held.remove(at) else { return };
+        self.note_drop(Some(key.slot), held.message.topic(), DropReason::NotAuthorized);
+        if let (Some(packet_id), Some(connection)) = (held.packet_id, connection) {
+            let reason_code = self.refusal_code(connection, reason_code);
+            self.decide_ack(key, connection, packet_id, reason_code);
+            // 3.1.1 cannot be told: the identifier stays until PUBREL.
+        }
+        self.release_held(now, key);
+    }
+
+    /// Publishers that found no memory: they go on, or their time is up and they are told.
+    pub(crate) fn retry_held_back(&mut self, now: Timestamp) {
+        let limit = self.config.pause_limit;
+        for _ in 0..self.held_back.len() {
+            let Some((key, since)) = self.held_back.pop_front() else { break };
+            let is_over = now >= since.saturating_add(limit);
+            if !self.has_no_memory() {
+                self.release_held(now, key);
+            } else if is_over {
+                self.give_up(now, key);
+            } else {
+                self.held_back.push_back((key, since));
+            }
+        }
+        if !self.held_back.is_empty() {
+            self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
+        }
+    }
+
+    /// Refuses the first message of a session that waits for room.
+    fn give_up(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(at) = session.held.iter().position(|held| held.wait == Wait::Room) else { return };
+        let Some(held) = session.held.remove(at) else { return };
+        self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
+        if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
+            let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
+            self.decide_ack(key, connection, packet_id, reason_code);
+        }
+        self.release_held(now, key);
+    }
+
+    /// The commit a message published at QoS 2 waits for, of a session that ends before it.
+    pub(crate) fn held_commit(held: &Held) -> Option<CommitId> {
+        match held.wait {
+            Wait::Commit(commit) => Some(commit),
+            Wait::Answer(_) | Wait::Nothing | Wait::Room => None,
+        }
+    }
+}
+
+/// Held messages beyond the Receive Maximum before a client is left unread: QoS 0 messages count too.
+const HELD_SLACK: usize = 64;
+
+/// How often publishers without room are looked after.
+const RETRY: core::time::Duration = core::time::Duration::from_millis(50);
+
+/// Whether a Reason Code says no.
+pub(crate) fn is_refusal(reason_code: ReasonCode) -> bool {
+    reason_code.is_error()
+}

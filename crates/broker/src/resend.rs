@@ -1,0 +1,122 @@
+//! Stored messages on their way out: for the first time, or again. [MQTT-4.4]
+
+use alloc::vec::Vec;
+
+use damselfly_codec::{PacketType, SubscriptionId};
+use damselfly_session::{SendAction, SendInput, SendState, Timestamp};
+
+use crate::{
+    Broker, ConnectionId, DropReason,
+    acks::Pumped,
+    connections::Gate,
+    deliver::{Fate, Outgoing, Terms, delivery},
+    sessions::{Queued, SessionKey, Sink},
+};
+
+impl Broker {
+    /// Whether the sink of a session takes a QoS 1 or 2 message.
+    pub(crate) fn sink_has_room(&self, key: SessionKey, sink: Sink) -> bool {
+        match sink {
+            Sink::Offline => false,
+            Sink::Connection(connection) => self.may_send(connection),
+            Sink::Local => self
+                .sessions
+                .get(key)
+                .is_some_and(|session| session.local_window.as_ref().is_some_and(|window| !window.is_full())),
+        }
+    }
+
+    /// Sends a message from the queue for the first time. One that expired meanwhile is dropped. [MQTT-3.3.2-5]
+    pub(crate) fn send_stored(&mut self, now: Timestamp, key: SessionKey, queued: Queued) {
+        let Some(message) = self.messages.get(&queued.message).cloned() else { return };
+        if message.is_expired(now) {
+            self.discard(queued);
+            self.note_drop(Some(key.slot), message.topic(), DropReason::Expired);
+            return;
+        }
+        let mut single: Option<SubscriptionId> = None;
+        let ids: Vec<SubscriptionId> = self.messages.ids(&queued.ids, &mut single).into();
+        let mut out = Outgoing::of_message(&message, now);
+        let fate = match self.sessions.get(key).map(|session| session.sink) {
+            Some(Sink::Connection(connection)) => self.send_queued(&mut out, key.slot, connection, queued, &ids),
+            Some(Sink::Local) => {
+                let terms = Terms { qos: queued.qos, retain: queued.retain, ids: &ids, group: queued.group };
+                self.send_locally(key, queued, message.clone(), terms)
+            }
+            Some(Sink::Offline) | None => {
+                self.discard(queued);
+                Fate::Nobody
+            }
+        };
+        self.finish(out);
+        if let Fate::Dropped(reason) = fate {
+            self.note_drop(Some(key.slot), message.topic(), reason);
+        }
+    }
+
+    /// What was sent on an earlier connection and is not done goes out again, in its order and within the window.
+    /// [MQTT-4.4.0-1] [MQTT-3.3.4-9]
+    pub(crate) fn resend_one(&mut self, now: Timestamp, id: ConnectionId, key: SessionKey) -> Pumped {
+        let has_room = self.may_send(id);
+        let Some(session) = self.sessions.get_mut(key) else { return Pumped::Blocked };
+        let outbound = &mut session.outbound;
+        let at = outbound.inflight.len() - outbound.to_resend.min(outbound.inflight.len());
+        let Some(inflight) = outbound.inflight.get(at) else {
+            outbound.to_resend = 0;
+            return Pumped::Sent;
+        };
+        let packet_id = inflight.id;
+        match SendState::next(Some(inflight.state), SendInput::Reconnect).action {
+            SendAction::ResendPublish if !has_room => return Pumped::Blocked,
+            SendAction::ResendPublish => self.resend_publish(now, id, key, at),
+            SendAction::ResendPubrel => {
+                outbound.to_resend -= 1;
+                self.push_ack(id, PacketType::Pubrel, packet_id, Gate::Open);
+                self.release_acks(now, id);
+            }
+            SendAction::Done
+            | SendAction::SendPubrel
+            | SendAction::SendPubrelNotFound
+            | SendAction::Ignore
+            | SendAction::Close(_) => outbound.to_resend -= 1,
+        }
+        Pumped::Sent
+    }
+
+    /// Sends a message in flight again, with DUP and its identifier. [MQTT-3.3.1-1]
+    fn resend_publish(&mut self, now: Timestamp, id: ConnectionId, key: SessionKey, at: usize) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.outbound.to_resend -= 1;
+        let Some(inflight) = session.outbound.inflight.get_mut(at) else { return };
+        inflight.has_slot = true;
+        let Some(queued) = &inflight.queued else { return };
+        let Some(message) = self.messages.get(&queued.message).cloned() else { return };
+        let (packet_id, qos, retain, group) = (inflight.id, queued.qos, queued.retain, queued.group);
+        let mut single: Option<SubscriptionId> = None;
+        let ids: Vec<SubscriptionId> = self.messages.ids(&queued.ids, &mut single).into();
+        let mut out = Outgoing::of_message(&message, now);
+        // What was sent does not expire any more: the other side may have it. [MQTT-4.3.3-7]
+        if message.expires_at().is_some() && out.expiry.is_none() {
+            out.expiry = Some(0);
+        }
+        let terms = Terms { qos, retain, ids: &ids, group };
+        let written = self.write(&mut out, id, delivery(qos, packet_id, true), terms);
+        self.finish(out);
+        match written {
+            Ok(()) => {
+                if let Some(connection) = self.connections.get_mut(id) {
+                    let _has_slot = connection.window.take();
+                }
+            }
+            Err(reason) => {
+                // The limit of this connection is lower than the last one's: it counts as delivered. [MQTT-3.1.2-25]
+                self.note_drop(Some(key.slot), message.topic(), reason);
+                let Some(session) = self.sessions.get_mut(key) else { return };
+                session.outbound.ids.release(packet_id);
+                if let Some(queued) = session.outbound.inflight.remove(at).and_then(|gone| gone.queued) {
+                    self.discard(queued);
+                }
+            }
+        }
+    }
+}

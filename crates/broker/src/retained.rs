@@ -1,0 +1,264 @@
+//! Retained messages, and their replay to new subscriptions. [MQTT-3.3.1.3]
+
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+
+use crate::shim::{TopicCursor, TopicMap};
+use damselfly_codec::{Delivery, QoS, SubscriptionId};
+use damselfly_session::{Message, Timestamp};
+use damselfly_topic::{TopicFilter, TopicName};
+
+use crate::{
+    Broker, ConnectionId, DropReason, LocalId,
+    acks::Pumped,
+    broker::{Timer, WORK_PER_CALL, owned},
+    deliver::{Fate, Outgoing, Terms, plain_terms},
+    sessions::{Entry, Replay, SessionKey, Sink},
+};
+
+/// A retained message and when it came among the others.
+#[derive(Debug)]
+pub(crate) struct Retained {
+    pub(crate) message: Message,
+    pub(crate) number: u64,
+}
+
+/// All retained messages.
+#[derive(Debug)]
+pub(crate) struct RetainedStore {
+    map: TopicMap<Retained>,
+    /// Those that expire, soonest first.
+    expiring: BTreeSet<(Timestamp, Box<str>)>,
+    /// Retained messages set so far.
+    number: u64,
+    bytes: u64,
+}
+
+/// What an entry takes beside its message: its place in the map with the topic's text.
+const OVERHEAD: usize = 48;
+
+fn weight(message: &Message) -> u64 {
+    u64::try_from(OVERHEAD + size_of::<Retained>() + message.heap_bytes() + message.topic().as_str().len())
+        .unwrap_or(u64::MAX)
+}
+
+impl RetainedStore {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { map: TopicMap::new(seed), expiring: BTreeSet::new(), number: 0, bytes: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn get(&self, topic: TopicName<'_>) -> Option<&Message> {
+        self.map.get(topic).map(|retained| &retained.message)
+    }
+
+    /// The number the next retained message gets.
+    pub(crate) const fn next_number(&self) -> u64 {
+        self.number
+    }
+
+    fn remove(&mut self, topic: TopicName<'_>) -> bool {
+        let Some(old) = self.map.remove(topic) else { return false };
+        self.forget(&old.message);
+        true
+    }
+
+    fn forget(&mut self, message: &Message) {
+        self.bytes -= weight(message);
+        if let Some(at) = message.expires_at() {
+            self.expiring.remove(&(at, owned(message.topic().as_str())));
+        }
+    }
+
+    fn insert(&mut self, message: Message) {
+        self.bytes += weight(&message);
+        if let Some(at) = message.expires_at() {
+            self.expiring.insert((at, owned(message.topic().as_str())));
+        }
+        let number = self.number;
+        self.number += 1;
+        let topic = message.clone();
+        if let Some(old) = self.map.insert(topic.topic(), Retained { message, number }) {
+            self.forget_replaced(&old.message, topic.expires_at());
+        }
+    }
+
+    fn forget_replaced(&mut self, old: &Message, new_expiry: Option<Timestamp>) {
+        self.bytes -= weight(old);
+        if let Some(at) = old.expires_at().filter(|at| Some(*at) != new_expiry) {
+            self.expiring.remove(&(at, owned(old.topic().as_str())));
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.map.heap_bytes()
+    }
+
+    /// Walks over the messages a filter matches; true at the end.
+    pub(crate) fn query(
+        &self,
+        filter: TopicFilter<'_>,
+        cursor: &mut TopicCursor,
+        budget: usize,
+        mut visit: impl FnMut(&Retained),
+    ) -> bool {
+        self.map.query(filter, cursor, budget, |_, retained| visit(retained))
+    }
+}
+
+impl Broker {
+    /// Sets, replaces or removes the retained message of a topic. [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+    pub(crate) fn retain(&mut self, now: Timestamp, message: &Message) -> Result<(), DropReason> {
+        let topic = message.topic();
+        if message.payload().is_empty() {
+            self.retained.remove(topic);
+            return Ok(());
+        }
+        let old = self.retained.get(topic).map_or(0, weight);
+        let is_new = old == 0;
+        let count_limit = crate::slab::index(self.config.max_retained_messages);
+        let is_full = (is_new && self.retained.len() >= count_limit)
+            || self.retained.bytes() - old + weight(message) > self.config.max_retained_bytes
+            || self.has_no_memory();
+        if is_full {
+            // The message it would have replaced is not the last one any more.
+            self.retained.remove(topic);
+            self.note_drop(None, topic, DropReason::RetainedFull);
+            return Err(DropReason::RetainedFull);
+        }
+        self.retained.insert(message.clone());
+        self.arm_retained(now);
+        Ok(())
+    }
+
+    fn arm_retained(&mut self, now: Timestamp) {
+        if let Some((at, _)) = self.retained.expiring.first() {
+            // A second late is soon enough to free memory; delivery looks at the time itself.
+            self.deadlines.arm(Timer::Retained, (*at).max(now).saturating_add(core::time::Duration::from_secs(1)));
+        }
+    }
+
+    pub(crate) fn expire_retained(&mut self, now: Timestamp) {
+        for _ in 0..WORK_PER_CALL {
+            let Some((at, _)) = self.retained.expiring.first() else { return };
+            if *at > now {
+                break;
+            }
+            let Some((_, topic)) = self.retained.expiring.pop_first() else { return };
+            if let Ok(topic) = TopicName::new(&topic) {
+                self.retained.remove(topic);
+            }
+        }
+        self.arm_retained(now);
+    }
+
+    /// SUBACK is out: the retained messages follow, in the order of the Topic Filters.
+    pub(crate) fn begin_replays(&mut self, now: Timestamp, id: ConnectionId, replays: Vec<Replay>) {
+        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return };
+        self.queue_replays(now, key, replays);
+    }
+
+    pub(crate) fn queue_replays(&mut self, now: Timestamp, key: SessionKey, replays: Vec<Replay>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if replays.is_empty() {
+            return;
+        }
+        for replay in replays {
+            session.outbound.queue.push_back(Entry::Replay(Box::new(replay)));
+        }
+        self.pump(now, key);
+    }
+
+    /// Sends some of the retained messages a subscription asked for. The walk goes on where it stopped; what was
+    /// retained since the SUBSCRIBE came live and is left out.
+    pub(crate) fn pump_replay(&mut self, now: Timestamp, key: SessionKey, sink: Sink) -> Pumped {
+        if !self.sink_takes_replay(key, sink) {
+            return Pumped::Blocked;
+        }
+        let front = self.sessions.get_mut(key).and_then(|session| session.outbound.queue.pop_front());
+        let Some(Entry::Replay(mut replay)) = front else { return Pumped::Blocked };
+        let mut found = core::mem::take(&mut self.scratch.replayed);
+        let is_done = match TopicFilter::new(&replay.filter) {
+            Ok(filter) => self.retained.query(filter, &mut replay.cursor, REPLAY_STEP, |retained| {
+                if retained.number < replay.before && !retained.message.is_expired(now) {
+                    found.push(retained.message.clone());
+                }
+            }),
+            Err(_) => true,
+        };
+        let mut single: Option<SubscriptionId> = None;
+        let ids: Vec<SubscriptionId> = self.messages.ids(&replay.ids, &mut single).into();
+        let qos = replay.qos;
+        if is_done {
+            self.messages.release_ids(replay.ids);
+        } else if let Some(session) = self.sessions.get_mut(key) {
+            session.outbound.queue.push_front(Entry::Replay(replay));
+        }
+        let mut place = 0;
+        for message in found.drain(..) {
+            self.replay_one(now, key, sink, &message, plain_terms(qos, true, &ids), &mut place);
+        }
+        self.scratch.replayed = found;
+        Pumped::Sent
+    }
+
+    /// One retained message, with RETAIN 1. [MQTT-3.3.1-9] What needs the window waits before the rest of the walk, at
+    /// `place` of the queue.
+    fn replay_one(
+        &mut self,
+        now: Timestamp,
+        key: SessionKey,
+        sink: Sink,
+        message: &Message,
+        terms: Terms<'_>,
+        place: &mut usize,
+    ) {
+        let mut out = Outgoing::of_message(message, now);
+        let terms = Terms { qos: terms.qos.min(message.qos()), ..terms };
+        let fate = match sink {
+            Sink::Connection(connection) if terms.qos == QoS::AtMostOnce => {
+                match self.write(&mut out, connection, Delivery::AtMostOnce, terms) {
+                    Ok(()) => Fate::Accepted,
+                    Err(reason) => Fate::Dropped(reason),
+                }
+            }
+            Sink::Local if terms.qos == QoS::AtMostOnce => {
+                self.hand_over(LocalId(key), message.clone(), terms, None);
+                Fate::Accepted
+            }
+            Sink::Connection(_) | Sink::Local | Sink::Offline => {
+                self.enqueue_at(now, &mut out, key.slot, terms, *place);
+                *place += 1;
+                Fate::Accepted
+            }
+        };
+        self.finish(out);
+        self.counters.deliveries += 1;
+        if let Fate::Dropped(reason) = fate {
+            self.note_drop(Some(key.slot), message.topic(), reason);
+        }
+    }
+
+    /// Whether more retained messages may be taken up: not while the transport is behind.
+    fn sink_takes_replay(&self, key: SessionKey, sink: Sink) -> bool {
+        match sink {
+            Sink::Offline => false,
+            Sink::Connection(id) => self
+                .connections
+                .get(id)
+                .is_some_and(|connection| !connection.window.is_full() && connection.transmit.len() < REPLAY_BYTES),
+            Sink::Local => self.sink_has_room(key, sink),
+        }
+    }
+}
+
+/// Nodes of the retained tree looked at in one step.
+const REPLAY_STEP: usize = 64;
+/// Bytes that may wait for a connection before its replay pauses.
+const REPLAY_BYTES: usize = 64 * 1024;

@@ -1,0 +1,362 @@
+//! From a Topic Name to the sessions that get the message.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::hash::BuildHasher;
+
+use damselfly_codec::{QoS, SubscriptionId, SubscriptionOptions};
+use damselfly_topic::{KeyedState, SubscriptionIndex, TopicName};
+
+use crate::access::Permission;
+
+/// A receiver in the index: a session's slot, or a share group's with the highest bit set.
+pub(crate) type ReceiverKey = u32;
+
+/// Marks the slot of a share group.
+pub(crate) const GROUP: u32 = 1 << 31;
+
+/// The index of all subscriptions of a broker.
+pub(crate) type Index = SubscriptionIndex<ReceiverKey, PackedOptions>;
+
+/// What a delivery needs to know of a subscription, in four bytes: QoS, No Local, Retain As Published and the
+/// Subscription Identifier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PackedOptions(u32);
+
+const QOS: u32 = 0b11;
+const NO_LOCAL: u32 = 0b100;
+const RETAIN_AS_PUBLISHED: u32 = 0b1000;
+const ID_SHIFT: u32 = 4;
+
+impl PackedOptions {
+    pub(crate) fn new(options: SubscriptionOptions, id: Option<SubscriptionId>) -> Self {
+        let qos = match options.qos {
+            QoS::AtMostOnce => 0,
+            QoS::AtLeastOnce => 1,
+            QoS::ExactlyOnce => 2,
+        };
+        let no_local = if options.no_local { NO_LOCAL } else { 0 };
+        let retain = if options.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
+        Self(qos | no_local | retain | id.map_or(0, SubscriptionId::get) << ID_SHIFT)
+    }
+
+    pub(crate) const fn qos(self) -> QoS {
+        match self.0 & QOS {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    pub(crate) const fn no_local(self) -> bool {
+        self.0 & NO_LOCAL != 0
+    }
+
+    pub(crate) const fn retain_as_published(self) -> bool {
+        self.0 & RETAIN_AS_PUBLISHED != 0
+    }
+
+    pub(crate) const fn id(self) -> Option<SubscriptionId> {
+        SubscriptionId::new(self.0 >> ID_SHIFT)
+    }
+}
+
+/// One receiver of a message: its overlapping subscriptions merged into one delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Receiver {
+    pub(crate) key: ReceiverKey,
+    /// First of its Subscription Identifiers in [`Route::ids`].
+    ids_at: u32,
+    ids_len: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain_as_published: bool,
+}
+
+/// Everybody who gets the messages of one topic from one publisher.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    pub(crate) receivers: Vec<Receiver>,
+    ids: Vec<SubscriptionId>,
+}
+
+impl Route {
+    /// Fills the route anew. `publisher`: the slot whose own No Local subscriptions do not count. [MQTT-3.8.3-3]
+    pub(crate) fn resolve(
+        &mut self,
+        index: &Index,
+        topic: TopicName<'_>,
+        publisher: Option<u32>,
+        scratch: &mut Vec<(ReceiverKey, PackedOptions)>,
+    ) {
+        scratch.clear();
+        self.receivers.clear();
+        self.ids.clear();
+        index.matches(topic, scratch);
+        // Sorted, so that the subscriptions of a session stand together and no order comes from a hash.
+        if scratch.len() > 1 && !scratch.is_sorted_by_key(|(key, options)| (*key, options.0)) {
+            scratch.sort_unstable_by_key(|(key, options)| (*key, options.0));
+        }
+        for (key, options) in scratch.iter() {
+            if options.no_local() && Some(*key) == publisher {
+                continue;
+            }
+            self.merge(*key, *options);
+        }
+    }
+
+    /// One delivery per session: the highest QoS, all identifiers, RETAIN kept if any asks for it. [MQTT-3.3.4-2]
+    fn merge(&mut self, key: ReceiverKey, options: PackedOptions) {
+        let is_same = self.receivers.last().is_some_and(|last| last.key == key);
+        if !is_same {
+            let ids_at = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+            let receiver = Receiver { key, ids_at, ids_len: 0, qos: QoS::AtMostOnce, retain_as_published: false };
+            self.receivers.push(receiver);
+        }
+        let Some(receiver) = self.receivers.last_mut() else { return };
+        receiver.qos = receiver.qos.max(options.qos());
+        receiver.retain_as_published |= options.retain_as_published();
+        if let Some(id) = options.id() {
+            self.ids.push(id);
+            receiver.ids_len += 1;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn ids(&self, receiver: &Receiver) -> &[SubscriptionId] {
+        if receiver.ids_len == 0 {
+            return &[];
+        }
+        let at = crate::slab::index(receiver.ids_at);
+        self.ids.get(at..at + crate::slab::index(receiver.ids_len)).unwrap_or(&[])
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.receivers.capacity() * size_of::<Receiver>() + self.ids.capacity() * size_of::<SubscriptionId>()
+    }
+}
+
+/// The routes of the topics a connection published to lately. Valid for one generation of the index; bounded in topics
+/// and receivers; freed when the client has nothing to say but PINGREQ.
+#[derive(Debug)]
+pub(crate) struct RouteCache {
+    entries: Vec<Option<CachedRoute>>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct CachedRoute {
+    hash: u64,
+    generation: u64,
+    topic: Box<str>,
+    pub(crate) permission: Permission,
+    pub(crate) route: Route,
+}
+
+/// Bounds of one [`RouteCache`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RouteCacheLimits {
+    pub(crate) entries: usize,
+    pub(crate) receivers: usize,
+}
+
+impl RouteCache {
+    pub(crate) const fn new() -> Self {
+        Self { entries: Vec::new(), bytes: 0 }
+    }
+
+    /// Where the topic is or belongs: one place per hash, so that looking costs one comparison.
+    #[inline]
+    fn place(&self, hash: u64) -> usize {
+        usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & self.entries.len().wrapping_sub(1)
+    }
+
+    /// The route of a topic, if it is known and still true.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, topic: TopicName<'_>, generation: u64) -> Option<&CachedRoute> {
+        let entry = self.entries.get(self.place(hash))?.as_ref()?;
+        let is_it = entry.hash == hash && entry.generation == generation && *entry.topic == *topic.as_str();
+        is_it.then_some(entry)
+    }
+
+    /// Remembers a route. One that is too wide is not remembered.
+    pub(crate) fn keep(
+        &mut self,
+        (hash, topic, generation): (u64, TopicName<'_>, u64),
+        permission: Permission,
+        route: &Route,
+        limits: RouteCacheLimits,
+    ) {
+        if limits.entries == 0 || route.receivers.len() > limits.receivers {
+            return;
+        }
+        let place = self.make_place(hash, generation, limits.entries);
+        let Some(slot) = self.entries.get_mut(place) else { return };
+        match slot {
+            Some(old) if old.hash == hash && *old.topic == *topic.as_str() => {
+                self.bytes -= old.heap_bytes();
+                old.generation = generation;
+                old.permission = permission;
+                old.route.receivers.clone_from(&route.receivers);
+                old.route.ids.clone_from(&route.ids);
+                self.bytes += old.heap_bytes();
+            }
+            slot => {
+                self.bytes -= slot.as_ref().map_or(0, CachedRoute::heap_bytes);
+                let entry =
+                    CachedRoute { hash, generation, topic: topic.as_str().into(), permission, route: route.clone() };
+                self.bytes += entry.heap_bytes();
+                *slot = Some(entry);
+            }
+        }
+    }
+
+    /// Doubles the places while live topics would push each other out.
+    fn make_place(&mut self, hash: u64, generation: u64, limit: usize) -> usize {
+        if self.entries.is_empty() {
+            self.entries.push(None);
+        }
+        loop {
+            let place = self.place(hash);
+            let is_taken = self
+                .entries
+                .get(place)
+                .and_then(Option::as_ref)
+                .is_some_and(|entry| entry.hash != hash && entry.generation == generation);
+            if !is_taken || self.entries.len() * 2 > limit {
+                return place;
+            }
+            let old = core::mem::take(&mut self.entries);
+            self.entries.resize_with(old.len() * 2, || None);
+            for entry in old.into_iter().flatten() {
+                let place = self.place(entry.hash);
+                if let Some(slot) = self.entries.get_mut(place) {
+                    *slot = Some(entry);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Option<CachedRoute>>() + self.bytes
+    }
+}
+
+impl CachedRoute {
+    fn heap_bytes(&self) -> usize {
+        self.topic.len() + self.route.heap_bytes()
+    }
+}
+
+/// The key of a topic in a [`RouteCache`].
+#[inline]
+pub(crate) fn hash_topic(keys: &KeyedState, topic: TopicName<'_>) -> u64 {
+    keys.hash_one(topic.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use damselfly_topic::TopicFilter;
+
+    fn options(qos: QoS, no_local: bool, id: u32) -> PackedOptions {
+        let options = SubscriptionOptions { qos, no_local, ..SubscriptionOptions::default() };
+        PackedOptions::new(options, SubscriptionId::new(id))
+    }
+
+    fn index(subscriptions: &[(&str, u32, PackedOptions)]) -> Index {
+        let mut index = Index::new(7);
+        for (filter, key, options) in subscriptions {
+            index.insert(TopicFilter::new(filter).unwrap(), *key, *options).unwrap();
+        }
+        index
+    }
+
+    fn resolve(index: &Index, topic: &str, publisher: Option<u32>) -> Route {
+        let mut route = Route::default();
+        route.resolve(index, TopicName::new(topic).unwrap(), publisher, &mut Vec::new());
+        route
+    }
+
+    #[test]
+    fn options_survive_packing_at_their_limits() {
+        for id in [0, 1, 268_435_455] {
+            let packed = PackedOptions::new(
+                SubscriptionOptions {
+                    qos: QoS::ExactlyOnce,
+                    no_local: true,
+                    retain_as_published: false,
+                    ..SubscriptionOptions::default()
+                },
+                SubscriptionId::new(id),
+            );
+            assert_eq!(
+                (packed.qos(), packed.no_local(), packed.retain_as_published()),
+                (QoS::ExactlyOnce, true, false)
+            );
+            assert_eq!(packed.id().map_or(0, SubscriptionId::get), id);
+        }
+    }
+
+    #[test]
+    fn overlapping_subscriptions_merge_into_one_delivery() {
+        // [MQTT-3.3.4-2] [MQTT-3.3.4-4] [MQTT3-3.3.5-1]
+        let index = index(&[
+            ("a/b", 1, options(QoS::AtMostOnce, false, 5)),
+            ("a/+", 1, options(QoS::ExactlyOnce, false, 0)),
+            ("#", 1, options(QoS::AtLeastOnce, false, 7)),
+            ("#", 2, options(QoS::AtLeastOnce, false, 0)),
+        ]);
+        let route = resolve(&index, "a/b", None);
+        let [one, two] = &route.receivers[..] else { panic!("two receivers") };
+        assert_eq!((one.key, one.qos), (1, QoS::ExactlyOnce));
+        let mut ids: Vec<u32> = route.ids(one).iter().map(|id| id.get()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [5, 7]);
+        assert_eq!((two.key, route.ids(two)), (2, &[][..]));
+    }
+
+    #[test]
+    fn no_local_leaves_out_only_the_publisher_and_only_that_subscription() {
+        // [MQTT-3.8.3-3]
+        let index = index(&[
+            ("a", 1, options(QoS::AtLeastOnce, true, 1)),
+            ("#", 1, options(QoS::AtMostOnce, false, 2)),
+            ("a", 2, options(QoS::AtLeastOnce, true, 3)),
+        ]);
+        let route = resolve(&index, "a", Some(1));
+        let keys: Vec<_> = route.receivers.iter().map(|r| (r.key, r.qos)).collect();
+        assert_eq!(keys, [(1, QoS::AtMostOnce), (2, QoS::AtLeastOnce)]);
+    }
+
+    #[test]
+    fn a_cached_route_is_found_until_the_index_changes_and_never_beyond_its_limits() {
+        let keys = KeyedState::new(3);
+        let mut cache = RouteCache::new();
+        let limits = RouteCacheLimits { entries: 4, receivers: 1 };
+        let index = index(&[("#", 1, options(QoS::AtMostOnce, false, 0))]);
+        let names: Vec<alloc::string::String> = (0..9).map(|n| alloc::format!("t/{n}")).collect();
+        for name in &names {
+            let topic = TopicName::new(name).unwrap();
+            let route = resolve(&index, name, None);
+            cache.keep((hash_topic(&keys, topic), topic, 1), Permission::Allow, &route, limits);
+            assert!(cache.find(hash_topic(&keys, topic), topic, 1).is_some());
+            assert!(cache.find(hash_topic(&keys, topic), topic, 2).is_none());
+        }
+        let known = |name: &&alloc::string::String| {
+            let topic = TopicName::new(name).unwrap();
+            cache.find(hash_topic(&keys, topic), topic, 1).is_some()
+        };
+        assert!(names.iter().filter(known).count() <= 4);
+        assert!(cache.heap_bytes() > 0);
+    }
+
+    #[test]
+    fn a_route_too_wide_is_not_remembered() {
+        let keys = KeyedState::new(3);
+        let mut cache = RouteCache::new();
+        let index = index(&[("#", 1, options(QoS::AtMostOnce, false, 0)), ("#", 2, PackedOptions::default())]);
+        let topic = TopicName::new("a").unwrap();
+        let limits = RouteCacheLimits { entries: 4, receivers: 1 };
+        cache.keep((hash_topic(&keys, topic), topic, 1), Permission::Allow, &resolve(&index, "a", None), limits);
+        assert!(cache.find(hash_topic(&keys, topic), topic, 1).is_none());
+    }
+}

@@ -1,0 +1,247 @@
+//! Session State: what may outlive a connection. [MQTT-4.1]
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+use core::num::NonZeroU16;
+
+use crate::shim::TopicCursor;
+use damselfly_codec::{PacketId, QoS};
+use damselfly_session::{Message, PacketIds, ReceivedIds, SendState, SessionExpiry, StoredWill, Timestamp, Window};
+use hashbrown::HashMap;
+
+use crate::{
+    Access, ConnectionId, QuestionId,
+    messages::{MessageRef, SubscriptionIds},
+    slab::Slab,
+};
+
+/// One session, told apart from an earlier one in the same slot by its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionKey {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// Where a session's deliveries go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sink {
+    /// Nowhere: QoS 1 and 2 wait.
+    Offline,
+    /// To a Network Connection.
+    Connection(ConnectionId),
+    /// To the embedding program.
+    Local,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client_id: Box<str>,
+    /// Who made it; nobody else may resume or end it.
+    pub(crate) principal: Option<Arc<str>>,
+    pub(crate) access: Option<Arc<Access>>,
+    pub(crate) sink: Sink,
+    /// The connection whose CONNECT claimed it; the sink follows with CONNACK.
+    pub(crate) owner: Option<ConnectionId>,
+    pub(crate) expiry: SessionExpiry,
+    /// When an offline session ends.
+    pub(crate) ends_at: Option<Timestamp>,
+    pub(crate) will: Option<StoredWill>,
+    /// When the will of a lost connection is published.
+    pub(crate) will_at: Option<Timestamp>,
+    /// Topic Filters as subscribed; options and identifiers are in the index.
+    pub(crate) subscriptions: BTreeSet<Box<str>>,
+    pub(crate) outbound: Outbound,
+    /// Packet Identifiers of QoS 2 messages from the client that still miss their PUBREL.
+    pub(crate) received: ReceivedIds,
+    /// Messages from the client that wait for an answer, a commit or room.
+    pub(crate) held: VecDeque<Held>,
+    pub(crate) drops: u64,
+    /// The number of the CONNECT that owns it: of two, the later wins.
+    pub(crate) attempt: u64,
+    /// Since when the queue has been full while the client was connected.
+    pub(crate) full_since: Option<Timestamp>,
+    /// The send quota of a local participant; a client's is its connection's.
+    pub(crate) local_window: Option<Window>,
+}
+
+/// The outbound order of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// Waiting for the window.
+    pub(crate) queue: VecDeque<Entry>,
+    /// Sent and not done, in the order of sending.
+    pub(crate) inflight: VecDeque<Inflight>,
+    /// How many of them, the last ones, were not sent again on the present connection yet.
+    pub(crate) to_resend: usize,
+    pub(crate) ids: PacketIds,
+    /// Messages in `queue`.
+    pub(crate) messages: u32,
+    /// Their bytes, each message counted whole.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Message(Queued),
+    /// The retained messages a SUBSCRIBE asked for, sent as the window allows.
+    Replay(Box<Replay>),
+}
+
+/// A message in the outbound order.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) message: MessageRef,
+    pub(crate) ids: SubscriptionIds,
+    /// The share group that chose this session, or [`NO_GROUP`].
+    pub(crate) group: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+}
+
+/// No share group.
+pub(crate) const NO_GROUP: u32 = u32::MAX;
+
+/// A message that was sent at QoS 1 or 2.
+#[derive(Debug)]
+pub(crate) struct Inflight {
+    pub(crate) id: PacketId,
+    pub(crate) state: SendState,
+    /// `None` once PUBREC took it over. [MQTT-4.3.3-6]
+    pub(crate) queued: Option<Queued>,
+    /// Its PUBLISH went out on the present connection and counts against the window.
+    pub(crate) has_slot: bool,
+}
+
+/// A walk over the retained messages for one subscription.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    /// Without `$share/{ShareName}/`.
+    pub(crate) filter: Box<str>,
+    pub(crate) cursor: TopicCursor,
+    pub(crate) qos: QoS,
+    pub(crate) ids: SubscriptionIds,
+    /// Retained messages numbered later came live.
+    pub(crate) before: u64,
+}
+
+/// A PUBLISH that may not have its effect yet. Later messages of the client with the same topic wait behind it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) message: Message,
+    /// `None` at QoS 0.
+    pub(crate) packet_id: Option<PacketId>,
+    pub(crate) wait: Wait,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// For the answer to a question.
+    Answer(QuestionId),
+    /// For a commit: nothing published at QoS 2 is seen before it is durable.
+    Commit(crate::CommitId),
+    /// For nothing but earlier ones.
+    Nothing,
+    /// For room within the memory budget.
+    Room,
+}
+
+impl Session {
+    pub(crate) fn new(
+        client_id: Box<str>,
+        principal: Option<Arc<str>>,
+        expiry: SessionExpiry,
+        limit: NonZeroU16,
+    ) -> Self {
+        Self {
+            client_id,
+            principal,
+            access: None,
+            sink: Sink::Offline,
+            owner: None,
+            expiry,
+            ends_at: None,
+            will: None,
+            will_at: None,
+            subscriptions: BTreeSet::new(),
+            outbound: Outbound::default(),
+            received: ReceivedIds::new(limit),
+            held: VecDeque::new(),
+            drops: 0,
+            attempt: 0,
+            full_since: None,
+            local_window: None,
+        }
+    }
+}
+
+/// All sessions, by slot and by Client Identifier.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    slots: Slab<Session>,
+    by_client_id: HashMap<Box<str>, u32, damselfly_topic::KeyedState>,
+}
+
+impl Sessions {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { slots: Slab::new(), by_client_id: HashMap::with_hasher(damselfly_topic::KeyedState::new(seed)) }
+    }
+
+    pub(crate) fn find(&self, client_id: &str) -> Option<SessionKey> {
+        let slot = *self.by_client_id.get(client_id)?;
+        Some(SessionKey { slot, generation: self.slots.generation(slot)? })
+    }
+
+    pub(crate) fn insert(&mut self, session: Session) -> SessionKey {
+        let client_id = session.client_id.clone();
+        let (slot, generation) = self.slots.insert(session);
+        self.by_client_id.insert(client_id, slot);
+        SessionKey { slot, generation }
+    }
+
+    pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Session> {
+        self.slots.get_checked(key.slot, key.generation)?;
+        let session = self.slots.remove(key.slot)?;
+        self.by_client_id.remove(&session.client_id);
+        Some(session)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.slots.get_checked(key.slot, key.generation)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.slots.get_checked_mut(key.slot, key.generation)
+    }
+
+    /// The session in a slot that the index names: subscriptions leave the index before their session does.
+    #[inline]
+    pub(crate) fn at(&self, slot: u32) -> Option<&Session> {
+        self.slots.get(slot)
+    }
+
+    #[inline]
+    pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut Session> {
+        self.slots.get_mut(slot)
+    }
+
+    pub(crate) fn key(&self, slot: u32) -> Option<SessionKey> {
+        Some(SessionKey { slot, generation: self.slots.generation(slot)? })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
+        self.slots.iter()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.slots.heap_bytes() + self.by_client_id.allocation_size()
+    }
+}
