@@ -1,2 +1,33 @@
-//! Part of Damselfly.
+//! A sans-IO MQTT client: one state machine for one session over many connections.
+#![doc = include_str!("../README.md")]
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+
+mod application;
+mod backoff;
+mod client;
+mod config;
+mod connect;
+mod connection;
+mod error;
+mod event;
+mod in_flight;
+mod inbound;
+mod queue;
+mod receive;
+mod requests;
+mod send;
+mod server;
+
+pub use backoff::Backoff;
+pub use client::{Client, Intake, Unfinished};
+pub use config::{Acknowledgement, CleanStart, Config, LostSession, OverflowPolicy, QueueConfig};
+pub use connect::{ConnectParameters, Will};
+pub use error::{ConnectionEnd, Refused, TransportLost, UsageError};
+pub use event::{
+    AckToken, Connected, DropReason, Event, InboundMessage, IndeterminateReason, NeedTransport, Outcome, Output,
+    Refusal, SessionStatus, Ticket,
+};
+pub use server::ServerLimits;

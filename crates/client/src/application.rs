@@ -1,0 +1,204 @@
+//! What the application asks for.
+
+use damselfly_codec::{Properties, PropertiesBuf, Property, ReasonCode, SubscriptionOptions, Version};
+use damselfly_session::{Message, Timestamp};
+use damselfly_topic::TopicFilter;
+
+use crate::{
+    AckToken, Client, DropReason, Outcome, OverflowPolicy, Refused, Ticket, UsageError, connection::Authentication,
+    requests::Ask, send::usage_error,
+};
+
+impl Client {
+    /// Takes a message for sending. It leaves at once if the connection and the broker's Receive Maximum allow it,
+    /// and waits in the queue otherwise, behind the messages taken before.
+    ///
+    /// The ticket gets exactly one [`Outcome`], in an [`Event::Completed`](crate::Event::Completed).
+    ///
+    /// # Errors
+    ///
+    /// The message comes back if the queue is full (and the policy is [`OverflowPolicy::Reject`]), if the broker of
+    /// this connection does not allow it, or after [`Client::close`].
+    pub fn publish(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
+        if let Err(why) = self.check_publish(&message) {
+            return Err(Refused { why, message });
+        }
+        if self.queue.is_empty() && self.is_connected() {
+            let ticket = self.peek_ticket();
+            if self.send_at_once(now, ticket, &message) {
+                return Ok(self.next_ticket());
+            }
+        }
+        self.enqueue(now, message)
+    }
+
+    fn check_publish(&self, message: &Message) -> Result<(), UsageError> {
+        if self.is_closed() {
+            return Err(UsageError::Closed);
+        }
+        if self.config.version != Version::V5_0 && !message.properties().is_empty() {
+            return Err(UsageError::NeedsVersion5);
+        }
+        let Some(server) = self.server_limits() else { return Ok(()) };
+        server.check_message(message)?;
+        server.check_size(message)
+    }
+
+    fn enqueue(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
+        if !self.queue.has_room_for(&message) {
+            match self.config.queue.overflow {
+                OverflowPolicy::Reject => {
+                    self.is_room_awaited = true;
+                    return Err(Refused { why: UsageError::QueueFull, message });
+                }
+                OverflowPolicy::DropNewest => return Ok(self.drop_newest()),
+                OverflowPolicy::DropOldest if !self.queue.could_hold(&message) => return Ok(self.drop_newest()),
+                OverflowPolicy::DropOldest => {
+                    while !self.queue.has_room_for(&message) {
+                        let Some((oldest, _)) = self.queue.pop_front() else { break };
+                        self.complete(oldest, Outcome::Dropped(DropReason::Oldest));
+                    }
+                }
+            }
+        }
+        let ticket = self.next_ticket();
+        self.queue.push_back(now, ticket, message);
+        Ok(ticket)
+    }
+
+    fn drop_newest(&mut self) -> Ticket {
+        let ticket = self.next_ticket();
+        self.complete(ticket, Outcome::Dropped(DropReason::Newest));
+        ticket
+    }
+
+    /// Subscribes to these Topic Filters, all in one SUBSCRIBE. The properties may hold a Subscription Identifier and
+    /// User Properties (5.0). What the broker grants is registered and restored whenever a new session begins.
+    ///
+    /// # Errors
+    ///
+    /// What the broker of this connection does not allow, or the standard does not; nothing was sent.
+    pub fn subscribe(
+        &mut self,
+        now: Timestamp,
+        filters: &[(TopicFilter<'_>, SubscriptionOptions)],
+        properties: Properties<'_>,
+    ) -> Result<Ticket, UsageError> {
+        let ask = Ask::Subscribe(filters.iter().map(|(filter, options)| (filter.to_buf(), *options)).collect());
+        self.request(now, ask, properties)
+    }
+
+    /// Unsubscribes from these Topic Filters, all in one UNSUBSCRIBE. They are not restored any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::subscribe`].
+    pub fn unsubscribe(
+        &mut self,
+        now: Timestamp,
+        filters: &[TopicFilter<'_>],
+        properties: Properties<'_>,
+    ) -> Result<Ticket, UsageError> {
+        let ask = Ask::Unsubscribe(filters.iter().map(|filter| filter.to_buf()).collect());
+        let ticket = self.request(now, ask, properties)?;
+        for filter in filters {
+            self.session.requests.unregister(filter.as_str());
+        }
+        Ok(ticket)
+    }
+
+    fn request(&mut self, now: Timestamp, ask: Ask, properties: Properties<'_>) -> Result<Ticket, UsageError> {
+        if self.is_closed() {
+            return Err(UsageError::Closed);
+        }
+        if self.session.requests.len() >= self.config.max_requests {
+            return Err(UsageError::TooManyRequests);
+        }
+        self.check_request(&ask, properties)?;
+        let ticket = self.next_ticket();
+        self.session.requests.push(ticket, ask, properties.into());
+        self.pump(now);
+        Ok(ticket)
+    }
+
+    /// May this be asked for: by the standard, by the version, and by the broker if there is one?
+    pub(crate) fn check_request(&self, ask: &Ask, properties: Properties<'_>) -> Result<(), UsageError> {
+        if self.config.version != Version::V5_0 && !properties.is_empty() {
+            return Err(UsageError::NeedsVersion5);
+        }
+        let server = self.server_limits().copied().unwrap_or_else(|| self.asked_limits());
+        match ask {
+            Ask::Subscribe(filters) if filters.is_empty() => Err(UsageError::NoFilters),
+            Ask::Unsubscribe(filters) if filters.is_empty() => Err(UsageError::NoFilters),
+            Ask::Unsubscribe(_) => Ok(()),
+            Ask::Subscribe(filters) => {
+                let has_id = properties.subscription_ids().next().is_some();
+                filters
+                    .iter()
+                    .try_for_each(|(filter, options)| server.check_subscription(filter.as_filter(), *options, has_id))
+            }
+        }
+    }
+
+    /// Acknowledges a received message, in any order; PUBACK and PUBREC leave in the order in which the messages came.
+    /// [MQTT-4.6.0-2] [MQTT-4.6.0-3]
+    ///
+    /// A Reason Code of 0x80 or above refuses the message: the broker does not send it again. Before 5.0 there is no
+    /// such answer, so every acknowledgement says success.
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::StaleAcknowledgement`] if the token was used, or its QoS 1 message came on an earlier connection
+    /// (the broker sends that message again), or its session is gone.
+    pub fn acknowledge(&mut self, now: Timestamp, token: AckToken, reason_code: ReasonCode) -> Result<(), UsageError> {
+        let reason_code = match self.config.version {
+            Version::V5_0 => reason_code,
+            Version::V3_1 | Version::V3_1_1 => ReasonCode::Success,
+        };
+        self.session.inbound.acknowledge(token, reason_code)?;
+        self.send_answers();
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Answers [`Event::AuthenticationStep`](crate::Event::AuthenticationStep). The client adds the Authentication
+    /// Method; the properties hold Authentication Data. [MQTT-4.12.0-3]
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::NoAuthentication`] if the broker asked for nothing.
+    pub fn authenticate(&mut self, properties: Properties<'_>) -> Result<(), UsageError> {
+        self.authentication_step(Authentication::AwaitApplication, ReasonCode::ContinueAuthentication, properties)
+    }
+
+    /// Starts a re-authentication with the Authentication Method of the CONNECT. [MQTT-4.12.1-1]
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError::NoAuthentication`] if the CONNECT named no Authentication Method, the connection is not open, or
+    /// an authentication is under way.
+    pub fn reauthenticate(&mut self, properties: Properties<'_>) -> Result<(), UsageError> {
+        if !self.is_connected() {
+            return Err(UsageError::NoAuthentication);
+        }
+        self.authentication_step(Authentication::Idle, ReasonCode::ReAuthenticate, properties)
+    }
+
+    fn authentication_step(
+        &mut self,
+        expected: Authentication,
+        reason_code: ReasonCode,
+        properties: Properties<'_>,
+    ) -> Result<(), UsageError> {
+        let connection = self.connection.as_ref().filter(|connection| connection.authentication == expected);
+        let method = connection.and_then(|connection| connection.authentication_method.as_deref());
+        let mut all = PropertiesBuf::new();
+        all.push(Property::AuthenticationMethod(method.ok_or(UsageError::NoAuthentication)?)).map_err(usage_error)?;
+        all.extend(properties).map_err(usage_error)?;
+        self.send_auth(reason_code, &all)?;
+        if let Some(connection) = &mut self.connection {
+            connection.authentication = Authentication::AwaitServer;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! What belongs to one Network Connection and ends with it: quota, aliases, timers, bytes under way.
+
+use alloc::{boxed::Box, collections::VecDeque};
+
+use core::time::Duration;
+
+use damselfly_session::{
+    BufferPool, InboundAliases, OutboundAliases, PingTimer, ReceiveWindow, Timestamp, TransmitBuffer, Window,
+};
+
+use crate::{ConnectionEnd, ServerLimits, Ticket};
+
+/// How far a connection has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// CONNECT is under way; no CONNACK yet.
+    AwaitConnack {
+        /// When we stop waiting.
+        deadline: Timestamp,
+    },
+    /// CONNACK accepted it.
+    Open,
+    /// [`Output::Close`](crate::Output::Close) was said, for this reason; nothing more is sent or received.
+    Closing(ConnectionEnd),
+}
+
+/// The authentication exchange of a connection. [MQTT-4.12]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Authentication {
+    /// Nothing is under way.
+    Idle,
+    /// Ours was the last step.
+    AwaitServer,
+    /// The broker's was the last step: the application has to answer.
+    AwaitApplication,
+}
+
+/// How far the resending of a resumed session has come, as sequences of in-flight messages. [MQTT-4.4.0-1]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Replay {
+    /// PUBREL was resent up to here; `None` when done.
+    pub(crate) pubrels_after: Option<u64>,
+    /// PUBLISH was resent up to here; `None` when done.
+    pub(crate) publishes_after: Option<u64>,
+}
+
+impl Replay {
+    pub(crate) const fn from_start() -> Self {
+        Self { pubrels_after: Some(0), publishes_after: Some(0) }
+    }
+
+    pub(crate) const fn is_done(self) -> bool {
+        self.pubrels_after.is_none() && self.publishes_after.is_none()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) phase: Phase,
+    /// When CONNACK accepted it, whatever came after.
+    open_since: Option<Timestamp>,
+    pub(crate) server: ServerLimits,
+    /// CONNECT asked for a new session.
+    pub(crate) clean_start: bool,
+    pub(crate) window: Window,
+    pub(crate) receive_window: ReceiveWindow,
+    pub(crate) inbound_aliases: InboundAliases,
+    pub(crate) outbound_aliases: OutboundAliases,
+    pub(crate) ping: PingTimer,
+    /// Of the CONNECT, if it named one. [MQTT-4.12.0-7]
+    pub(crate) authentication_method: Option<Box<str>>,
+    pub(crate) authentication: Authentication,
+    pub(crate) replay: Replay,
+    transmit: TransmitBuffer,
+    /// [`Output::Transmit`](crate::Output::Transmit) was said and not all was flushed since.
+    is_announced: bool,
+    /// Bytes ever appended and ever flushed.
+    appended: u64,
+    flushed: u64,
+    /// QoS 0 messages, and where in the bytes ever appended each of them ends.
+    marks: VecDeque<(u64, Ticket)>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        now: Timestamp,
+        phase: Phase,
+        clean_start: bool,
+        server: ServerLimits,
+        receive_window: ReceiveWindow,
+        inbound_aliases: InboundAliases,
+    ) -> Self {
+        Self {
+            phase,
+            open_since: None,
+            server,
+            clean_start,
+            window: Window::new(server.accepts.receive_maximum),
+            receive_window,
+            inbound_aliases,
+            outbound_aliases: OutboundAliases::new(0, 0),
+            ping: PingTimer::new(0, Duration::ZERO, now),
+            authentication_method: None,
+            authentication: Authentication::Idle,
+            replay: Replay::default(),
+            transmit: TransmitBuffer::new(),
+            is_announced: false,
+            appended: 0,
+            flushed: 0,
+            marks: VecDeque::new(),
+        }
+    }
+
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// CONNACK accepted it.
+    pub(crate) fn open(&mut self, now: Timestamp) {
+        self.phase = Phase::Open;
+        self.open_since = Some(now);
+    }
+
+    /// Nothing more is sent or received.
+    pub(crate) fn close(&mut self, end: ConnectionEnd) {
+        self.phase = Phase::Closing(end);
+    }
+
+    pub(crate) const fn open_since(&self) -> Option<Timestamp> {
+        self.open_since
+    }
+
+    pub(crate) const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
+    }
+
+    /// Bytes that wait for the transport.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.transmit.len()
+    }
+
+    /// Where frames are appended; [`Connection::appended`] has to follow.
+    pub(crate) fn transmit_mut(&mut self) -> &mut TransmitBuffer {
+        &mut self.transmit
+    }
+
+    pub(crate) fn chunks<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
+        self.transmit.chunks(out)
+    }
+
+    /// Counts what was appended: true if the driver has to be told.
+    pub(crate) fn appended(&mut self, bytes: usize) -> bool {
+        self.appended = self.appended.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        !core::mem::replace(&mut self.is_announced, true)
+    }
+
+    /// A QoS 0 message ends with what was appended so far.
+    pub(crate) fn mark(&mut self, ticket: Ticket) {
+        self.marks.push_back((self.appended, ticket));
+    }
+
+    /// Are QoS 0 messages on their way?
+    pub(crate) fn has_marks(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
+    /// Takes flushed bytes off.
+    pub(crate) fn advance(&mut self, now: Timestamp, bytes: usize, pool: &mut BufferPool) {
+        let bytes = bytes.min(self.transmit.len());
+        self.transmit.advance(bytes, pool);
+        self.flushed = self.flushed.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.transmit.is_empty() {
+            self.is_announced = false;
+        }
+        if bytes > 0 {
+            self.ping.written(now);
+        }
+    }
+
+    /// The next QoS 0 message whose bytes are all flushed.
+    pub(crate) fn next_flushed(&mut self) -> Option<Ticket> {
+        let (at, ticket) = *self.marks.front()?;
+        if at > self.flushed {
+            return None;
+        }
+        self.marks.pop_front();
+        Some(ticket)
+    }
+
+    /// Any QoS 0 message that is left, flushed or not: the connection is gone.
+    pub(crate) fn next_lost(&mut self) -> Option<Ticket> {
+        self.marks.pop_front().map(|(_, ticket)| ticket)
+    }
+
+    pub(crate) fn free(&mut self, pool: &mut BufferPool) {
+        self.transmit.clear(pool);
+    }
+}

@@ -1,0 +1,205 @@
+//! What the core tells the world.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use damselfly_codec::{PropertiesBuf, QoS, ReasonCode, SubscriptionId};
+use damselfly_session::{Message, Timestamp};
+use damselfly_topic::TopicFilterBuf;
+
+use crate::{ConnectionEnd, ServerLimits};
+
+/// The application's name for one request: a publish, a subscribe or an unsubscribe. Never used twice, and answered by
+/// exactly one [`Outcome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+pub struct Ticket(pub(crate) u64);
+
+impl Ticket {
+    /// A number that grows with each request: for logs.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What the application acknowledges a received message with. See [`Client::acknowledge`](crate::Client::acknowledge).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AckToken(pub(crate) u64);
+
+/// What the driver has to do, in order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Open a connection to the broker, then call [`Client::handle_transport_up`](crate::Client::handle_transport_up);
+    /// if that fails, [`Client::handle_transport_lost`](crate::Client::handle_transport_lost).
+    NeedTransport(NeedTransport),
+    /// [`Client::transmit`](crate::Client::transmit) has bytes. Said once until all of them are reported by
+    /// [`Client::handle_transmitted`](crate::Client::handle_transmitted).
+    Transmit,
+    /// Write what [`Client::transmit`](crate::Client::transmit) still has, for a bounded time, then close the
+    /// connection and call [`Client::handle_transport_lost`](crate::Client::handle_transport_lost).
+    Close,
+    /// Input is taken again: hand in the bytes that were not consumed, then read on.
+    Resume,
+    /// Something for the application.
+    Event(Event),
+}
+
+/// A connection is wanted. Each one asks anew, so that credentials and addresses can change between attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NeedTransport {
+    /// Counts from 1; starts again after a connection that was stable.
+    pub attempt: u32,
+    /// Do not connect earlier than this.
+    pub not_before: Timestamp,
+    /// Where the broker sent us, if it did: the Server Reference of a CONNACK or DISCONNECT with "use another server"
+    /// or "server moved". [MQTT-4.13]
+    pub server_reference: Option<Box<str>>,
+}
+
+/// Something for the application.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// CONNACK accepted the connection.
+    Connected(Connected),
+    /// A message arrived.
+    Message(InboundMessage),
+    /// The answer to a request: exactly one for each ticket.
+    Completed {
+        /// The request.
+        ticket: Ticket,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// A subscription could not be restored on a new session: the broker refused it this time.
+    SubscriptionLost {
+        /// The Topic Filter, which is not tried again.
+        filter: TopicFilterBuf,
+        /// The broker's reason.
+        reason_code: ReasonCode,
+    },
+    /// The broker asks for the next step of enhanced authentication; answer with
+    /// [`Client::authenticate`](crate::Client::authenticate). [MQTT-4.12]
+    AuthenticationStep {
+        /// The properties of the AUTH, Authentication Data among them.
+        properties: PropertiesBuf,
+    },
+    /// Re-authentication succeeded. [MQTT-4.12.1]
+    Reauthenticated {
+        /// The properties of the AUTH.
+        properties: PropertiesBuf,
+    },
+    /// The offline queue has room again after a [`publish`](crate::Client::publish) was refused because it was full.
+    QueueHasRoom,
+    /// The connection ended, or an attempt failed. Unless the client is closing, an
+    /// [`Output::NeedTransport`] follows.
+    Disconnected(ConnectionEnd),
+    /// [`Client::close`](crate::Client::close) has finished: every ticket has its outcome, nothing follows.
+    Closed,
+}
+
+/// CONNACK accepted the connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connected {
+    /// Whether the broker went on with our session.
+    pub session: SessionStatus,
+    /// The Client Identifier in force: ours, or the one the broker assigned.
+    pub client_id: Box<str>,
+    /// What the broker allows.
+    pub server: ServerLimits,
+    /// All properties of the CONNACK, in their order.
+    pub properties: PropertiesBuf,
+}
+
+/// What the broker did with our session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionStatus {
+    /// A new one, as asked or for the first time.
+    New,
+    /// It went on with the one we had.
+    Resumed,
+    /// We had one, the broker had none: what was in flight got its outcome, subscriptions are being restored.
+    Lost,
+}
+
+/// A message from the broker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InboundMessage {
+    /// Topic, payload, properties, QoS and RETAIN.
+    pub message: Message,
+    /// The broker had tried to send it before. [MQTT-3.3.1.1]
+    pub dup: bool,
+    /// The identifiers of the subscriptions it matched, if they have any. [MQTT-3.3.2.3.8]
+    pub subscription_ids: Vec<SubscriptionId>,
+    /// To acknowledge it with, if the application does that itself and the QoS asks for it.
+    pub ack: Option<AckToken>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// QoS 0: all bytes of it were handed to the transport. Nobody knows more.
+    Transmitted,
+    /// QoS 1 and 2: the broker took it. The Reason Code may say that nobody subscribes. [MQTT-3.4.2.1]
+    Acknowledged {
+        /// Success or [`ReasonCode::NoMatchingSubscribers`].
+        reason_code: ReasonCode,
+    },
+    /// The broker said no, or would have: the client checks what the broker announced.
+    Refused(Refusal),
+    /// Its time passed before it could be sent.
+    Expired,
+    /// The offline queue was full, and by [`OverflowPolicy`](crate::OverflowPolicy) this message had to go; or the
+    /// client was closed before it was sent.
+    Dropped(DropReason),
+    /// Sent, perhaps more than once, and nobody will ever say whether it arrived.
+    Indeterminate(IndeterminateReason),
+    /// One result per Topic Filter, in the order of the request: the granted QoS or the broker's reason.
+    Subscribed(Vec<Result<QoS, ReasonCode>>),
+    /// One result per Topic Filter, in the order of the request.
+    Unsubscribed(Vec<Result<(), ReasonCode>>),
+}
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The broker answered with this Reason Code, 0x80 or above.
+    ByServer {
+        /// Why.
+        reason_code: ReasonCode,
+        /// The Reason String, if there was one. For people.
+        reason_string: Option<String>,
+    },
+    /// The broker of this connection does not allow it, as its CONNACK says: it was not sent.
+    ByLimit(crate::UsageError),
+}
+
+/// Why a message was dropped unsent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The oldest of a full queue made room, by [`OverflowPolicy::DropOldest`](crate::OverflowPolicy::DropOldest).
+    Oldest,
+    /// It met a full queue, with [`OverflowPolicy::DropNewest`](crate::OverflowPolicy::DropNewest).
+    Newest,
+    /// The client was closed.
+    Closed,
+}
+
+/// Why nobody knows what became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndeterminateReason {
+    /// QoS 0: the connection ended while its bytes were under way.
+    ConnectionLost,
+    /// The broker forgot the session in which it was under way. [MQTT-3.2.2-5]
+    SessionLost,
+    /// It was sent on an earlier connection, and the broker of this one does not allow that it is sent again.
+    NotAllowedAgain,
+    /// The client was closed before the acknowledgement came.
+    Closed,
+}

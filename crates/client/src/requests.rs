@@ -1,0 +1,151 @@
+//! SUBSCRIBE and UNSUBSCRIBE requests, and the registry of subscriptions to restore on a new session.
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+
+use damselfly_codec::{PacketId, Properties, PropertiesBuf, SubscriptionOptions};
+use damselfly_topic::TopicFilterBuf;
+
+use crate::Ticket;
+
+/// A request that waits to be sent or to be answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Restores have none: nobody asked.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) ask: Ask,
+    pub(crate) properties: PropertiesBuf,
+    /// Where it was in the order of sending.
+    pub(crate) order: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Subscribe(Vec<(TopicFilterBuf, SubscriptionOptions)>),
+    Unsubscribe(Vec<TopicFilterBuf>),
+}
+
+/// What to restore a subscription with.
+#[derive(Clone, Debug)]
+struct Registered {
+    options: SubscriptionOptions,
+    properties: PropertiesBuf,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    waiting: VecDeque<Request>,
+    sent: BTreeMap<PacketId, Request>,
+    last_order: u64,
+    registry: BTreeMap<TopicFilterBuf, Registered>,
+}
+
+impl Requests {
+    /// Those without an answer yet, sent or not.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.sent.len()
+    }
+
+    pub(crate) fn push(&mut self, ticket: Ticket, ask: Ask, properties: PropertiesBuf) {
+        self.waiting.push_back(Request { ticket: Some(ticket), ask, properties, order: 0 });
+    }
+
+    pub(crate) fn next_to_send(&mut self) -> Option<Request> {
+        self.waiting.pop_front()
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// It could not be sent now; it stays the next one.
+    pub(crate) fn put_back(&mut self, request: Request) {
+        self.waiting.push_front(request);
+    }
+
+    pub(crate) fn mark_sent(&mut self, packet_id: PacketId, mut request: Request) {
+        self.last_order += 1;
+        request.order = self.last_order;
+        self.sent.insert(packet_id, request);
+    }
+
+    /// The SUBSCRIBE that this SUBACK answers.
+    pub(crate) fn take_subscribe(&mut self, packet_id: PacketId) -> Option<Request> {
+        self.take_if(packet_id, |ask| matches!(ask, Ask::Subscribe(_)))
+    }
+
+    /// The UNSUBSCRIBE that this UNSUBACK answers.
+    pub(crate) fn take_unsubscribe(&mut self, packet_id: PacketId) -> Option<Request> {
+        self.take_if(packet_id, |ask| matches!(ask, Ask::Unsubscribe(_)))
+    }
+
+    fn take_if(&mut self, packet_id: PacketId, fits: impl FnOnce(&Ask) -> bool) -> Option<Request> {
+        if !fits(&self.sent.get(&packet_id)?.ask) {
+            return None;
+        }
+        self.sent.remove(&packet_id)
+    }
+
+    /// The connection ended: what was sent and not answered is sent again on the next one, with new identifiers and in
+    /// its order; restores are made anew if they are needed then. Gives the identifiers back.
+    pub(crate) fn connection_lost(&mut self, mut release: impl FnMut(PacketId)) {
+        let mut unanswered = Vec::with_capacity(self.sent.len());
+        while let Some((packet_id, request)) = self.sent.pop_first() {
+            release(packet_id);
+            unanswered.push(request);
+        }
+        unanswered.sort_by_key(|request| core::cmp::Reverse(request.order));
+        for request in unanswered {
+            self.waiting.push_front(request);
+        }
+        self.waiting.retain(|request| request.ticket.is_some());
+    }
+
+    /// Every ticket without an answer; nothing is left.
+    pub(crate) fn drain_tickets(&mut self, mut tell: impl FnMut(Ticket)) {
+        self.connection_lost(|_| ());
+        while let Some(request) = self.waiting.pop_front() {
+            if let Some(ticket) = request.ticket {
+                tell(ticket);
+            }
+        }
+    }
+
+    pub(crate) fn register(
+        &mut self,
+        filter: TopicFilterBuf,
+        options: SubscriptionOptions,
+        properties: Properties<'_>,
+    ) {
+        self.registry.insert(filter, Registered { options, properties: properties.into() });
+    }
+
+    pub(crate) fn unregister(&mut self, filter: &str) {
+        self.registry.remove(filter);
+    }
+
+    /// Puts a SUBSCRIBE for every registered subscription before all else, at most `per_packet` filters in each;
+    /// those in one packet share their properties, and with them the Subscription Identifier.
+    pub(crate) fn restore(&mut self, per_packet: usize) {
+        let mut groups: Vec<Request> = Vec::new();
+        let mut open: BTreeMap<&[u8], usize> = BTreeMap::new();
+        for (filter, registered) in &self.registry {
+            let key = registered.properties.as_properties().as_bytes();
+            let entry = (filter.clone(), registered.options);
+            let group = open.get(key).and_then(|index| groups.get_mut(*index));
+            match group.map(|request| &mut request.ask) {
+                Some(Ask::Subscribe(filters)) if filters.len() < per_packet => filters.push(entry),
+                _ => {
+                    open.insert(key, groups.len());
+                    let properties = registered.properties.clone();
+                    groups.push(Request { ticket: None, ask: Ask::Subscribe([entry].into()), properties, order: 0 });
+                }
+            }
+        }
+        for request in groups.into_iter().rev() {
+            self.waiting.push_front(request);
+        }
+    }
+}

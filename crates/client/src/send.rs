@@ -1,0 +1,365 @@
+//! From the client to the broker: what may leave now, in which order, in which bytes.
+
+use alloc::vec::Vec;
+
+use damselfly_codec::{
+    Ack, AckType, Addition, Auth, Delivery, Disconnect, EncodeError, Foreign, Packet, PacketId, PropertiesBuf, QoS,
+    ReasonCode, Subscribe, Unsubscribe, Version,
+};
+use damselfly_session::{Message, SendAction, SendInput, SendState, Timestamp};
+use damselfly_topic::TopicFilter;
+
+use crate::{
+    Client, Event, IndeterminateReason, Outcome, Output, Refusal, Ticket, UsageError,
+    inbound::Answer,
+    requests::{Ask, Request},
+};
+
+/// Why the next message stays where it is.
+enum Held {
+    /// Nothing may leave now.
+    Wait,
+    /// It can never leave on this connection.
+    Refused(UsageError),
+}
+
+impl Client {
+    /// Sends all that may leave now: restored subscriptions and requests, what a resumed session has in flight, then
+    /// the queue.
+    pub(crate) fn pump(&mut self, now: Timestamp) {
+        if !self.is_connected() {
+            return;
+        }
+        self.send_requests();
+        self.replay_pubrels();
+        self.replay_publishes(now);
+        self.send_queue(now);
+        self.tell_room();
+    }
+
+    /// Has the transport taken enough of what it was given?
+    fn has_transmit_room(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| {
+            connection.is_open() && connection.waiting_bytes() < self.config.max_transmit_bytes.max(1)
+        })
+    }
+
+    fn send_requests(&mut self) {
+        while self.session.requests.has_waiting() && self.has_transmit_room() {
+            let Some(packet_id) = self.session.ids.allocate() else { return };
+            let Some(request) = self.session.requests.next_to_send() else { return };
+            match self.send_request(packet_id, &request) {
+                Ok(()) => self.session.requests.mark_sent(packet_id, request),
+                Err(error) => {
+                    self.session.ids.release(packet_id);
+                    self.refuse_request(&request, error);
+                }
+            }
+        }
+    }
+
+    fn send_request(&mut self, packet_id: PacketId, request: &Request) -> Result<(), UsageError> {
+        self.check_request(&request.ask, request.properties.as_properties())?;
+        let properties = request.properties.as_properties();
+        match &request.ask {
+            Ask::Subscribe(filters) => {
+                let filters: Vec<_> = filters.iter().map(|(filter, options)| (filter.as_filter(), *options)).collect();
+                self.append(|version, out| {
+                    Subscribe::new(packet_id, properties, &filters).encode(version, Foreign::Reject, out)
+                })
+            }
+            Ask::Unsubscribe(filters) => {
+                let filters: Vec<TopicFilter<'_>> = filters.iter().map(|filter| filter.as_filter()).collect();
+                self.append(|version, out| {
+                    Unsubscribe::new(packet_id, properties, &filters).encode(version, Foreign::Reject, out)
+                })
+            }
+        }
+    }
+
+    fn refuse_request(&mut self, request: &Request, error: UsageError) {
+        if let Some(ticket) = request.ticket {
+            return self.complete(ticket, Outcome::Refused(Refusal::ByLimit(error)));
+        }
+        let Ask::Subscribe(filters) = &request.ask else { return };
+        for (filter, _) in filters {
+            self.session.requests.unregister(filter);
+            let reason_code = reason_code_of(error);
+            self.say_event(Event::SubscriptionLost { filter: filter.clone(), reason_code });
+        }
+    }
+
+    /// PUBREL takes no slot of the window, so it never waits behind a PUBLISH. [MQTT-3.3.4-8] [MQTT-4.6.0-4]
+    fn replay_pubrels(&mut self) {
+        while let Some(after) = self.connection.as_ref().and_then(|connection| connection.replay.pubrels_after) {
+            if !self.has_transmit_room() {
+                return;
+            }
+            let next = self.session.in_flight.next_after(after).map(|sent| (sent.sequence, sent.packet_id, sent.state));
+            let Some(connection) = &mut self.connection else { return };
+            connection.replay.pubrels_after = next.map(|(sequence, ..)| sequence);
+            if let Some((_, packet_id, state)) = next {
+                if SendState::next(Some(state), SendInput::Reconnect).action == SendAction::ResendPubrel {
+                    self.send_ack(AckType::Pubrel, packet_id, ReasonCode::Success);
+                }
+            }
+        }
+    }
+
+    /// Resends in the order of the first sending, within the window. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+    fn replay_publishes(&mut self, now: Timestamp) {
+        while let Some(after) = self.connection.as_ref().and_then(|connection| connection.replay.publishes_after) {
+            if !self.has_transmit_room() {
+                return;
+            }
+            let next = self.session.in_flight.next_after(after);
+            let Some(connection) = &mut self.connection else { return };
+            let Some(sent) = next else {
+                connection.replay.publishes_after = None;
+                return;
+            };
+            let sequence = sent.sequence;
+            if SendState::next(Some(sent.state), SendInput::Reconnect).action == SendAction::ResendPublish {
+                if !connection.window.take() {
+                    return;
+                }
+                sent.holds_slot = true;
+                let (packet_id, message) = (sent.packet_id, sent.message.clone());
+                if let Some(message) = message {
+                    self.resend(now, packet_id, &message);
+                }
+            }
+            if let Some(connection) = &mut self.connection {
+                connection.replay.publishes_after = Some(sequence);
+            }
+        }
+    }
+
+    fn resend(&mut self, now: Timestamp, packet_id: PacketId, message: &Message) {
+        let delivery = match message.qos() {
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { id: packet_id, dup: true },
+            QoS::AtMostOnce | QoS::AtLeastOnce => Delivery::AtLeastOnce { id: packet_id, dup: true },
+        };
+        let sent = self.check_message(message).and_then(|()| self.append_message(now, message, delivery));
+        if sent.is_err() {
+            self.finish_exchange(packet_id, Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain));
+        }
+    }
+
+    fn send_queue(&mut self, now: Timestamp) {
+        while !self.queue.is_empty() && self.has_transmit_room() {
+            if self.connection.as_ref().is_some_and(|connection| !connection.replay.is_done()) {
+                return;
+            }
+            let Some((ticket, message)) = self.queue.front() else { return };
+            if message.is_expired(now) {
+                self.queue.pop_front();
+                self.complete(ticket, Outcome::Expired);
+                continue;
+            }
+            let message = message.clone();
+            match self.send_message(now, ticket, &message) {
+                Ok(()) => {
+                    self.queue.pop_front();
+                }
+                Err(Held::Wait) => return,
+                Err(Held::Refused(error)) => {
+                    self.queue.pop_front();
+                    self.complete(ticket, Outcome::Refused(Refusal::ByLimit(error)));
+                }
+            }
+        }
+    }
+
+    /// Sends a message for the first time, if it may leave before all that waits: false if it has to join the queue.
+    pub(crate) fn send_at_once(&mut self, now: Timestamp, ticket: Ticket, message: &Message) -> bool {
+        let is_its_turn = self.queue.is_empty()
+            && self.has_transmit_room()
+            && self.connection.as_ref().is_some_and(|connection| connection.replay.is_done());
+        if !is_its_turn {
+            return false;
+        }
+        match self.send_message(now, ticket, message) {
+            Ok(()) => true,
+            Err(Held::Wait) => false,
+            Err(Held::Refused(error)) => {
+                self.complete(ticket, Outcome::Refused(Refusal::ByLimit(error)));
+                true
+            }
+        }
+    }
+
+    fn send_message(&mut self, now: Timestamp, ticket: Ticket, message: &Message) -> Result<(), Held> {
+        self.check_message(message).map_err(Held::Refused)?;
+        let Some(state) = SendState::after_publish(message.qos()) else {
+            self.append_message(now, message, Delivery::AtMostOnce).map_err(Held::Refused)?;
+            if let Some(connection) = &mut self.connection {
+                connection.mark(ticket);
+            }
+            return Ok(());
+        };
+        let Some(connection) = &mut self.connection else { return Err(Held::Wait) };
+        if !connection.window.take() {
+            return Err(Held::Wait);
+        }
+        let Some(packet_id) = self.session.ids.allocate() else {
+            connection.window.release();
+            return Err(Held::Wait);
+        };
+        if let Err(error) = self.append_message(now, message, Delivery::first(message.qos(), packet_id)) {
+            self.session.ids.release(packet_id);
+            if let Some(connection) = &mut self.connection {
+                connection.window.release();
+            }
+            return Err(Held::Refused(error));
+        }
+        self.session.in_flight.push(packet_id, ticket, state, message.clone());
+        Ok(())
+    }
+
+    /// The exchange is over: its identifier and its slot are free, its ticket has this outcome.
+    pub(crate) fn finish_exchange(&mut self, packet_id: PacketId, outcome: Outcome) {
+        let Some(sent) = self.session.in_flight.remove(packet_id) else { return };
+        self.session.ids.release(packet_id);
+        if let Some(connection) = self.connection.as_mut().filter(|_| sent.holds_slot) {
+            connection.window.release();
+        }
+        self.complete(sent.ticket, outcome);
+    }
+
+    fn check_message(&self, message: &Message) -> Result<(), UsageError> {
+        self.server_limits().map_or(Ok(()), |server| server.check_message(message))
+    }
+
+    /// Writes PUBLISH with the Message Expiry Interval that is left and, if there is one, a Topic Alias: here and
+    /// nowhere earlier, because both depend on the moment.
+    fn append_message(&mut self, now: Timestamp, message: &Message, delivery: Delivery) -> Result<(), UsageError> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let server = connection.server;
+        let (topic, payload) = (message.topic(), message.payload());
+        self.template
+            .reset_head(server.version, message.qos(), message.retain(), topic, message.properties(), payload.len())
+            .map_err(usage_error)?;
+        let mut addition = Addition {
+            packet_id: delivery.packet_id(),
+            dup: delivery.is_dup(),
+            // A resent message may have expired: it is sent all the same, with the shortest interval. [MQTT-4.3.3-7]
+            message_expiry_interval: message.expires_at().map(|_| message.remaining_expiry(now).unwrap_or(1)),
+            ..Addition::default()
+        };
+        let size = self.template.encoded_len(&addition).map_err(usage_error)?;
+        server.check_len(size)?;
+        // Setting an alias costs a few bytes, and the table must not say that it was sent when it was not.
+        if server.check_len(size + ALIAS_LEN).is_ok() {
+            let assigned = connection.outbound_aliases.assign(topic);
+            addition.topic_alias = assigned.map(|assigned| (assigned.alias, assigned.send_topic));
+        }
+        let size = self.template.encoded_len(&addition).map_err(usage_error)?;
+        let out = connection.transmit_mut().tail(&mut self.pool);
+        self.template.write_head(&addition, out).map_err(usage_error)?;
+        if payload.len() < SHARE_FROM {
+            out.extend_from_slice(payload);
+        } else {
+            connection.transmit_mut().push_shared(message.payload_bytes(), &mut self.pool);
+        }
+        if connection.appended(size) {
+            self.say(Output::Transmit);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn send_ack(&mut self, ack_type: AckType, packet_id: PacketId, reason_code: ReasonCode) {
+        let ack = Ack::with_reason(packet_id, reason_code);
+        // A Reason Code alone is below every limit that a broker can announce and still work.
+        let _ = self.append(|version, out| ack.encode(ack_type, version, Foreign::Strip, out));
+    }
+
+    /// Sends the acknowledgements whose turn it is.
+    pub(crate) fn send_answers(&mut self) {
+        while self.connection.as_ref().is_some_and(|connection| connection.is_open()) {
+            let Some(answer) = self.session.inbound.next_answer(self.config.version) else { return };
+            self.send_answer(answer);
+        }
+    }
+
+    pub(crate) fn send_answer(&mut self, answer: Answer) {
+        self.send_ack(answer.ack_type, answer.packet_id, answer.reason_code);
+        if let Some(connection) = self.connection.as_mut().filter(|_| answer.ends_exchange()) {
+            connection.receive_window.answered();
+        }
+    }
+
+    pub(crate) fn send_pingreq(&mut self, now: Timestamp) {
+        let _ = self.append(|version, out| Packet::Pingreq.encode(version, Foreign::Reject, out));
+        if let Some(connection) = &mut self.connection {
+            connection.ping.pingreq_queued(now);
+        }
+    }
+
+    pub(crate) fn send_auth(&mut self, reason_code: ReasonCode, properties: &PropertiesBuf) -> Result<(), UsageError> {
+        let auth = Auth { reason_code, properties: properties.as_properties() };
+        self.append(|version, out| auth.encode(version, Foreign::Reject, out))
+    }
+
+    /// Before 5.0 DISCONNECT can only say that all is well, so otherwise the connection is just closed.
+    pub(crate) fn send_disconnect(&mut self, reason_code: ReasonCode) {
+        let may_say = reason_code == ReasonCode::Success || self.config.version == Version::V5_0;
+        let is_accepted = self.connection.as_ref().is_some_and(|connection| connection.is_open());
+        let is_waiting = self.connection.as_ref().is_some_and(|connection| !connection.is_closing());
+        if is_accepted && may_say || is_waiting && self.config.version == Version::V5_0 {
+            let disconnect = Disconnect::with_reason(reason_code);
+            let _ = self.append(|version, out| disconnect.encode(version, Foreign::Reject, out));
+        }
+    }
+
+    /// Appends one packet to what is to be written, unless the broker says that it is too large.
+    pub(crate) fn append(
+        &mut self,
+        encode: impl FnOnce(Version, &mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<(), UsageError> {
+        let Some(connection) = self.connection.as_mut().filter(|connection| !connection.is_closing()) else {
+            return Ok(());
+        };
+        let server = connection.server;
+        let out = connection.transmit_mut().tail(&mut self.pool);
+        let before = out.len();
+        let result = encode(server.version, out).map_err(usage_error);
+        let size = out.len() - before;
+        let result = result.and_then(|()| server.check_len(size));
+        if result.is_err() {
+            out.truncate(before);
+            return result;
+        }
+        if connection.appended(size) {
+            self.say(Output::Transmit);
+        }
+        Ok(())
+    }
+}
+
+/// From this length on, in bytes, a payload is not copied into the transmit buffer.
+const SHARE_FROM: usize = 4_096;
+
+/// What a Topic Alias takes in a packet, with what the lengths in front of it may grow by.
+const ALIAS_LEN: usize = 3 + 2;
+
+/// An encoder's refusal is the caller's mistake.
+pub(crate) fn usage_error(error: EncodeError) -> UsageError {
+    match error {
+        EncodeError::NotInVersion(_) => UsageError::NeedsVersion5,
+        EncodeError::NoLocalOnShared => UsageError::NoLocalOnSharedSubscription,
+        EncodeError::Empty => UsageError::NoFilters,
+        _ => UsageError::NotEncodable,
+    }
+}
+
+/// What a broker would have answered.
+fn reason_code_of(error: UsageError) -> ReasonCode {
+    match error {
+        UsageError::WildcardSubscriptionsNotSupported => ReasonCode::WildcardSubscriptionsNotSupported,
+        UsageError::SharedSubscriptionsNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
+        UsageError::SubscriptionIdentifiersNotSupported => ReasonCode::SubscriptionIdentifiersNotSupported,
+        UsageError::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
+        _ => ReasonCode::UnspecifiedError,
+    }
+}

@@ -1,0 +1,201 @@
+//! What the broker announced not to take is refused before anything is sent.
+
+use core::num::NonZeroU32;
+
+use damselfly_client::{IndeterminateReason, Outcome, Refusal, UsageError};
+use damselfly_codec::{Property, QoS, RetainHandling, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_session::{Message, Timestamp};
+use damselfly_topic::TopicName;
+
+use crate::peer::{EMPTY, Peer, filter, message, message_with, options, properties, publish};
+
+fn retained() -> Message {
+    let publish = damselfly_codec::Publish { retain: true, ..publish(QoS::AtMostOnce, 0, false, "a", "x", EMPTY) };
+    Message::new(&publish, TopicName::new("a").expect("tests use names"), Timestamp::ZERO)
+}
+
+fn packet_size(size: u32) -> Property<'static> {
+    Property::MaximumPacketSize(NonZeroU32::new(size).expect("tests use no zero"))
+}
+
+/// [MQTT-3.2.2-11]
+#[test]
+fn qos_above_the_maximum_is_refused() {
+    let mut peer = Peer::connected_to(Version::V5_0, &[Property::MaximumQoS(QoS::AtLeastOnce)], |_| ());
+    let refused = peer.client.publish(peer.now, message(QoS::ExactlyOnce, "a", "x")).unwrap_err();
+    assert_eq!(refused.why, UsageError::QoSNotSupported { maximum: QoS::AtLeastOnce });
+    peer.publish(QoS::AtLeastOnce, "a", "x");
+    assert_eq!(peer.take_sent(), ["PUBLISH q1 #1 a x"]);
+}
+
+/// [MQTT-3.2.2-14]
+#[test]
+fn retained_message_is_refused_where_there_are_none() {
+    let mut peer = Peer::connected_to(Version::V5_0, &[Property::RetainAvailable(false)], |_| ());
+    let refused = peer.client.publish(peer.now, retained()).unwrap_err();
+    assert_eq!(refused.why, UsageError::RetainNotSupported);
+}
+
+/// [MQTT-3.2.2-15]
+#[test]
+fn packet_at_the_maximum_size_is_sent_and_one_byte_more_is_refused() {
+    // Fixed header 2, topic 3, packet identifier 2, property length 1.
+    for (qos, head) in [(QoS::AtMostOnce, 6), (QoS::AtLeastOnce, 8), (QoS::ExactlyOnce, 8)] {
+        let mut peer = Peer::connected_to(Version::V5_0, &[packet_size(100)], |_| ());
+        peer.publish(qos, "a", &"x".repeat(100 - head));
+        assert_eq!(peer.take_sent().len(), 1);
+
+        let refused = peer.client.publish(peer.now, message(qos, "a", &"x".repeat(101 - head))).unwrap_err();
+
+        assert_eq!(refused.why, UsageError::PacketTooLarge { size: 101, maximum: 100 });
+        peer.poll();
+        assert!(peer.client.is_connected());
+    }
+}
+
+#[test]
+fn queued_message_that_the_broker_does_not_take_fails_its_own_ticket() {
+    let mut peer = Peer::new(Version::V5_0, |_| ());
+    let first = peer.publish(QoS::AtLeastOnce, "a", &"x".repeat(200));
+    let second = peer.publish(QoS::ExactlyOnce, "a", "y");
+    peer.publish(QoS::AtLeastOnce, "a", "z");
+    peer.connect(false, &[packet_size(100), Property::MaximumQoS(QoS::AtLeastOnce)]);
+    let by_limit = |error| Outcome::Refused(Refusal::ByLimit(error));
+    assert_eq!(
+        peer.take_outcomes(),
+        [
+            (first, by_limit(UsageError::PacketTooLarge { size: 209, maximum: 100 })),
+            (second, by_limit(UsageError::QoSNotSupported { maximum: QoS::AtLeastOnce })),
+        ]
+    );
+    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #2 a z"]);
+}
+
+/// An alias makes a packet larger when it is set: the limit holds all the same. [MQTT-3.2.2-15]
+#[test]
+fn alias_is_left_out_where_it_would_exceed_the_maximum_size() {
+    let says = [packet_size(100), Property::TopicAliasMaximum(9)];
+    let mut peer = Peer::connected_to(Version::V5_0, &says, |config| config.outbound_topic_aliases = 9);
+    peer.publish(QoS::AtMostOnce, "abcd", &"x".repeat(100 - 9));
+    peer.publish(QoS::AtMostOnce, "abcd", "y");
+    let sent = peer.take_sent();
+    assert!(!sent[0].contains("alias"));
+    assert_eq!(sent[1], "PUBLISH q0 abcd y alias 1", "the table knows that nothing was set");
+}
+
+#[test]
+fn subscriptions_the_broker_has_not_are_refused() {
+    let cases = [
+        (Property::WildcardSubscriptionAvailable(false), "a/+", UsageError::WildcardSubscriptionsNotSupported),
+        (Property::SharedSubscriptionAvailable(false), "$share/g/a", UsageError::SharedSubscriptionsNotSupported),
+    ];
+    for (property, text, error) in cases {
+        let mut peer = Peer::connected_to(Version::V5_0, &[property], |_| ());
+        let request = [(filter(text), options(QoS::AtMostOnce))];
+        assert_eq!(peer.client.subscribe(peer.now, &request, EMPTY), Err(error));
+        peer.subscribe(&[("a", QoS::AtMostOnce)]);
+        assert_eq!(peer.take_sent(), ["SUBSCRIBE #1 a:0"]);
+    }
+}
+
+#[test]
+fn subscription_identifier_is_refused_where_there_are_none() {
+    let says = [Property::SubscriptionIdentifierAvailable(false)];
+    let mut peer = Peer::connected_to(Version::V5_0, &says, |_| ());
+    let seven = properties(&[Property::SubscriptionIdentifier(SubscriptionId::new(7).unwrap())]);
+    let request = [(filter("a"), options(QoS::AtMostOnce))];
+    let result = peer.client.subscribe(peer.now, &request, seven.as_properties());
+    assert_eq!(result, Err(UsageError::SubscriptionIdentifiersNotSupported));
+}
+
+#[test]
+fn subscription_made_offline_and_not_allowed_fails_its_ticket() {
+    let mut peer = Peer::new(Version::V5_0, |_| ());
+    let ticket = peer.subscribe(&[("a/#", QoS::AtMostOnce)]);
+    peer.connect(false, &[Property::WildcardSubscriptionAvailable(false)]);
+    let refused = Refusal::ByLimit(UsageError::WildcardSubscriptionsNotSupported);
+    assert_eq!(peer.take_outcomes(), [(ticket, Outcome::Refused(refused))]);
+}
+
+#[test]
+fn what_only_5_0_can_say_is_refused_before() {
+    let mut peer = Peer::connected(Version::V3_1_1, |_| ());
+    let says = [Property::ContentType("text/plain")];
+    let with_property = message_with(QoS::AtMostOnce, "a", "x", &says, peer.now);
+    assert_eq!(peer.client.publish(peer.now, with_property).unwrap_err().why, UsageError::NeedsVersion5);
+
+    let retain_handling = RetainHandling::DoNotSend;
+    let request = [(filter("a"), SubscriptionOptions { retain_handling, ..Default::default() })];
+    assert_eq!(peer.client.subscribe(peer.now, &request, EMPTY), Err(UsageError::NeedsVersion5));
+
+    let user = properties(&[Property::UserProperty("k", "v")]);
+    let request = [(filter("a"), options(QoS::AtMostOnce))];
+    let result = peer.client.subscribe(peer.now, &request, user.as_properties());
+    assert_eq!(result, Err(UsageError::NeedsVersion5));
+    peer.poll();
+    assert_eq!(peer.take_sent(), [""; 0]);
+}
+
+/// [MQTT-3.3.2-6]
+#[test]
+fn message_expiry_interval_is_what_is_left_of_it() {
+    let mut peer = Peer::new(Version::V5_0, |_| ());
+    let expiring = message_with(QoS::AtLeastOnce, "a", "x", &[Property::MessageExpiryInterval(10)], peer.now);
+    peer.client.publish(peer.now, expiring).unwrap();
+    peer.pass(4);
+    peer.connect(false, &[]);
+    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #1 a x expiry 6"]);
+}
+
+#[test]
+fn message_that_expires_in_the_queue_is_never_sent() {
+    for version in [Version::V3_1_1, Version::V5_0] {
+        let mut peer = Peer::new(version, |_| ());
+        let expiring = message_with(QoS::AtLeastOnce, "a", "x", &[Property::MessageExpiryInterval(10)], peer.now);
+        let ticket = peer.client.publish(peer.now, expiring).unwrap();
+        peer.publish(QoS::AtLeastOnce, "a", "y");
+        peer.pass(9);
+        assert_eq!(peer.take_outcomes(), []);
+        assert_eq!(peer.client.poll_timeout(), Some(Timestamp::from_secs(1_010)));
+        peer.pass(1);
+        assert_eq!(peer.take_outcomes(), [(ticket.get(), Outcome::Expired)]);
+        peer.connect(false, &[]);
+        assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #1 a y"]);
+    }
+}
+
+#[test]
+fn queue_has_an_expiry_of_its_own_for_both_versions() {
+    let mut peer = Peer::new(Version::V3_1_1, |config| {
+        config.queue.max_wait = Some(core::time::Duration::from_secs(3));
+    });
+    let ticket = peer.publish(QoS::AtMostOnce, "a", "x");
+    peer.pass(3);
+    assert_eq!(peer.take_outcomes(), [(ticket, Outcome::Expired)]);
+}
+
+/// [MQTT-4.3.3-7]
+#[test]
+fn message_that_was_sent_does_not_expire() {
+    let mut peer =
+        Peer::connected(Version::V5_0, |config| config.session_expiry = damselfly_session::SessionExpiry::Never);
+    let expiring = message_with(QoS::ExactlyOnce, "a", "x", &[Property::MessageExpiryInterval(10)], peer.now);
+    peer.client.publish(peer.now, expiring).unwrap();
+    peer.pass(20);
+    peer.reconnect(true);
+    assert_eq!(peer.take_sent()[1..], ["PUBLISH q2 #1 dup a x expiry 1"]);
+}
+
+#[test]
+fn resent_message_that_the_new_broker_does_not_take_fails_its_own_ticket() {
+    let mut peer =
+        Peer::connected(Version::V5_0, |config| config.session_expiry = damselfly_session::SessionExpiry::Never);
+    let ticket = peer.publish(QoS::ExactlyOnce, "a", "x");
+    peer.publish(QoS::AtLeastOnce, "a", "y");
+    peer.lose();
+    peer.forget();
+    peer.connect(true, &[Property::MaximumQoS(QoS::AtLeastOnce)]);
+    let outcome = Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain);
+    assert_eq!(peer.take_outcomes(), [(ticket, outcome)], "it may have arrived");
+    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #2 dup a y"]);
+}

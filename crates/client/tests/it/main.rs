@@ -1,0 +1,11 @@
+//! The client core against a scripted broker.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod acknowledgement;
+mod connection;
+mod delivery;
+mod limits;
+mod peer;
+mod session;
+mod subscriptions;
+mod timers;

@@ -1,0 +1,177 @@
+//! What `mqtt pub` and `mqtt sub` share: from flags to a connection, and its end in words.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use damselfly_client::{
+    CleanStart, Config, ConnectParameters, ConnectionEnd, Event, LostSession, OverflowPolicy, TransportLost, Will,
+};
+use damselfly_codec::{ReasonCode, Version};
+use damselfly_examples::client::{Client, Endpoint, Events, Options};
+use damselfly_session::SessionExpiry;
+use damselfly_topic::TopicNameBuf;
+
+use crate::{Failure, args::ConnectArgs, property::PropertyArgs};
+
+/// How long the last packets may take when the program ends.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+
+/// A connection being made, and where to.
+pub(crate) struct Link {
+    pub(crate) client: Client,
+    pub(crate) events: Events,
+    pub(crate) endpoint: Endpoint,
+    /// A connection was accepted before.
+    was_connected: bool,
+}
+
+impl Link {
+    /// Starts to connect as the flags say.
+    pub(crate) fn open(args: &ConnectArgs, properties: &PropertyArgs) -> Result<Self, Failure> {
+        args.check().map_err(Failure::Usage)?;
+        let endpoint = match &args.url {
+            Some(url) => Endpoint::new(url.host.clone(), url.port),
+            None => Endpoint::new(args.host.clone(), args.port),
+        };
+        let parameters = parameters(args, properties)?;
+        let options = Options::with_parameters(endpoint.clone(), config(args, properties), parameters);
+        tracing::debug!(%endpoint, version = %args.protocol_version, "connecting");
+        let (client, events) = Client::connect(options);
+        Ok(Self { client, events, endpoint, was_connected: false })
+    }
+
+    /// The next event. The first attempt to connect has to succeed, a refusal is final; later the client connects again
+    /// by itself.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>, Failure> {
+        let event = self.events.next().await;
+        match &event {
+            Some(Event::Connected(connected)) => {
+                self.was_connected = true;
+                tracing::debug!(session = ?connected.session, client_id = %connected.client_id, "connected");
+            }
+            Some(Event::Disconnected(end)) => {
+                tracing::debug!(%end, "disconnected");
+                if !self.was_connected || matches!(end, ConnectionEnd::Refused { .. }) {
+                    return Err(self.failure(end));
+                }
+            }
+            Some(event) => tracing::debug!(?event, "event"),
+            None => {}
+        }
+        Ok(event)
+    }
+
+    /// Says DISCONNECT, waiting for what is under way, and ends when all is said.
+    pub(crate) async fn close(mut self) {
+        self.client.close(DRAIN);
+        while self.events.next().await.is_some() {}
+        // The task still writes DISCONNECT.
+        self.client.finished().await;
+    }
+
+    fn failure(&self, end: &ConnectionEnd) -> Failure {
+        let endpoint = &self.endpoint;
+        match end {
+            ConnectionEnd::Transport(TransportLost::NotOpened) => {
+                let error = self.client.last_transport_error().unwrap_or_default();
+                Failure::Connection(format!(
+                    "no connection to {endpoint}: {error}\n\
+                     Check that a broker runs there, and that --host and --port name it."
+                ))
+            }
+            ConnectionEnd::Refused { reason_code, reason_string, server_reference } => {
+                let mut text = format!("{endpoint} refused the connection: {}", reason(*reason_code));
+                for detail in [reason_string.as_deref(), server_reference.as_deref()].into_iter().flatten() {
+                    text.push_str(&format!(" ({detail})"));
+                }
+                if let Some(hint) = hint(*reason_code) {
+                    text.push('\n');
+                    text.push_str(hint);
+                }
+                Failure::Refused(text)
+            }
+            ConnectionEnd::Transport(TransportLost::Closed) => Failure::Connection(format!(
+                "{endpoint} closed the connection without an answer.\n\
+                 Is it an MQTT broker, without TLS, and does it speak this version? Try --protocol-version mqttv311."
+            )),
+            end => Failure::Connection(format!("the connection to {endpoint} failed: {end}")),
+        }
+    }
+}
+
+/// A Reason Code in words and as a number.
+pub(crate) fn reason(reason_code: ReasonCode) -> String {
+    format!("{reason_code} (0x{:02X})", reason_code.code())
+}
+
+fn hint(reason_code: ReasonCode) -> Option<&'static str> {
+    Some(match reason_code {
+        ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized => "Check --username and --pw.",
+        ReasonCode::UnsupportedProtocolVersion => "Try --protocol-version mqttv311.",
+        ReasonCode::ClientIdentifierNotValid => "Choose another --id.",
+        _ => return None,
+    })
+}
+
+fn config(args: &ConnectArgs, properties: &PropertyArgs) -> Config {
+    let mut config = Config::new(&client_id(args));
+    config.version = args.protocol_version;
+    config.keep_alive = args.keepalive;
+    config.session_expiry = match args.session_expiry_interval.or(properties.session_expiry_interval) {
+        Some(seconds) => SessionExpiry::from_wire(Some(seconds)),
+        None if args.disable_clean_session => SessionExpiry::Never,
+        None => SessionExpiry::OnClose,
+    };
+    if args.disable_clean_session {
+        config.clean_start = CleanStart::Never;
+        // An earlier run of this program left it, and left nothing in flight that could be known now.
+        config.adopt_session = true;
+    }
+    config.lost_session = LostSession::RepublishAtLeastOnce;
+    config.queue.overflow = OverflowPolicy::Reject;
+    if let Some(receive_maximum) = properties.receive_maximum {
+        config.receive_maximum = receive_maximum;
+    }
+    if let Some(size) = properties.maximum_packet_size {
+        config.maximum_packet_size = size.min(config.maximum_packet_size);
+    }
+    config.topic_alias_maximum = properties.topic_alias_maximum.unwrap_or(config.topic_alias_maximum);
+    // One topic, mostly published once: an alias would only make the packets longer.
+    config.outbound_topic_aliases = 0;
+    config
+}
+
+/// The given identifier, or one that no other process on this machine has. It stays within the 23 characters that
+/// every broker takes.
+fn client_id(args: &ConnectArgs) -> String {
+    match (&args.id, &args.id_prefix) {
+        (Some(id), _) => id.clone(),
+        (None, Some(prefix)) => format!("{prefix}{}", std::process::id()),
+        (None, None) => {
+            let time = crate::format::now().subsec_nanos();
+            format!("mqtt{:x}{time:x}", std::process::id())
+        }
+    }
+}
+
+fn parameters(args: &ConnectArgs, properties: &PropertyArgs) -> Result<ConnectParameters, Failure> {
+    let url = args.url.as_ref();
+    let user_name = args.username.clone().or_else(|| url.and_then(|url| url.username.clone()));
+    let password = args.pw.clone().or_else(|| url.and_then(|url| url.password.clone()));
+    if password.is_some() && user_name.is_none() && args.protocol_version != Version::V5_0 {
+        return Err(Failure::Usage("before MQTT 5.0 a password needs a user name: give --username".into()));
+    }
+    let mut parameters = ConnectParameters::default();
+    parameters.user_name = user_name.map(Into::into);
+    parameters.password = password.map(Bytes::from);
+    parameters.properties = properties.connect.clone();
+    if let Some(topic) = &args.will_topic {
+        let topic = TopicNameBuf::new(topic.as_str()).map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut will = Will::new(topic, args.will_payload.clone().unwrap_or_default());
+        will.qos = args.will_qos;
+        will.retain = args.will_retain;
+        will.properties = properties.will.clone();
+        parameters.will = Some(will);
+    }
+    Ok(parameters)
+}

@@ -1,0 +1,216 @@
+//! The task of one client: it opens sockets when the core asks for one, moves bytes and keeps the time.
+
+use std::{io, sync::Arc, time::Duration};
+
+use damselfly_client::{NeedTransport, TransportLost};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+
+use super::handle::{Provider, Shared};
+
+/// How long opening a connection may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the last bytes may take once the core wants to close.
+const LINGER: Duration = Duration::from_secs(2);
+/// Room for one read.
+const READ_SIZE: usize = 64 * 1_024;
+/// How many slices one write takes.
+const MAX_CHUNKS: usize = 32;
+
+/// Runs until the client is closed.
+pub(super) async fn run(shared: Arc<Shared>, mut provider: Provider) {
+    loop {
+        let (need, is_finished, deadline) = {
+            let mut state = shared.lock();
+            (state.need.take(), state.is_finished, state.core.poll_timeout().map(|at| state.clock.until(at)))
+        };
+        if is_finished {
+            return;
+        }
+        if let Some(need) = need {
+            attempt(&shared, &need, &mut provider).await;
+            continue;
+        }
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = wait(deadline) => handle_timeout(&shared),
+        }
+    }
+}
+
+/// One attempt to connect and, if it succeeds, the whole life of the connection.
+async fn attempt(shared: &Shared, need: &NeedTransport, provider: &mut Provider) {
+    if !wait_for_start(shared, need).await {
+        return;
+    }
+    let (endpoint, parameters) = provider(need);
+    let open = timeout(OPEN_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port)));
+    let opened = tokio::select! {
+        opened = open => opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        () = closed(shared) => return,
+    };
+    match opened {
+        Ok(stream) => {
+            // Packets are small and written together already: waiting for more only delays them.
+            let _ = stream.set_nodelay(true);
+            {
+                let mut state = shared.lock();
+                let now = state.clock.now();
+                state.core.handle_transport_up(now, parameters);
+                state.take_outputs();
+            }
+            let (why, error) = converse(shared, &stream).await;
+            shared.lock().transport_lost(why, error.as_ref());
+        }
+        Err(error) => shared.lock().transport_lost(TransportLost::NotOpened, Some(&error)),
+    }
+}
+
+/// Waits until the attempt may start: false if the client was closed meanwhile.
+async fn wait_for_start(shared: &Shared, need: &NeedTransport) -> bool {
+    loop {
+        let (wait_for, deadline) = {
+            let state = shared.lock();
+            if state.is_finished {
+                return false;
+            }
+            let deadline = state.core.poll_timeout().map(|at| state.clock.until(at));
+            (state.clock.until(need.not_before), deadline)
+        };
+        if wait_for.is_zero() {
+            return true;
+        }
+        tokio::select! {
+            () = sleep(wait_for) => return true,
+            () = shared.wake.notified() => {}
+            () = wait(deadline) => handle_timeout(shared),
+        }
+    }
+}
+
+/// Ends when the client is closed.
+async fn closed(shared: &Shared) {
+    loop {
+        let deadline = {
+            let state = shared.lock();
+            if state.is_finished {
+                return;
+            }
+            state.core.poll_timeout().map(|at| state.clock.until(at))
+        };
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = wait(deadline) => handle_timeout(shared),
+        }
+    }
+}
+
+/// Moves bytes both ways until the connection ends.
+async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option<io::Error>) {
+    let mut input = Vec::new();
+    loop {
+        let is_blocked = match flush(shared, stream) {
+            Ok(is_blocked) => is_blocked,
+            Err(error) => return (TransportLost::Failed, Some(error)),
+        };
+        let (is_closing, is_paused, deadline) = {
+            let state = shared.lock();
+            let deadline = state.core.poll_timeout().map(|at| state.clock.until(at));
+            (state.is_closing, state.is_input_paused, deadline)
+        };
+        if is_closing {
+            linger(shared, stream).await;
+            return (TransportLost::Closed, None);
+        }
+        if !is_paused && !input.is_empty() && hand_in(shared, &mut input) {
+            continue;
+        }
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = wait(deadline) => handle_timeout(shared),
+            ready = stream.writable(), if is_blocked => if let Err(error) = ready {
+                return (TransportLost::Failed, Some(error));
+            },
+            ready = stream.readable(), if !is_paused => {
+                match ready.and_then(|()| read(stream, &mut input)) {
+                    Ok(0) => return (TransportLost::Closed, None),
+                    Ok(_) => { hand_in(shared, &mut input); }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return (TransportLost::Failed, Some(error)),
+                }
+            }
+        }
+    }
+}
+
+/// One read, appended to what was left over.
+fn read(stream: &TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
+    input.reserve(READ_SIZE);
+    stream.try_read_buf(input)
+}
+
+/// Hands input to the core: true if it took some of it.
+fn hand_in(shared: &Shared, input: &mut Vec<u8>) -> bool {
+    let mut state = shared.lock();
+    let now = state.clock.now();
+    let intake = state.core.handle_input(now, input);
+    state.is_input_paused = intake.paused;
+    state.take_outputs();
+    input.drain(..intake.consumed);
+    input.reserve(intake.wanted.saturating_sub(input.len()));
+    intake.consumed > 0
+}
+
+/// Writes what there is: true if the socket takes no more at the moment.
+fn flush(shared: &Shared, stream: &TcpStream) -> io::Result<bool> {
+    let mut state = shared.lock();
+    while state.is_dirty {
+        let mut chunks = [&[][..]; MAX_CHUNKS];
+        let count = state.core.transmit(&mut chunks);
+        let slices = chunks.map(io::IoSlice::new);
+        let written = match slices.get(..count) {
+            None | Some([]) => 0,
+            Some(slices) => match stream.try_write_vectored(slices) {
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            },
+        };
+        state.is_dirty = false;
+        let now = state.clock.now();
+        state.core.handle_transmitted(now, written);
+        state.take_outputs();
+        let mut rest = [&[][..]; 1];
+        state.is_dirty |= state.core.transmit(&mut rest) > 0;
+    }
+    Ok(false)
+}
+
+/// Writes the last bytes, for a bounded time, and ends the sending side.
+async fn linger(shared: &Shared, stream: &TcpStream) {
+    let write = async {
+        while let Ok(true) = flush(shared, stream) {
+            if stream.writable().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = timeout(LINGER, write).await;
+}
+
+fn handle_timeout(shared: &Shared) {
+    let mut state = shared.lock();
+    let now = state.clock.now();
+    state.core.handle_timeout(now);
+    state.take_outputs();
+}
+
+/// Sleeps, or for ever if there is no deadline.
+async fn wait(deadline: Option<Duration>) {
+    match deadline {
+        Some(duration) => sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
