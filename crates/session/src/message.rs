@@ -64,25 +64,27 @@ impl Message {
     /// Copies what a PUBLISH carries into one allocation. `topic` is its Topic Name, or what its Topic Alias stands for;
     /// an expiry counts from `now`.
     pub fn new(publish: &Publish<'_>, topic: TopicName<'_>, now: Timestamp) -> Self {
-        let head = Head::of(publish, now);
-        Self::build(&head, topic, publish.properties, publish.payload)
+        let kept = Kept::of(publish.properties);
+        let head = Head { qos: publish.delivery.qos(), retain: publish.retain, expires_at: kept.expires_at(now) };
+        Self::build(&head, topic, &kept, publish.payload)
     }
 
     /// Like [`Message::new`], but the payload stays where it is, in the memory of its frame.
     ///
     /// For payloads of several KiB: a small one would keep the whole frame, and two allocations, alive.
     pub fn shared(frame: &Frame, publish: &Publish<'_>, topic: TopicName<'_>, now: Timestamp) -> Self {
-        let head = Head::of(publish, now);
-        let len = HEAD_LEN + topic.as_bytes().len() + kept_len(publish.properties);
-        let mut record = repeat_n(0, len).collect::<Box<[u8]>>();
-        head.write(&mut record, topic, publish.properties);
+        let kept = Kept::of(publish.properties);
+        let head = Head { qos: publish.delivery.qos(), retain: publish.retain, expires_at: kept.expires_at(now) };
+        let mut record = repeat_n(0, HEAD_LEN + topic.as_bytes().len() + kept.len).collect::<Box<[u8]>>();
+        head.write(&mut record, topic, &kept);
         Self(Repr::Shared(Arc::new(SharedMessage { record, payload: frame.slice_ref(publish.payload) })))
     }
 
     /// The message of a will that is published at `now`: its expiry counts from there. [MQTT-3.1.3.2.4]
     pub fn from_will(will: &Will<'_>, now: Timestamp) -> Self {
-        let head = Head { qos: will.qos, retain: will.retain, expires_at: expiry(will.properties, now) };
-        Self::build(&head, will.topic, will.properties, will.payload)
+        let kept = Kept::of(will.properties);
+        let head = Head { qos: will.qos, retain: will.retain, expires_at: kept.expires_at(now) };
+        Self::build(&head, will.topic, &kept, will.payload)
     }
 
     /// A stored message: QoS and expiry are given, the rest is in `publish`.
@@ -94,29 +96,30 @@ impl Message {
         topic: TopicName<'_>,
     ) -> Self {
         let head = Head { qos, retain: publish.retain, expires_at };
-        Self::build(&head, topic, publish.properties, publish.payload)
+        Self::build(&head, topic, &Kept::of(publish.properties), publish.payload)
     }
 
     /// The same message with another expiry, `None` for none.
     #[must_use = "the message itself is not changed"]
     pub fn with_expiry(&self, expires_at: Option<Timestamp>) -> Self {
+        let kept = Kept::of(self.properties());
         let head = Head { qos: self.qos(), retain: self.retain(), expires_at };
         match &self.0 {
-            Repr::Whole(_) => Self::build(&head, self.topic(), self.properties(), self.payload()),
+            Repr::Whole(_) => Self::build(&head, self.topic(), &kept, self.payload()),
             Repr::Shared(shared) => {
                 let mut record = shared.record.clone();
-                head.write(&mut record, self.topic(), self.properties());
+                head.write(&mut record, self.topic(), &kept);
                 Self(Repr::Shared(Arc::new(SharedMessage { record, payload: shared.payload.clone() })))
             }
         }
     }
 
-    fn build(head: &Head, topic: TopicName<'_>, properties: Properties<'_>, payload: &[u8]) -> Self {
-        let len = HEAD_LEN + topic.as_bytes().len() + kept_len(properties) + payload.len();
+    fn build(head: &Head, topic: TopicName<'_>, kept: &Kept<'_>, payload: &[u8]) -> Self {
+        let len = HEAD_LEN + topic.as_bytes().len() + kept.len + payload.len();
         // Of a known length, so this is the one allocation.
         let mut record = repeat_n(0, len).collect::<Arc<[u8]>>();
         if let Some(place) = Arc::get_mut(&mut record) {
-            let rest = head.write(place, topic, properties);
+            let rest = head.write(place, topic, kept);
             rest.copy_from_slice(payload);
         }
         Self(Repr::Whole(record))
@@ -343,15 +346,10 @@ struct Head {
 }
 
 impl Head {
-    fn of(publish: &Publish<'_>, now: Timestamp) -> Self {
-        Self { qos: publish.delivery.qos(), retain: publish.retain, expires_at: expiry(publish.properties, now) }
-    }
-
     /// Writes head, topic and the properties that are kept; answers with the place that is left.
-    fn write<'a>(&self, record: &'a mut [u8], topic: TopicName<'_>, properties: Properties<'_>) -> &'a mut [u8] {
+    fn write<'a>(&self, record: &'a mut [u8], topic: TopicName<'_>, kept: &Kept<'_>) -> &'a mut [u8] {
         let Some((head, rest)) = record.split_first_chunk_mut::<HEAD_LEN>() else { return &mut [] };
         let topic = topic.as_bytes();
-        let kept = kept_len(properties);
         let qos = match self.qos {
             QoS::AtMostOnce => 0,
             QoS::AtLeastOnce => 1,
@@ -360,17 +358,13 @@ impl Head {
         head[0] =
             qos | if self.retain { RETAIN_BIT } else { 0 } | if self.expires_at.is_some() { EXPIRY_BIT } else { 0 };
         head[TOPIC_LEN].copy_from_slice(&u16::try_from(topic.len()).unwrap_or(u16::MAX).to_le_bytes());
-        head[PROPERTIES_LEN].copy_from_slice(&u32::try_from(kept).unwrap_or(u32::MAX).to_le_bytes());
+        head[PROPERTIES_LEN].copy_from_slice(&u32::try_from(kept.len).unwrap_or(u32::MAX).to_le_bytes());
         head[EXPIRES_AT].copy_from_slice(&self.expires_at.unwrap_or_default().as_micros().to_le_bytes());
 
         let (place, rest) = rest.split_at_mut(topic.len());
         place.copy_from_slice(topic);
-        let (mut place, rest) = rest.split_at_mut(kept);
-        for encoded in kept_properties(properties) {
-            let (here, next) = place.split_at_mut(encoded.len());
-            here.copy_from_slice(encoded);
-            place = next;
-        }
+        let (place, rest) = rest.split_at_mut(kept.len);
+        kept.write(place);
         rest
     }
 }
@@ -396,27 +390,78 @@ impl Parts {
     }
 }
 
-fn expiry(properties: Properties<'_>, now: Timestamp) -> Option<Timestamp> {
-    if properties.is_empty() {
-        return None;
-    }
-    properties.message_expiry_interval().map(|interval| message_expires_at(now, interval))
+/// The properties that belong to the message and not to a packet, a connection or the moment.
+struct Kept<'a> {
+    all: Properties<'a>,
+    /// The first runs of kept properties. A PUBLISH to a broker never has more.
+    runs: [&'a [u8]; 4],
+    has_more: bool,
+    len: usize,
+    expiry: Option<u32>,
 }
 
-fn kept_len(properties: Properties<'_>) -> usize {
-    if properties.is_empty() {
-        return 0;
+impl<'a> Kept<'a> {
+    fn of(all: Properties<'a>) -> Self {
+        let mut kept = Self { all, runs: [&[]; 4], has_more: false, len: 0, expiry: None };
+        if all.is_empty() {
+            return kept;
+        }
+        let bytes = all.as_bytes();
+        let mut count = 0;
+        let mut end_run = |run: Range<usize>| {
+            if run.is_empty() {
+                return;
+            }
+            kept.len += run.len();
+            match kept.runs.get_mut(count) {
+                Some(place) => *place = bytes.get(run).unwrap_or_default(),
+                None => kept.has_more = true,
+            }
+            count += 1;
+        };
+        let (mut start, mut at) = (0, 0);
+        for (id, encoded) in all.iter_encoded() {
+            if id == PropertyId::MessageExpiryInterval {
+                kept.expiry = encoded.get(1..).and_then(<[u8]>::first_chunk).map(|value| u32::from_be_bytes(*value));
+            }
+            if !is_kept(id) {
+                end_run(start..at);
+                start = at + encoded.len();
+            }
+            at += encoded.len();
+        }
+        end_run(start..at);
+        kept
     }
-    kept_properties(properties).map(<[u8]>::len).sum()
+
+    fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.expiry.map(|interval| message_expires_at(now, interval))
+    }
+
+    fn write(&self, mut place: &mut [u8]) {
+        if self.len == 0 {
+            return;
+        }
+        let mut put = |part: &[u8]| {
+            let (here, next) = core::mem::take(&mut place).split_at_mut(part.len());
+            here.copy_from_slice(part);
+            place = next;
+        };
+        if self.has_more {
+            let kept = self.all.iter_encoded().filter(|(id, _)| is_kept(*id));
+            kept.for_each(|(_, encoded)| put(encoded));
+        } else {
+            self.runs.iter().for_each(|run| put(run));
+        }
+    }
 }
 
-/// The properties that belong to the message and not to a packet, a connection or the moment, each as it is encoded.
-fn kept_properties(properties: Properties<'_>) -> impl Iterator<Item = &[u8]> {
-    properties.iter_encoded().filter_map(|(id, encoded)| match id {
+const fn is_kept(id: PropertyId) -> bool {
+    !matches!(
+        id,
         PropertyId::TopicAlias
-        | PropertyId::SubscriptionIdentifier
-        | PropertyId::MessageExpiryInterval
-        | PropertyId::WillDelayInterval => None,
-        _ => Some(encoded),
-    })
+            | PropertyId::SubscriptionIdentifier
+            | PropertyId::MessageExpiryInterval
+            | PropertyId::WillDelayInterval
+    )
 }

@@ -38,8 +38,15 @@ impl PacketIds {
     /// Takes a currently unused identifier, `None` if all 65,535 are in use. [MQTT-2.2.1-3] [MQTT-2.2.1-4]
     #[must_use = "the identifier stays in use until it is released"]
     pub fn allocate(&mut self) -> Option<PacketId> {
-        let id = self.0.first_absent(self.0.tag)?;
-        self.0.insert(id);
+        let id = match PacketId::new(self.0.tag) {
+            // The usual case: what comes next is free.
+            Some(id) if self.0.insert(id) => id,
+            _ => {
+                let id = self.0.first_absent(self.0.tag)?;
+                self.0.insert(id);
+                id
+            }
+        };
         self.0.tag = id.get().wrapping_add(1);
         Some(id)
     }

@@ -66,6 +66,19 @@ fn properties_of_the_message_are_kept_in_order_and_those_of_the_packet_are_not()
     assert!(message.retain());
 }
 
+/// [MQTT-3.3.2-18]
+#[test]
+fn order_is_kept_however_many_subscription_identifiers_stand_between() {
+    let texts = ["1", "2", "3", "4", "5", "6", "7"];
+    let between = Property::SubscriptionIdentifier(SubscriptionId::new(9).expect("in range"));
+    let list: Vec<_> = texts.iter().flat_map(|text| [Property::UserProperty("n", text), between]).collect();
+    let all = properties(&list);
+    let message = Message::new(&publish(topic("a"), all.as_properties(), b"payload"), topic("a"), NOW);
+    assert!(message.properties().user_properties().eq(texts.map(|text| ("n", text))));
+    assert_eq!(message.properties().iter().count(), 7);
+    assert_eq!(message.payload(), b"payload");
+}
+
 /// [MQTT-3.3.2-7]
 #[test]
 fn topic_is_what_the_alias_stands_for_and_no_alias_is_kept() {
