@@ -1,3 +1,9 @@
 //! Thin adapters between the sans-IO cores of Damselfly and the world: sockets, clock, signals. No protocol rule lives here.
 
-pub mod client;
+pub mod broker;
+
+mod clock;
+mod descriptors;
+
+pub use clock::Clock;
+pub use descriptors::raise_descriptor_limit;

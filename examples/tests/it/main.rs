@@ -1,3 +1,8 @@
 //! The programs and drivers of this crate, from socket to socket.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod bad_input;
+mod broker_program;
+mod embed_broker;
 mod mqtt;
+mod support;

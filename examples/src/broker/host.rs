@@ -1,0 +1,39 @@
+use std::net::SocketAddr;
+
+use damselfly_broker::{Answer, Broker, Event, LocalDelivery, LocalId, Question};
+use damselfly_session::Timestamp;
+
+/// The program around a broker core: answers its questions and hears what it reports.
+///
+/// Every method has a default, so that a program writes only what it cares about.
+pub trait Host: Send + 'static {
+    /// Called once, before the first connection: the place to open local participants.
+    fn start(&mut self, _broker: &mut Broker, _now: Timestamp) {}
+
+    /// Who is this, may it? `None` leaves the question open: the answer comes by [`Broker::handle_answer`], or the core's deadline means
+    /// no. By default everything is allowed.
+    fn answer(&mut self, _question: &Question) -> Option<Answer> {
+        Some(Answer::allow())
+    }
+
+    /// Something happened that an operator may want to know. With the peer's address where the event is about a connection that
+    /// still stands.
+    fn event(&mut self, _event: &Event, _address: Option<SocketAddr>) {}
+
+    /// A message for a local participant.
+    fn deliver(&mut self, _broker: &mut Broker, _now: Timestamp, _local: LocalId, _delivery: &LocalDelivery) {}
+
+    /// When the host wants [`handle_timeout`](Host::handle_timeout).
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The time asked for has come.
+    fn handle_timeout(&mut self, _broker: &mut Broker, _now: Timestamp) {}
+}
+
+/// A host that lets everybody do everything and ignores events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowAll;
+
+impl Host for AllowAll {}

@@ -1,0 +1,7 @@
+//! What the tests of the programs share: a broker in a process of its own, and a client that knows bytes only.
+
+mod process;
+mod wire;
+
+pub(crate) use process::{BrokerProcess, LIMIT, eventually};
+pub(crate) use wire::{Wire, publish_frame};

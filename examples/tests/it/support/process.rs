@@ -1,0 +1,142 @@
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a test waits for anything before it fails.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// A broker in a process of its own, killed when dropped.
+pub(crate) struct BrokerProcess {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    output: Receiver<String>,
+    log: Receiver<String>,
+}
+
+impl BrokerProcess {
+    /// The `broker` program on a free port of the loopback address, with more `arguments`.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        Self::spawn(command, 1)
+    }
+
+    /// The same with at most `descriptors` file descriptors.
+    pub(crate) fn start_with_descriptors(descriptors: u32, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_broker")]);
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        Self::spawn(command, 1)
+    }
+
+    /// Any program that says `listening on mqtt://ADDRESS`, once for each of its `listeners`.
+    pub(crate) fn spawn(mut command: Command, listeners: usize) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = lines(child.stdout.take().unwrap());
+        let log = lines(child.stderr.take().unwrap());
+        let mut broker = Self { child, addresses: Vec::new(), output, log };
+        for _ in 0..listeners {
+            let line = broker.line("listening on mqtt://");
+            let (_, address) = line.split_once("mqtt://").unwrap();
+            broker.addresses.push(address.parse().unwrap());
+        }
+        broker
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The next line on standard output with this text in it.
+    pub(crate) fn line(&mut self, part: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        let mut seen = Vec::new();
+        while let Ok(line) = self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if line.contains(part) {
+                return line;
+            }
+            seen.push(line);
+        }
+        let log: Vec<_> = self.log.try_iter().collect();
+        panic!("no line with {part:?} on standard output; there was {seen:#?}, and the log says {log:#?}");
+    }
+
+    /// Asks the process to end.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits until the process has ended; what it logged comes with its status.
+    pub(crate) fn wait(mut self) -> (ExitStatus, Vec<String>) {
+        let mut status = None;
+        eventually("the broker ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        (status.unwrap(), self.log.iter().collect())
+    }
+
+    /// Ends the process and returns what it logged.
+    pub(crate) fn end(self) -> Vec<String> {
+        self.signal(Signal::TERM);
+        let (status, log) = self.wait();
+        assert!(status.success(), "{status}: {log:#?}");
+        log
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Open file descriptors.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        // Fails if the process has ended already, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `condition` holds, at most [`LIMIT`].
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads lines in a thread, so that a test can wait for one with a limit and the process never blocks on a full pipe.
+fn lines(source: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

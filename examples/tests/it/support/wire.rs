@@ -1,0 +1,157 @@
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::LIMIT;
+
+/// A client that knows bytes only, so that it can do what no client should. Every wait is bounded.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    /// 4 is 3.1.1, 5 is 5.0.
+    level: u8,
+}
+
+impl Wire {
+    /// A connection on which nothing has been sent.
+    pub(crate) fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, LIMIT).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
+        Self { stream, level: 0 }
+    }
+
+    /// A client that was accepted, with a clean session and no Keep Alive.
+    pub(crate) fn connect(address: SocketAddr, level: u8, client_id: &str) -> Self {
+        let mut wire = Self::open(address);
+        wire.send_connect(level, client_id);
+        wire.expect_connack();
+        wire
+    }
+
+    pub(crate) fn send_connect(&mut self, level: u8, client_id: &str) {
+        self.level = level;
+        let mut body = b"\0\x04MQTT".to_vec();
+        body.extend([level, 0b10, 0, 0]);
+        body.extend(self.no_properties());
+        body.extend(string(client_id));
+        self.send(&frame(0x10, &body));
+    }
+
+    pub(crate) fn expect_connack(&mut self) {
+        let (first, body) = self.receive();
+        assert_eq!((first, body.get(..2)), (0x20, Some(&[0, 0][..])), "CONNACK with success");
+    }
+
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {
+        let mut body = vec![0, 9];
+        body.extend(self.no_properties());
+        body.extend(string(filter));
+        body.push(qos);
+        self.send(&frame(0x82, &body));
+        let (first, body) = self.receive();
+        assert_eq!((first, body.last()), (0x90, Some(&qos)), "SUBACK for {filter}");
+    }
+
+    pub(crate) fn publish(&mut self, topic: &str, payload: &[u8]) {
+        let frame = publish_frame(self.level, topic, payload);
+        self.send(&frame);
+    }
+
+    /// The payload of the next PUBLISH, which must be of QoS 0 and have this topic.
+    pub(crate) fn expect_publish(&mut self, topic: &str) -> Vec<u8> {
+        let (first, body) = self.receive();
+        assert_eq!(first & 0b1111_0110, 0x30, "PUBLISH of QoS 0");
+        let start = 2 + topic.len() + self.no_properties().len();
+        assert_eq!(&body[2..2 + topic.len()], topic.as_bytes());
+        body[start..].to_vec()
+    }
+
+    /// Sends PINGREQ and waits for PINGRESP: everything sent before has been handled.
+    pub(crate) fn ping(&mut self) {
+        self.send(&[0xC0, 0]);
+        assert_eq!(self.receive(), (0xD0, Vec::new()), "PINGRESP");
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next packet: its first byte and its body.
+    pub(crate) fn receive(&mut self) -> (u8, Vec<u8>) {
+        let first = self.byte();
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = usize::from(self.byte());
+            length |= (byte & 0x7F) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        (first, body)
+    }
+
+    /// Waits for DISCONNECT with this Reason Code and the end of the connection. 3.1.1 has only the end.
+    pub(crate) fn expect_disconnect(mut self, reason_code: u8) {
+        if self.level == 5 {
+            let (first, body) = self.receive();
+            assert_eq!((first, body.first()), (0xE0, Some(&reason_code)), "DISCONNECT");
+        }
+        self.expect_end();
+    }
+
+    /// Waits until the broker closes the connection without another word.
+    pub(crate) fn expect_end(mut self) {
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(0) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            other => panic!("expected the end of the connection, got {other:?} {byte:?}"),
+        }
+    }
+
+    fn byte(&mut self) -> u8 {
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte).unwrap();
+        byte[0]
+    }
+
+    /// An empty property list where the version has one.
+    fn no_properties(&self) -> &'static [u8] {
+        if self.level == 5 { &[0] } else { &[] }
+    }
+}
+
+/// A PUBLISH of QoS 0.
+pub(crate) fn publish_frame(level: u8, topic: &str, payload: &[u8]) -> Vec<u8> {
+    let mut body = string(topic);
+    if level == 5 {
+        body.push(0);
+    }
+    body.extend(payload);
+    frame(0x30, &body)
+}
+
+fn string(text: &str) -> Vec<u8> {
+    let mut out = u16::try_from(text.len()).unwrap().to_be_bytes().to_vec();
+    out.extend(text.as_bytes());
+    out
+}
+
+fn frame(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    let mut length = body.len();
+    loop {
+        let low = u8::try_from(length & 0x7F).unwrap();
+        length >>= 7;
+        if length == 0 {
+            out.push(low);
+            break;
+        }
+        out.push(low | 0x80);
+    }
+    out.extend(body);
+    out
+}
