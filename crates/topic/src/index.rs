@@ -1,5 +1,6 @@
 //! Who has subscribed to what: many filters, asked with a name.
 
+mod cursor;
 mod levels;
 mod subscribers;
 mod trie;
@@ -7,6 +8,7 @@ mod trie;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+pub use cursor::MatchCursor;
 use subscribers::{Lists, Subscribers};
 use trie::Trie;
 

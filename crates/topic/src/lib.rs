@@ -23,7 +23,7 @@ pub mod text;
 pub use error::TopicError;
 pub use filter::TopicFilter;
 pub use hash::{KeyedHasher, KeyedState};
-pub use index::{IndexError, MAX_LEVELS, SubscriptionIndex};
+pub use index::{IndexError, MAX_LEVELS, MatchCursor, SubscriptionIndex};
 pub use level::Levels;
 pub use map::{TopicCursor, TopicMap};
 pub use name::TopicName;

@@ -86,6 +86,10 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         self.nodes.len() == 0
     }
 
+    pub(crate) fn hash(&self) -> &KeyedState {
+        &self.hash
+    }
+
     #[inline]
     pub(crate) fn node(&self, id: u32) -> Option<&Node> {
         self.nodes.get(id)

@@ -207,6 +207,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
         #[test]
         fn a_table_behaves_like_a_map(steps in prop::collection::vec((any::<bool>(), 0_u32..300), 0..600), spread in 0_u32..3) {
             let key_tag = |key: u32| match spread {

@@ -1,8 +1,8 @@
 //! The subscription index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use damselfly_topic::{IndexError, MAX_LEVELS, SubscriptionIndex, TopicFilter, TopicName};
+use damselfly_topic::{IndexError, MAX_LEVELS, MatchCursor, SubscriptionIndex, TopicFilter, TopicName};
 use proptest::prelude::*;
 
 use crate::oracle;
@@ -208,6 +208,38 @@ fn levels_of_every_length_are_told_apart() {
     assert_eq!(index.heap_bytes(), 0);
 }
 
+#[test]
+fn a_budget_bounds_what_one_call_finds() {
+    let mut index = SubscriptionIndex::new(1);
+    for key in 0..1_200 {
+        for (value, text) in (0..).zip(["a/b", "#", "+/b", "+/+"]) {
+            index.insert(filter(text), key, value).unwrap();
+        }
+    }
+    let mut cursor = MatchCursor::new();
+    let mut parts = Vec::new();
+    let mut calls = 0;
+
+    while !index.query(name("a/b"), &mut cursor, 7, &mut parts) {
+        calls += 1;
+        assert!(parts.len() <= calls * 7);
+        assert!(!cursor.is_done());
+    }
+
+    assert!(cursor.is_done());
+    assert_eq!(parts, found(&index, "a/b"));
+    assert_eq!(parts.len(), 4_800);
+}
+
+#[test]
+fn a_cursor_over_an_empty_index_is_done_at_once() {
+    let index: SubscriptionIndex<u32, u8> = SubscriptionIndex::new(1);
+    let mut cursor = MatchCursor::default();
+
+    assert!(index.query(name("a"), &mut cursor, 0, &mut Vec::new()));
+    assert!(cursor.is_done());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Insert(usize, u32, u8),
@@ -233,7 +265,7 @@ fn steps() -> impl Strategy<Value = (Vec<String>, Vec<Step>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// [MQTT-4.7.3-4] [MQTT3-4.7.3-4]
     #[test]
@@ -255,6 +287,9 @@ proptest! {
                     let mut called = Vec::new();
                     index.for_each_match(name(&text), |key, value| called.push((key, value)));
                     prop_assert_eq!(&matches, &called);
+                    let (mut cursor, mut parts) = (MatchCursor::new(), Vec::new());
+                    while !index.query(name(&text), &mut cursor, 2, &mut parts) {}
+                    prop_assert_eq!(&matches, &parts);
                     prop_assert_eq!(index.contains_match(name(&text)), !matches.is_empty());
                     let mut expected: Vec<(u32, u8)> = model
                         .iter()
@@ -274,5 +309,52 @@ proptest! {
             prop_assert_eq!(index.remove(filter(&text), key), Some(value));
         }
         prop_assert_eq!(index.heap_bytes(), 0);
+    }
+
+    /// A query in small parts while the index changes between them.
+    #[test]
+    fn a_cursor_finds_each_lasting_subscription_once(
+        (filters, steps) in steps(),
+        before in prop::collection::vec((any::<usize>(), 0..6_u32), 0..60),
+        topic in texts(&["", "a", "a long level", "b", "$a"], 4),
+        budgets in prop::collection::vec(0..4_usize, 1..20),
+    ) {
+        prop_assume!(oracle::is_name(topic.as_bytes()));
+        let mut index = SubscriptionIndex::new(1);
+        let mut lasting = BTreeSet::new();
+        for (at, key) in before {
+            // The value says which filter it was.
+            let at = at % filters.len();
+            index.insert(filter(&filters[at]), key, at).unwrap();
+            lasting.insert((filters[at].clone(), key));
+        }
+        let mut cursor = MatchCursor::new();
+        let mut parts = Vec::new();
+        let mut budgets = budgets.into_iter().cycle();
+        for step in steps {
+            match step {
+                Step::Insert(at, key, _) => {
+                    let at = at % filters.len();
+                    index.insert(filter(&filters[at]), key, at).unwrap();
+                }
+                Step::Remove(at, key) => {
+                    let at = at % filters.len();
+                    index.remove(filter(&filters[at]), key);
+                    lasting.remove(&(filters[at].clone(), key));
+                }
+                Step::Ask(_) => {
+                    index.query(name(&topic), &mut cursor, budgets.next().unwrap_or(1), &mut parts);
+                }
+            }
+        }
+        index.query(name(&topic), &mut cursor, usize::MAX, &mut parts);
+
+        prop_assert!(cursor.is_done());
+        let distinct: BTreeSet<(String, u32)> = parts.iter().map(|&(key, at)| (filters[at].clone(), key)).collect();
+        prop_assert_eq!(distinct.len(), parts.len(), "nothing is found twice");
+        prop_assert!(distinct.iter().all(|(filter, _)| oracle::matches(filter, &topic)));
+        for subscription in lasting.iter().filter(|(filter, _)| oracle::matches(filter, &topic)) {
+            prop_assert!(distinct.contains(subscription), "{:?} is missing", subscription);
+        }
     }
 }

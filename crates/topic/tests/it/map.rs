@@ -79,9 +79,7 @@ fn filters_find_what_the_standard_says() {
 /// [MQTT-4.7.2-1] [MQTT3-4.7.2-1]
 #[test]
 fn leading_wildcards_find_no_dollar_names() {
-    let map =
-        map(&["#!", "!", "$", "$a", "$a/x", "$zzz", "%", "%/x", "a/$x"]
-            .map(|text| if text == "#!" { "\"" } else { text }));
+    let map = map(&["\"", "!", "$", "$a", "$a/x", "$zzz", "%", "%/x", "a/$x"]);
 
     assert_eq!(names(found(&map, "#")), ["!", "\"", "%", "%/x", "a/$x"]);
     assert_eq!(names(found(&map, "+/x")), ["%/x"]);
@@ -184,7 +182,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// [MQTT-4.7.3-4] [MQTT3-4.7.3-4]
     #[test]
