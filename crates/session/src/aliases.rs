@@ -290,6 +290,10 @@ impl OutboundAliases {
 
 #[cfg(test)]
 mod tests {
+    use alloc::{format, vec::Vec};
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn alias(value: u16) -> TopicAlias {
@@ -381,5 +385,39 @@ mod tests {
         assert_eq!(assign(&mut aliases, "ten bytes."), Some((1, true)));
         assert_eq!(assign(&mut aliases, "four"), Some((1, true)), "the bytes make room, not the number");
         assert_eq!(assign(&mut aliases, "seven b"), Some((1, true)));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// [MQTT-3.3.2-8] [MQTT-3.3.2-11] [MQTT-3.3.2-12]
+        #[test]
+        fn receiver_always_finds_the_topic_the_sender_meant(
+            topics in proptest::collection::vec(0..12_usize, 1..120),
+            maximum in 0..6_u16,
+            sender_bytes in prop_oneof![0..60_usize, Just(60)],
+        ) {
+            let texts: Vec<_> = (0..12).map(|index| format!("t/{}", "x".repeat(index))).collect();
+            let mut outbound = OutboundAliases::new(maximum, sender_bytes);
+            let mut inbound = InboundAliases::new(maximum, 10_000);
+            let mut recent: Vec<usize> = Vec::new();
+            for index in topics {
+                let meant = topic(&texts[index]);
+                let assigned = outbound.assign(meant);
+                let sent = (assigned.is_none_or(|assigned| assigned.send_topic)).then_some(meant);
+                prop_assert_eq!(inbound.resolve(sent, assigned.map(|assigned| assigned.alias)), Ok(meant));
+
+                if assigned.is_some() && sender_bytes >= 59 && maximum > 0 {
+                    // With bytes for all of them, the topics known are exactly the last ones used.
+                    let was_known = recent.contains(&index);
+                    prop_assert_eq!(sent.is_none(), was_known);
+                    recent.retain(|known| *known != index);
+                    recent.insert(0, index);
+                    recent.truncate(usize::from(maximum));
+                }
+                prop_assert!(outbound.len() <= usize::from(maximum));
+                prop_assert!(outbound.slots.iter().map(|slot| slot.topic.len()).sum::<usize>() <= sender_bytes);
+            }
+        }
     }
 }
