@@ -3,12 +3,10 @@
 use alloc::vec::Vec;
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, is_authentication_data_alone, properties};
+use crate::properties::{REPEATED, properties};
 use crate::property::{PropertySet, allowed};
 use crate::wire::{Parsed, broken, frame_len, put_fixed_header, whole};
-use crate::{
-    DecodeError, EncodeError, FixedHeader, Foreign, PacketType, Properties, PropertyId, ReasonCode, Rule, Version,
-};
+use crate::{DecodeError, EncodeError, FixedHeader, Foreign, PacketType, Properties, ReasonCode, Rule, Version};
 
 /// The last packet of a connection. [MQTT-3.14]
 ///
@@ -110,8 +108,7 @@ impl<'a> Auth<'a> {
     /// The method is left out only with everything else. [MQTT-3.15.2.1] [MQTT-3.15.2.2.2]
     fn is_method_missing(&self) -> bool {
         let is_bare = self.reason_code == ReasonCode::Success && self.properties.is_empty();
-        !is_bare && self.properties.get(PropertyId::AuthenticationMethod).is_none()
-            || is_authentication_data_alone(self.properties)
+        !is_bare && self.properties.authentication_method().is_none()
     }
 }
 

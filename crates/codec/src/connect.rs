@@ -9,7 +9,7 @@ use nom::Parser;
 use nom::combinator::{cond, map};
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, is_authentication_data_alone, name_rule, properties};
+use crate::properties::{REPEATED, listed_properties, name_rule, properties};
 use crate::property::allowed;
 use crate::wire::{
     Parsed, binary, broken, byte, field_len, frame_len, put_field, put_fixed_header, text, text_len, two_bytes, whole,
@@ -139,7 +139,7 @@ impl<'a> Connect<'a> {
         if !version.has_properties() && self.password.is_some() && self.user_name.is_none() {
             return Err(EncodeError::PasswordWithoutUserName);
         }
-        if is_authentication_data_alone(self.properties) {
+        if self.properties.set().has_authentication_data_alone() {
             return Err(EncodeError::AuthenticationMethodMissing);
         }
         let properties_len =
@@ -175,10 +175,7 @@ fn connect(body: &[u8]) -> Parsed<'_, Connect<'_>> {
     let (rest, version) = protocol(body)?;
     let (rest, flags) = connect_flags(rest, version)?;
     let (rest, keep_alive) = two_bytes(rest)?;
-    let (behind, properties) = versioned_properties(rest, version, allowed::CONNECT)?;
-    if is_authentication_data_alone(properties) {
-        return broken(Rule::AuthenticationDataAlone, rest);
-    }
+    let (behind, properties) = connect_properties(rest, version)?;
     let is_set = |flag: u8| flags & flag != 0;
     let (rest, (client_id, will, user_name, password)) = (
         present(text, Rule::ClientIdMissing),
@@ -222,12 +219,20 @@ fn connect_flags(input: &[u8], version: Version) -> Parsed<'_, u8> {
     broken(rule, input)
 }
 
-fn versioned_properties(
-    input: &[u8],
-    version: Version,
-    allowed: crate::property::PropertySet,
-) -> Parsed<'_, Properties<'_>> {
-    if version.has_properties() { properties(input, allowed, REPEATED) } else { Ok((input, Properties::EMPTY)) }
+/// The properties of the packet itself. [MQTT-3.1.2.11]
+fn connect_properties(input: &[u8], version: Version) -> Parsed<'_, Properties<'_>> {
+    if !version.has_properties() {
+        return Ok((input, Properties::EMPTY));
+    }
+    let (rest, (properties, seen)) = listed_properties(input, allowed::CONNECT, REPEATED)?;
+    if seen.has_authentication_data_alone() {
+        return broken(Rule::AuthenticationDataAlone, input);
+    }
+    Ok((rest, properties))
+}
+
+fn will_properties(input: &[u8], version: Version) -> Parsed<'_, Properties<'_>> {
+    if version.has_properties() { properties(input, allowed::WILL, REPEATED) } else { Ok((input, Properties::EMPTY)) }
 }
 
 /// Will Properties, Will Topic, Will Payload. [MQTT-3.1.3.2] to [MQTT-3.1.3.4]
@@ -240,7 +245,7 @@ fn will(input: &[u8], version: Version, flags: u8) -> Parsed<'_, Will<'_>> {
     let retain = flags & WILL_RETAIN != 0;
     map(
         (
-            |input| versioned_properties(input, version, allowed::WILL),
+            |input| will_properties(input, version),
             present(will_topic, Rule::WillMissing),
             present(binary, Rule::WillMissing),
         ),

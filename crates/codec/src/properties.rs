@@ -9,8 +9,8 @@ use damselfly_topic::{TopicError, TopicName};
 
 use crate::property::{Kind, PropertySet, allowed};
 use crate::wire::{
-    Broken, Parsed, binary, broken, byte, four_bytes, put_variable_integer, skip_text, text_rule, to_usize, two_bytes,
-    variable_integer, variable_len,
+    Broken, Parsed, binary, broken, byte, four_bytes, index, put_variable_integer, skip_text, text_rule, to_usize,
+    two_bytes, variable_integer, variable_len,
 };
 use crate::{EncodeError, Property, PropertyId, QoS, Rule, SubscriptionId, TopicAlias};
 
@@ -35,12 +35,6 @@ const _: () = assert!(size_of::<Properties<'_>>() <= 16, "every packet pays for 
 impl<'a> Properties<'a> {
     /// No properties. [MQTT-2.2.2-1]
     pub const EMPTY: Self = Self(&[]);
-
-    /// Checked by the caller.
-    #[inline]
-    pub(crate) const fn from_checked(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
 
     /// Takes bytes that were properties before: those of [`as_bytes`](Self::as_bytes), or some of the parts that
     /// [`iter_encoded`](Self::iter_encoded) gives, kept somewhere and brought back.
@@ -85,13 +79,17 @@ impl<'a> Properties<'a> {
     /// # Ok::<(), damselfly_codec::EncodeError>(())
     /// ```
     pub fn iter_encoded(self) -> impl Iterator<Item = (PropertyId, &'a [u8])> {
-        let mut rest = RawIter(self.0);
+        let mut rest = self.0;
         core::iter::from_fn(move || {
-            let before = rest.0;
-            let (number, _) = rest.next()?;
-            let encoded = before.get(..before.len() - rest.0.len())?;
+            let (number, encoded, behind) = split_property(rest)?;
+            rest = behind;
             Some((PropertyId::try_from(number).ok()?, encoded))
         })
+    }
+
+    /// Which properties are there.
+    pub(crate) fn set(self) -> PropertySet {
+        RawIter(self.0).fold(PropertySet::EMPTY, |set, (number, _)| set.with_bit(1 << (number & 0x3F)))
     }
 
     /// The first property of this kind.
@@ -270,21 +268,44 @@ impl<'a> Properties<'a> {
         if self.0.is_empty() {
             return Ok(1);
         }
-        let mut seen = PropertySet::EMPTY;
-        for (number, _) in RawIter(self.0) {
-            let bit = allowed.bit(number);
-            if bit == 0 || seen.contains_bit(bit) {
+        self.check_allowed(allowed, repeated)?;
+        Ok(variable_len(self.0.len()) + self.0.len())
+    }
+
+    /// Each property has been checked by itself; whether this packet may carry it has not.
+    #[inline(never)]
+    fn check_allowed(self, allowed: PropertySet, repeated: PropertySet) -> Result<(), EncodeError> {
+        let mut unseen = allowed;
+        let mut rest = self.0;
+        while let [number, value @ ..] = rest {
+            let bit = unseen.bit(*number);
+            if bit == 0 {
                 return Err(self.not_encodable(allowed));
             }
-            if !repeated.contains_bit(bit) {
-                seen = seen.with_bit(bit);
-            }
+            unseen = unseen.without_bit(bit, repeated);
+            rest = value.get(value_len(*number, value)..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// The same for a PUBLISH, whose properties are forwarded from packet to packet more often than all others.
+    #[inline(never)]
+    pub(crate) fn len_in_publish(self) -> Result<usize, EncodeError> {
+        let mut rest = self.0;
+        while let [number, value @ ..] = rest {
+            let len = match IN_PUBLISH[usize::from(*number)] {
+                FIELD => 2 + prefix(value),
+                NOT_ALLOWED => return Err(self.not_encodable(allowed::PUBLISH)),
+                fixed @ 1..=4 => usize::from(fixed),
+                _ => value_len(*number, value),
+            };
+            rest = value.get(len..).unwrap_or_default();
         }
         Ok(variable_len(self.0.len()) + self.0.len())
     }
 
     #[cold]
-    fn not_encodable(self, allowed: PropertySet) -> EncodeError {
+    pub(crate) fn not_encodable(self, allowed: PropertySet) -> EncodeError {
         let ids = || RawIter(self.0).filter_map(|(number, _)| PropertyId::try_from(number).ok());
         match ids().find(|id| !allowed.contains(*id)) {
             Some(id) => EncodeError::PropertyNotAllowed(id),
@@ -338,38 +359,90 @@ pub(crate) struct RawIter<'a>(pub(crate) &'a [u8]);
 impl<'a> Iterator for RawIter<'a> {
     type Item = (u8, &'a [u8]);
 
-    /// The slice has been checked, so the values below that stand for "does not fit" are never taken.
+    /// The slice has been checked, so what stands for "does not fit" is never taken.
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (&number, rest) = self.0.split_first()?;
-        let (skip, length) = match KINDS[usize::from(number & 0x3F)] {
-            Some(Kind::Byte) => (0, 1),
-            Some(Kind::TwoBytes) => (0, 2),
-            Some(Kind::FourBytes) => (0, 4),
-            Some(Kind::VariableInteger) => (0, 1 + rest.iter().take_while(|byte| **byte >= 0x80).count()),
-            Some(Kind::Text | Kind::Binary) => (2, prefix(rest)),
-            Some(Kind::TextPair) => {
-                let name = 2 + prefix(rest);
-                (0, name + 2 + prefix(rest.get(name..).unwrap_or_default()))
-            }
-            None => (0, 0),
-        };
-        let (value, rest) = rest.get(skip..)?.split_at_checked(length)?;
-        self.0 = rest;
-        Some((number, value))
+        let (value, behind) = rest.split_at_checked(value_len(number, rest))?;
+        self.0 = behind;
+        let prefix = if SHAPES[usize::from(number & 0x3F)] == FIELD { 2 } else { 0 };
+        Some((number, value.get(prefix..)?))
     }
 }
 
 impl FusedIterator for RawIter<'_> {}
 
-/// How each number is encoded, indexed by its lower six bits; no property has a number above 0x2A.
+/// How many bytes the value at the start of `rest` takes, the length of a string or binary field included.
+#[inline]
+pub(crate) fn value_len(number: u8, rest: &[u8]) -> usize {
+    match SHAPES[usize::from(number & 0x3F)] {
+        FIELD => 2 + prefix(rest),
+        PAIR => {
+            let name = 2 + prefix(rest);
+            name + 2 + prefix(rest.get(name..).unwrap_or_default())
+        }
+        VARIABLE => 1 + rest.iter().take_while(|byte| **byte >= 0x80).count(),
+        fixed => usize::from(fixed),
+    }
+}
+
+/// The first property: its number, number and value together, and what follows.
+#[inline]
+pub(crate) fn split_property(properties: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let [number, value @ ..] = properties else { return None };
+    let (encoded, rest) = properties.split_at_checked(1 + value_len(*number, value))?;
+    Some((*number, encoded, rest))
+}
+
+/// A string or binary field behind its length.
+const FIELD: u8 = 0x10;
+/// Two strings, each behind its length.
+const PAIR: u8 = 0x20;
+/// A Variable Byte Integer.
+const VARIABLE: u8 = 0x30;
+
+/// The shape of each property's value, by number: its length if that is fixed. No property has a number above 0x2A.
+const SHAPES: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut at = 0;
+    while at < PropertyId::ALL.len() {
+        let id = PropertyId::ALL[at];
+        table[index(id.number())] = match id.kind() {
+            Kind::Byte => 1,
+            Kind::TwoBytes => 2,
+            Kind::FourBytes => 4,
+            Kind::VariableInteger => VARIABLE,
+            Kind::Text | Kind::Binary => FIELD,
+            Kind::TextPair => PAIR,
+        };
+        at += 1;
+    }
+    table
+};
+
+const NOT_ALLOWED: u8 = 0;
+
+/// The shapes of those that a PUBLISH may carry.
+static IN_PUBLISH: [u8; 256] = {
+    let mut table = [NOT_ALLOWED; 256];
+    let mut number: u8 = 0;
+    while number < 64 {
+        if allowed::PUBLISH.bit(number) != 0 {
+            table[index(number)] = SHAPES[index(number)];
+        }
+        number += 1;
+    }
+    table
+};
+
+/// How each number is encoded.
 static KINDS: [Option<Kind>; 64] = {
     let mut table = [None; 64];
-    let mut index = 0;
-    while index < PropertyId::ALL.len() {
-        let id = PropertyId::ALL[index];
-        table[crate::wire::index(id.number())] = Some(id.kind());
-        index += 1;
+    let mut at = 0;
+    while at < PropertyId::ALL.len() {
+        let id = PropertyId::ALL[at];
+        table[index(id.number())] = Some(id.kind());
+        at += 1;
     }
     table
 };
@@ -435,21 +508,36 @@ fn typed(id: PropertyId, value: &[u8]) -> Option<Property<'_>> {
 /// Property Length and properties, each checked: allowed here, not twice, value in range. [MQTT-2.2.2]
 #[inline]
 pub(crate) fn properties(input: &[u8], allowed: PropertySet, repeated: PropertySet) -> Parsed<'_, Properties<'_>> {
-    match input {
-        [0, rest @ ..] => return Ok((rest, Properties::EMPTY)),
-        [] => return broken(Rule::PropertyLengthMissing, input),
-        _ => {}
+    if let [0, rest @ ..] = input {
+        return Ok((rest, Properties::EMPTY));
+    }
+    let (rest, (properties, _)) = listed_properties(input, allowed, repeated)?;
+    Ok((rest, properties))
+}
+
+/// The same, together with the set of those that are there.
+pub(crate) fn listed_properties(
+    input: &[u8],
+    allowed: PropertySet,
+    repeated: PropertySet,
+) -> Parsed<'_, (Properties<'_>, PropertySet)> {
+    if input.is_empty() {
+        return broken(Rule::PropertyLengthMissing, input);
     }
     let (rest, length) = variable_integer(input)?;
     let Some((block, rest)) = rest.split_at_checked(to_usize(length)) else { return broken(Rule::CutShort, input) };
     match check(block, allowed, repeated) {
-        Ok(()) => Ok((rest, Properties(block))),
+        Ok(seen) => Ok((rest, (Properties(block), seen))),
         Err(error) => Err(error.map(|Broken { rule, left }| Broken { rule, left: left + rest.len() })),
     }
 }
 
-/// Checks the properties of a block that holds nothing else.
-pub(crate) fn check(block: &[u8], allowed: PropertySet, repeated: PropertySet) -> Result<(), nom::Err<Broken>> {
+/// Checks the properties of a block that holds nothing else, and answers which are there.
+pub(crate) fn check(
+    block: &[u8],
+    allowed: PropertySet,
+    repeated: PropertySet,
+) -> Result<PropertySet, nom::Err<Broken>> {
     let mut rest = block;
     let mut seen = PropertySet::EMPTY;
     while let [number, value @ ..] = rest {
@@ -457,15 +545,13 @@ pub(crate) fn check(block: &[u8], allowed: PropertySet, repeated: PropertySet) -
         if bit == 0 {
             return broken(Rule::PropertyNotAllowed, rest);
         }
-        if seen.contains_bit(bit) {
+        if seen.contains_bit(bit) && !repeated.contains_bit(bit) {
             return broken(Rule::PropertyTwice, rest);
         }
-        if !repeated.contains_bit(bit) {
-            seen = seen.with_bit(bit);
-        }
+        seen = seen.with_bit(bit);
         rest = check_value(*number, value)?;
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Checks one value and answers with what follows it.
@@ -549,12 +635,6 @@ fn zero_rule(number: u8, input: &[u8]) -> Result<(), nom::Err<Broken>> {
         Ok(PropertyId::MaximumPacketSize) => broken(Rule::MaximumPacketSizeZero, input),
         _ => Ok(()),
     }
-}
-
-/// Authentication Data belongs to an Authentication Method. [MQTT-3.1.2.11.10]
-pub(crate) fn is_authentication_data_alone(properties: Properties<'_>) -> bool {
-    properties.raw(PropertyId::AuthenticationData).is_some()
-        && properties.raw(PropertyId::AuthenticationMethod).is_none()
 }
 
 /// What may repeat where nothing else is said.

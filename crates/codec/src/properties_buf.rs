@@ -119,7 +119,7 @@ impl PropertiesBuf {
 
     /// The view that packets carry.
     pub fn as_properties(&self) -> Properties<'_> {
-        Properties::from_checked(&self.bytes)
+        Properties::from_checked_bytes(&self.bytes)
     }
 
     /// There is no property.

@@ -175,7 +175,7 @@ impl PropertySet {
     /// The bit of a number from the wire if it is in the set, otherwise 0.
     #[inline]
     pub(crate) const fn bit(self, number: u8) -> u64 {
-        if number < 64 { self.0 & (1 << number) } else { 0 }
+        if number < 64 { self.0 & (1 << (number & 0x3F)) } else { 0 }
     }
 
     pub(crate) const fn contains(self, id: PropertyId) -> bool {
@@ -190,6 +190,17 @@ impl PropertySet {
     #[inline]
     pub(crate) const fn with_bit(self, bit: u64) -> Self {
         Self(self.0 | bit)
+    }
+
+    /// Without the bit, unless `kept` has it.
+    #[inline]
+    pub(crate) const fn without_bit(self, bit: u64, kept: Self) -> Self {
+        Self(self.0 & !(bit & !kept.0))
+    }
+
+    /// Authentication Data belongs to an Authentication Method. [MQTT-3.1.2.11.10]
+    pub(crate) const fn has_authentication_data_alone(self) -> bool {
+        self.contains(PropertyId::AuthenticationData) && !self.contains(PropertyId::AuthenticationMethod)
     }
 }
 

@@ -6,7 +6,7 @@ use damselfly_topic::{TopicError, TopicName};
 
 use crate::properties::{name_rule, properties};
 use crate::property::allowed;
-use crate::wire::{Broken, error_at, frame_len, put_field, put_fixed_header};
+use crate::wire::{Broken, error_at, frame_len, put_variable_integer, remaining_length};
 use crate::{
     DecodeError, Delivery, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, Rule, Version,
 };
@@ -90,40 +90,66 @@ impl<'a> Publish<'a> {
     /// Bytes of the whole packet, or why it cannot be encoded for this version.
     #[inline]
     pub fn encoded_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
-        frame_len(self.body_len(version, policy)?)
+        let topic = self.topic.map_or(&[][..], TopicName::as_bytes);
+        frame_len(self.body_len(topic, self.properties_len(version, policy)?))
     }
 
     /// Appends the packet to `out`; on an error nothing is written.
     #[inline]
     pub fn encode(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let body = self.body_len(version, policy)?;
-        put_fixed_header(out, first_byte(self.delivery, self.retain), body)?;
-        put_field(out, self.topic.map_or(&[], TopicName::as_bytes));
+        match self.topic {
+            Some(topic) => self.encode_with(topic.as_bytes(), version, policy, out),
+            None => self.encode_without_topic(version, policy, out),
+        }
+    }
+
+    #[inline(never)]
+    fn encode_without_topic(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.encode_with(&[], version, policy, out)
+    }
+
+    #[inline]
+    fn encode_with(
+        &self,
+        topic: &[u8],
+        version: Version,
+        policy: Foreign,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let properties_len = self.properties_len(version, policy)?;
+        let body = self.body_len(topic, properties_len);
+        put_head(out, first_byte(self.delivery, self.retain), body, topic)?;
         if let Some(id) = self.delivery.packet_id() {
             out.extend_from_slice(&id.get().to_be_bytes());
         }
-        if version.has_properties() {
-            self.properties.put(out);
+        match properties_len {
+            0 => {}
+            1 => out.push(0),
+            _ => self.properties.put(out),
         }
         out.extend_from_slice(self.payload);
         Ok(())
     }
 
+    /// Bytes of the properties on the wire, once it is known that the packet can be written at all.
     #[inline]
-    fn body_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
-        let properties = if version.has_properties() {
-            self.properties.encoded_len(allowed::PUBLISH, allowed::REPEATED_IN_PUBLISH)?
-        } else {
-            policy.allow(!self.properties.is_empty(), PacketType::Publish)?;
-            0
-        };
-        let topic = match self.topic {
-            Some(topic) => topic.as_bytes().len(),
-            None if version.has_properties() && self.properties.topic_alias().is_some() => 0,
-            None => return Err(EncodeError::TopicNameMissing),
-        };
+    fn properties_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
+        let is_v5 = version.has_properties();
+        if self.topic.is_none() && !(is_v5 && self.properties.topic_alias().is_some()) {
+            return Err(EncodeError::TopicNameMissing);
+        }
+        match (is_v5, self.properties.is_empty()) {
+            (true, true) => Ok(1),
+            (true, false) => self.properties.len_in_publish(),
+            (false, true) => Ok(0),
+            (false, false) => policy.allow(true, PacketType::Publish).map(|()| 0),
+        }
+    }
+
+    #[inline]
+    fn body_len(&self, topic: &[u8], properties_len: usize) -> usize {
         let id = if self.delivery == Delivery::AtMostOnce { 0 } else { 2 };
-        Ok(2 + topic + id + properties + self.payload.len())
+        2 + topic.len() + id + properties_len + self.payload.len()
     }
 }
 
@@ -131,6 +157,27 @@ impl<'a> Publish<'a> {
 #[inline]
 pub(crate) fn first_byte(delivery: Delivery, retain: bool) -> u8 {
     0x30 | u8::from(delivery.is_dup()) << 3 | delivery.qos().level() << 1 | u8::from(retain)
+}
+
+/// Makes room for the whole packet and writes fixed header and Topic Name, the usual lengths in one go.
+#[inline]
+pub(crate) fn put_head(out: &mut Vec<u8>, first: u8, body: usize, topic: &[u8]) -> Result<(), EncodeError> {
+    let length = remaining_length(body)?;
+    let [high, low] = u16::try_from(topic.len()).map_err(|_| EncodeError::FieldTooLong)?.to_be_bytes();
+    out.reserve(5 + body);
+    let [.., middle, last] = (length << 1).to_be_bytes();
+    match length {
+        0..0x80 => out.extend_from_slice(&[first, last >> 1, high, low]),
+        // Shifted by one, the upper seven bits of the length are a byte of their own.
+        0x80..0x4000 => out.extend_from_slice(&[first, last >> 1 | 0x80, middle, high, low]),
+        _ => {
+            out.push(first);
+            put_variable_integer(out, length);
+            out.extend_from_slice(&[high, low]);
+        }
+    }
+    out.extend_from_slice(topic);
+    Ok(())
 }
 
 #[cold]

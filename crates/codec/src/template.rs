@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use damselfly_topic::TopicName;
 
-use crate::properties::RawIter;
+use crate::properties::split_property;
 use crate::property::allowed;
-use crate::wire::{frame_len, put_field, put_fixed_header, put_variable_integer, to_usize, variable_len};
+use crate::publish::put_head;
+use crate::wire::{frame_len, put_fixed_header, put_variable_integer, to_usize, variable_len};
 use crate::{EncodeError, PacketId, Properties, PropertyId, QoS, SubscriptionId, TopicAlias, Version};
 
 /// A PUBLISH encoded once per version, QoS and RETAIN flag; each subscriber's copy differs in a few bytes only.
@@ -40,14 +41,14 @@ pub struct PublishTemplate {
     /// The whole packet without additions, Packet Identifier 0; without payload after [`PublishTemplate::reset_head`].
     frame: Vec<u8>,
     /// Where the topic's length begins: behind the fixed header.
-    topic_at: usize,
+    topic_at: u32,
     /// Where the topic ends and the Packet Identifier, if any, begins.
-    topic_end: usize,
+    topic_end: u32,
     /// Where the first property begins.
-    properties_at: usize,
-    /// Where the value of the Message Expiry Interval is, if the message has one.
-    expiry_at: Option<usize>,
-    payload_at: usize,
+    properties_at: u32,
+    /// Where the value of the Message Expiry Interval is, 0 if the message has none.
+    expiry_at: u32,
+    payload_at: u32,
     payload_len: usize,
 }
 
@@ -69,6 +70,12 @@ pub struct Addition<'a> {
 }
 
 impl Addition<'_> {
+    /// Nothing but what has its place in every copy.
+    #[inline]
+    const fn is_bare(&self) -> bool {
+        self.topic_alias.is_none() && self.subscription_ids.is_empty() && self.message_expiry_interval.is_none()
+    }
+
     /// An alias may stand alone for a Topic Name that was sent before.
     fn sends_topic(&self) -> bool {
         self.topic_alias.is_none_or(|(_, with_topic)| with_topic)
@@ -86,7 +93,7 @@ impl Default for PublishTemplate {
             topic_at: 0,
             topic_end: 0,
             properties_at: 0,
-            expiry_at: None,
+            expiry_at: 0,
             payload_at: 0,
             payload_len: 0,
         }
@@ -138,26 +145,27 @@ impl PublishTemplate {
         payload_len: usize,
     ) -> Result<(), EncodeError> {
         self.clear();
-        let kept = if version.has_properties() { kept_len(properties)? } else { 0 };
+        let is_v5 = version.has_properties();
+        let shared = if is_v5 { Shared::of(properties)? } else { Shared::default() };
         let topic = topic.as_bytes();
         let id = if qos == QoS::AtMostOnce { 0 } else { 2 };
-        let properties_len = if version.has_properties() { variable_len(kept) + kept } else { 0 };
+        let properties_len = if is_v5 { variable_len(shared.len) + shared.len } else { 0 };
         let body = 2 + topic.len() + id + properties_len + payload_len;
-        put_fixed_header(&mut self.frame, 0x30 | qos.level() << 1 | u8::from(retain), body)?;
+        put_head(&mut self.frame, 0x30 | qos.level() << 1 | u8::from(retain), body, topic)?;
 
-        self.topic_at = self.frame.len();
-        put_field(&mut self.frame, topic);
-        self.topic_end = self.frame.len();
+        self.topic_end = self.at();
+        self.topic_at = self.topic_end - u32::try_from(topic.len() + 2).unwrap_or(0);
         if id > 0 {
             self.frame.extend_from_slice(&[0; 2]);
         }
-        self.properties_at = self.frame.len();
-        if version.has_properties() {
-            put_variable_integer(&mut self.frame, u32::try_from(kept).unwrap_or(u32::MAX));
-            self.properties_at = self.frame.len();
-            self.put_kept(properties, kept);
+        if is_v5 {
+            put_variable_integer(&mut self.frame, u32::try_from(shared.len).unwrap_or(u32::MAX));
         }
-        self.payload_at = self.frame.len();
+        self.properties_at = self.at();
+        if shared.len > 0 {
+            self.put_kept(properties, shared);
+        }
+        self.payload_at = self.at();
         self.payload_len = payload_len;
         self.version = version;
         self.qos = qos;
@@ -166,10 +174,14 @@ impl PublishTemplate {
 
     /// Empties the template and keeps its memory.
     pub fn clear(&mut self) {
-        let frame = core::mem::take(&mut self.frame);
-        *self = Self::default();
-        self.frame = frame;
-        self.frame.clear();
+        let mut frame = core::mem::take(&mut self.frame);
+        frame.clear();
+        *self = Self { frame, ..Self::default() };
+    }
+
+    /// Where the next byte goes; no packet is longer than a `u32` can say.
+    fn at(&self) -> u32 {
+        u32::try_from(self.frame.len()).unwrap_or(u32::MAX)
     }
 
     /// Heap memory of the template in bytes.
@@ -177,31 +189,28 @@ impl PublishTemplate {
         self.frame.capacity()
     }
 
-    /// Copies the properties that all subscribers share, and notes where the expiry is.
-    fn put_kept(&mut self, properties: Properties<'_>, kept: usize) {
-        let is_whole = kept == properties.as_bytes().len();
-        if is_whole {
-            self.frame.extend_from_slice(properties.as_bytes());
+    /// Copies the properties that all subscribers share.
+    fn put_kept(&mut self, properties: Properties<'_>, shared: Shared) {
+        if shared.expiry_at > 0 {
+            self.expiry_at = self.at() + u32::try_from(shared.expiry_at).unwrap_or(u32::MAX);
         }
-        let mut at = self.properties_at;
-        for (number, encoded) in encoded(properties) {
-            if is_of_connection(number) {
-                continue;
-            }
-            if number == PropertyId::MessageExpiryInterval.number() {
-                self.expiry_at = Some(at + 1);
-            }
-            if !is_whole {
+        if shared.len == properties.as_bytes().len() {
+            self.frame.extend_from_slice(properties.as_bytes());
+            return;
+        }
+        let mut rest = properties.as_bytes();
+        while let Some((number, encoded, behind)) = split_property(rest) {
+            if !is_of_connection(number) {
                 self.frame.extend_from_slice(encoded);
             }
-            at += encoded.len();
+            rest = behind;
         }
     }
 
     /// Bytes of the whole packet with this addition, payload included, or why there cannot be one.
     pub fn encoded_len(&self, addition: &Addition<'_>) -> Result<usize, EncodeError> {
         if self.is_copy(addition) {
-            return Ok(self.payload_at + self.payload_len);
+            return Ok(to_usize(self.payload_at) + self.payload_len);
         }
         frame_len(self.body_len(addition))
     }
@@ -209,50 +218,69 @@ impl PublishTemplate {
     /// Appends the packet with this addition; on an error nothing is written.
     #[inline]
     pub fn write(&self, addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        if self.is_copy(addition) {
-            return self.copy(&self.frame, addition, out);
-        }
-        self.rebuild(addition, out)?;
-        out.extend_from_slice(self.frame.get(self.payload_at..).unwrap_or_default());
-        Ok(())
+        if addition.is_bare() { self.copy(&self.frame, addition, out) } else { self.write_long(addition, out) }
     }
 
     /// Appends everything but the payload, which the caller then sends by reference; on an error nothing is written.
-    #[inline]
     pub fn write_head(&self, addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        if self.is_copy(addition) {
-            return self.copy(self.frame.get(..self.payload_at).unwrap_or_default(), addition, out);
+        if !self.is_copy(addition) {
+            return self.rebuild(addition, out);
         }
-        self.rebuild(addition, out)
+        self.copy_with_expiry(self.frame.get(..to_usize(self.payload_at)).unwrap_or_default(), addition, out)
+    }
+
+    #[inline(never)]
+    fn write_long(&self, addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if self.is_copy(addition) {
+            return self.copy_with_expiry(&self.frame, addition, out);
+        }
+        self.rebuild(addition, out)?;
+        out.extend_from_slice(self.frame.get(to_usize(self.payload_at)..).unwrap_or_default());
+        Ok(())
     }
 
     /// The addition changes no length.
-    #[inline]
     fn is_copy(&self, addition: &Addition<'_>) -> bool {
-        let is_bare = addition.topic_alias.is_none()
-            && addition.subscription_ids.is_empty()
-            && (addition.message_expiry_interval.is_none() || self.expiry_at.is_some());
-        is_bare || !self.version.has_properties()
+        let has_place_for_expiry = addition.message_expiry_interval.is_none() || self.expiry_at > 0;
+        let is_only_patched =
+            addition.topic_alias.is_none() && addition.subscription_ids.is_empty() && has_place_for_expiry;
+        is_only_patched || !self.version.has_properties()
     }
 
-    /// Appends bytes of the packet without additions and patches Packet Identifier, DUP and expiry.
+    /// Appends bytes of the packet without additions, with Packet Identifier and DUP.
     #[inline]
     fn copy(&self, bytes: &[u8], addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let start = out.len();
         if self.qos == QoS::AtMostOnce {
             out.extend_from_slice(bytes);
-        } else {
-            let Some(id) = addition.packet_id else { return Err(EncodeError::PacketIdMissing) };
-            out.extend_from_slice(bytes);
-            patch(out, start + self.topic_end, id.get().to_be_bytes());
-            if let Some(first) = out.get_mut(start).filter(|_| addition.dup) {
-                *first |= 0x08;
-            }
+            return Ok(());
         }
-        if let (Some(at), Some(seconds)) = (self.expiry_at, addition.message_expiry_interval) {
-            patch(out, start + at, seconds.to_be_bytes());
+        let Some(id) = addition.packet_id else { return Err(EncodeError::PacketIdMissing) };
+        let start = out.len();
+        out.extend_from_slice(bytes);
+        let head = out.get_mut(start..).and_then(|copy| copy.get_mut(..to_usize(self.topic_end) + 2));
+        if let Some([first, .., high, low]) = head {
+            *first |= u8::from(addition.dup) << 3;
+            [*high, *low] = id.get().to_be_bytes();
         }
         Ok(())
+    }
+
+    fn copy_with_expiry(&self, bytes: &[u8], addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let start = out.len();
+        self.copy(bytes, addition, out)?;
+        self.patch_expiry(addition, out, start + to_usize(self.expiry_at));
+        Ok(())
+    }
+
+    /// Overwrites the expiry in the properties that have just been copied, if there is one.
+    fn patch_expiry(&self, addition: &Addition<'_>, out: &mut [u8], at: usize) {
+        if self.expiry_at == 0 {
+            return;
+        }
+        let place = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut());
+        if let (Some(place), Some(seconds)) = (place, addition.message_expiry_interval) {
+            *place = seconds.to_be_bytes();
+        }
     }
 
     /// Writes the head anew, with the properties of the addition in front of those of the message.
@@ -266,7 +294,7 @@ impl PublishTemplate {
             }
             first |= u8::from(addition.dup) << 3;
         }
-        let part = |from: usize, to: usize| self.frame.get(from..to).unwrap_or_default();
+        let part = |from, to| self.frame.get(to_usize(from)..to_usize(to)).unwrap_or_default();
 
         put_fixed_header(out, first, self.body_len(addition))?;
         if addition.sends_topic() {
@@ -287,19 +315,21 @@ impl PublishTemplate {
             put_variable_integer(out, id.get());
         }
         let start = out.len();
-        if let Some(seconds) = addition.message_expiry_interval.filter(|_| self.expiry_at.is_none()) {
+        if let Some(seconds) = addition.message_expiry_interval.filter(|_| self.expiry_at == 0) {
             out.push(PropertyId::MessageExpiryInterval.number());
             out.extend_from_slice(&seconds.to_be_bytes());
         }
         out.extend_from_slice(part(self.properties_at, self.payload_at));
-        if let (Some(at), Some(seconds)) = (self.expiry_at, addition.message_expiry_interval) {
-            patch(out, start + at - self.properties_at, seconds.to_be_bytes());
-        }
+        self.patch_expiry(
+            addition,
+            out,
+            (start + to_usize(self.expiry_at)).saturating_sub(to_usize(self.properties_at)),
+        );
         Ok(())
     }
 
     fn body_len(&self, addition: &Addition<'_>) -> usize {
-        let topic = if addition.sends_topic() { self.topic_end - self.topic_at } else { 2 };
+        let topic = if addition.sends_topic() { to_usize(self.topic_end - self.topic_at) } else { 2 };
         let id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
         let properties = self.properties_len(addition);
         topic + id + variable_len(properties) + properties + self.payload_len
@@ -308,17 +338,40 @@ impl PublishTemplate {
     fn properties_len(&self, addition: &Addition<'_>) -> usize {
         let ids = addition.subscription_ids.iter().map(|id| 1 + variable_len(to_usize(id.get())));
         let alias = if addition.topic_alias.is_some() { 3 } else { 0 };
-        let is_expiry_new = addition.message_expiry_interval.is_some() && self.expiry_at.is_none();
+        let is_expiry_new = addition.message_expiry_interval.is_some() && self.expiry_at == 0;
         let expiry = if is_expiry_new { 5 } else { 0 };
-        self.payload_at - self.properties_at + alias + expiry + ids.sum::<usize>()
+        to_usize(self.payload_at - self.properties_at) + alias + expiry + ids.sum::<usize>()
     }
 }
 
-/// Bytes of the properties that all subscribers share, if a PUBLISH may carry them.
-fn kept_len(properties: Properties<'_>) -> Result<usize, EncodeError> {
-    properties.encoded_len(allowed::PUBLISH, allowed::REPEATED_IN_PUBLISH)?;
-    let dropped = encoded(properties).filter(|(number, _)| is_of_connection(*number)).map(|(_, bytes)| bytes.len());
-    Ok(properties.as_bytes().len() - dropped.sum::<usize>())
+/// What all subscribers share of a message's properties.
+#[derive(Clone, Copy, Default)]
+struct Shared {
+    /// Bytes on the wire without the Property Length.
+    len: usize,
+    /// Where the value of the Message Expiry Interval is in them, 0 if there is none.
+    expiry_at: usize,
+}
+
+impl Shared {
+    /// Looks at each property once, and refuses those that a PUBLISH may not carry.
+    fn of(properties: Properties<'_>) -> Result<Self, EncodeError> {
+        let mut shared = Self::default();
+        let mut rest = properties.as_bytes();
+        while let Some((number, encoded, behind)) = split_property(rest) {
+            if allowed::PUBLISH.bit(number) == 0 {
+                return Err(properties.not_encodable(allowed::PUBLISH));
+            }
+            if number == PropertyId::MessageExpiryInterval.number() {
+                shared.expiry_at = shared.len + 1;
+            }
+            if !is_of_connection(number) {
+                shared.len += encoded.len();
+            }
+            rest = behind;
+        }
+        Ok(shared)
+    }
 }
 
 /// Topic Alias and Subscription Identifier mean something on one connection only.
@@ -326,20 +379,3 @@ fn is_of_connection(number: u8) -> bool {
     number == PropertyId::TopicAlias.number() || number == PropertyId::SubscriptionIdentifier.number()
 }
 
-/// Each property, number and value together, with its number.
-fn encoded(properties: Properties<'_>) -> impl Iterator<Item = (u8, &[u8])> {
-    let mut raw = RawIter(properties.as_bytes());
-    core::iter::from_fn(move || {
-        let before = raw.0;
-        let (number, _) = raw.next()?;
-        Some((number, before.get(..before.len() - raw.0.len()).unwrap_or_default()))
-    })
-}
-
-/// Overwrites bytes that have just been appended.
-#[inline]
-fn patch<const N: usize>(out: &mut [u8], at: usize, bytes: [u8; N]) {
-    if let Some(place) = out.get_mut(at..at + N) {
-        place.copy_from_slice(&bytes);
-    }
-}

@@ -212,10 +212,10 @@ pub(crate) const fn variable_len(value: usize) -> usize {
 /// The remaining length of a body of this many bytes, if it can be said.
 #[inline]
 pub(crate) fn remaining_length(body: usize) -> Result<u32, EncodeError> {
-    match u32::try_from(body) {
-        Ok(length @ 0..=MAX_VARIABLE_INTEGER) => Ok(length),
-        _ => Err(EncodeError::PacketTooLarge),
+    if body > to_usize(MAX_VARIABLE_INTEGER) {
+        return Err(EncodeError::PacketTooLarge);
     }
+    Ok(u32::try_from(body).unwrap_or(MAX_VARIABLE_INTEGER))
 }
 
 /// How many bytes a packet with this body takes, fixed header included.
