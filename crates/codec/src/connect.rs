@@ -12,7 +12,8 @@ use crate::encode::properties_len;
 use crate::properties::{REPEATED, listed_properties, name_rule, properties};
 use crate::property::allowed;
 use crate::wire::{
-    Parsed, binary, broken, byte, field_len, frame_len, put_field, put_fixed_header, text, text_len, two_bytes, whole,
+    Parsed, binary, broken, byte, error_at, field_len, frame_len, put_field, put_fixed_header, text, text_len,
+    two_bytes, whole,
 };
 use crate::{DecodeError, EncodeError, FixedHeader, Foreign, PacketType, Properties, QoS, Rule, Version};
 
@@ -88,10 +89,14 @@ impl<'a> Connect<'a> {
     ///
     /// [`Rule::ProtocolVersionUnsupported`] is a CONNECT of another version, to which a broker may answer so.
     pub fn decode(header: FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
-        // Until the version is known an error is counted in 5.0's numbers.
-        let version = protocol(body).map_or(Version::V5_0, |(_, version)| version);
-        header.check_for(version)?;
-        whole(version, header, body, connect)
+        match protocol(body) {
+            Ok((rest, version)) => {
+                header.check_for(version)?;
+                whole(version, header, body, |_| connect(rest, version))
+            }
+            // The version is not known: the error has the numbers of 5.0.
+            Err(error) => Err(error_at(&error, Version::V5_0, header, body)),
+        }
     }
 
     /// Bytes of the whole packet, or why it cannot be encoded.
@@ -170,10 +175,9 @@ fn protocol(body: &[u8]) -> Parsed<'_, Version> {
     }
 }
 
-/// Everything behind the fixed header. [MQTT-3.1.2] [MQTT-3.1.3-1]
-fn connect(body: &[u8]) -> Parsed<'_, Connect<'_>> {
-    let (rest, version) = protocol(body)?;
-    let (rest, flags) = connect_flags(rest, version)?;
+/// Everything behind Protocol Name and Protocol Version. [MQTT-3.1.2] [MQTT-3.1.3-1]
+fn connect(input: &[u8], version: Version) -> Parsed<'_, Connect<'_>> {
+    let (rest, flags) = connect_flags(input, version)?;
     let (rest, keep_alive) = two_bytes(rest)?;
     let (behind, properties) = connect_properties(rest, version)?;
     let is_set = |flag: u8| flags & flag != 0;

@@ -378,4 +378,3 @@ impl Shared {
 fn is_of_connection(number: u8) -> bool {
     number == PropertyId::TopicAlias.number() || number == PropertyId::SubscriptionIdentifier.number()
 }
-
