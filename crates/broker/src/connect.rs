@@ -172,7 +172,10 @@ impl Broker {
     fn redirect(&mut self, now: Timestamp, id: ConnectionId, permanent: bool, server_reference: &str) {
         let code = if permanent { ReasonCode::ServerMoved } else { ReasonCode::UseAnotherServer };
         let mut properties = PropertiesBuf::new();
-        if properties.push(Property::ServerReference(server_reference)).is_ok() {
+        if self.connections.get(id).is_some_and(|connection| !connection.is_v5()) {
+            // Before 5.0 there is no word for elsewhere.
+            self.send_connack(id, &Connack::refusal(ReasonCode::ServerUnavailable));
+        } else if properties.push(Property::ServerReference(server_reference)).is_ok() {
             let connack = Connack { session_present: false, reason_code: code, properties: properties.as_properties() };
             self.send_connack(id, &connack);
         }

@@ -27,7 +27,6 @@ mod route;
 mod sessions;
 mod shards;
 mod share;
-mod shim;
 mod slab;
 mod subscribe;
 

@@ -423,7 +423,7 @@ impl Broker {
     fn puback_code(&self, id: ConnectionId, tally: Tally) -> ReasonCode {
         match tally {
             Tally { dropped: Some(DropReason::QueueFull | DropReason::Memory | DropReason::RetainedFull), .. } => {
-                ReasonCode::QuotaExceeded
+                self.refusal_code(id, ReasonCode::QuotaExceeded)
             }
             Tally { accepted: 0, .. } if self.connections.get(id).is_some_and(Connection::is_v5) => {
                 ReasonCode::NoMatchingSubscribers
@@ -459,7 +459,7 @@ impl Broker {
             }
             let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.remove(at)) else { break };
             let tally = self.route_anew(now, &held.message, Some(key.slot));
-            self.decide(key, held.packet_id, held.message.qos(), tally);
+            self.decide(now, key, &held, tally);
         }
         self.resume_held(now, key);
     }
@@ -473,36 +473,35 @@ impl Broker {
         }
     }
 
-    /// A held message had its effect: its acknowledgement may leave.
-    fn decide(&mut self, key: SessionKey, packet_id: Option<PacketId>, qos: QoS, tally: Tally) {
-        let Some(packet_id) = packet_id else { return };
-        let Some(connection) = self.connection_of(key) else { return };
+    /// A held message had its effect: its acknowledgement may leave, once that is durable.
+    fn decide(&mut self, now: Timestamp, key: SessionKey, held: &Held, tally: Tally) {
+        let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) else { return };
         let reason_code = self.puback_code(connection, tally);
-        // At QoS 2 the identifier is recorded already, and whoever is refused now was promised nothing.
-        let reason_code = match qos {
-            QoS::ExactlyOnce if reason_code == ReasonCode::QuotaExceeded => {
-                self.refusal_code(connection, ReasonCode::QuotaExceeded)
-            }
-            _ => reason_code,
-        };
-        self.decide_ack(key, connection, packet_id, reason_code);
+        // The identifier and the message of a QoS 2 exchange were one record.
+        let is_durable = matches!(held.wait, Wait::Commit(_));
+        self.decide_ack(now, key, (connection, packet_id), reason_code, is_durable);
     }
 
     pub(crate) fn decide_ack(
         &mut self,
+        now: Timestamp,
         key: SessionKey,
-        connection: ConnectionId,
-        packet_id: PacketId,
+        (connection, packet_id): (ConnectionId, PacketId),
         reason_code: ReasonCode,
+        is_durable: bool,
     ) {
-        let commit = self.gate.record(Some(Release::Acks(connection)));
+        let gate =
+            if is_durable { Gate::Open } else { Gate::Commit(self.gate.record(Some(Release::Acks(connection)))) };
         let Some(open) = self.connections.get_mut(connection) else { return };
         let waiting = open.acks.iter_mut().find(|ack| ack.packet_id == packet_id && ack.gate == Gate::Decision);
         let Some(ack) = waiting else { return };
-        ack.gate = Gate::Commit(commit);
+        ack.gate = gate;
         ack.reason_code = reason_code;
-        if ack.packet_type == PacketType::Pubrec && is_refusal(reason_code) {
+        if ack.packet_type == PacketType::Pubrec && reason_code.is_error() {
             self.forget_received(key, packet_id);
+        }
+        if is_durable {
+            self.release_acks(now, connection);
         }
     }
 
@@ -539,8 +538,8 @@ impl Broker {
         self.note_drop(Some(key.slot), held.message.topic(), DropReason::NotAuthorized);
         if let (Some(packet_id), Some(connection)) = (held.packet_id, connection) {
             let reason_code = self.refusal_code(connection, reason_code);
-            self.decide_ack(key, connection, packet_id, reason_code);
             // 3.1.1 cannot be told: the identifier stays until PUBREL.
+            self.decide_ack(now, key, (connection, packet_id), reason_code, false);
         }
         self.release_held(now, key);
     }
@@ -572,7 +571,7 @@ impl Broker {
         self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
         if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
             let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
-            self.decide_ack(key, connection, packet_id, reason_code);
+            self.decide_ack(now, key, (connection, packet_id), reason_code, false);
         }
         self.release_held(now, key);
     }
@@ -591,8 +590,3 @@ const HELD_SLACK: usize = 64;
 
 /// How often publishers without room are looked after.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(50);
-
-/// Whether a Reason Code says no.
-pub(crate) fn is_refusal(reason_code: ReasonCode) -> bool {
-    reason_code.is_error()
-}

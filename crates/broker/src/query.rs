@@ -2,10 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::shim::TopicCursor;
 use damselfly_codec::{QoS, SubscriptionId, Version};
 use damselfly_session::{Message, SessionExpiry, Timestamp};
-use damselfly_topic::{TopicFilter, TopicName};
+use damselfly_topic::{TopicCursor, TopicFilter, TopicName};
 
 use crate::{Broker, ConnectionId, DropReason, sessions::Sink};
 

@@ -2,10 +2,9 @@
 
 use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 
-use crate::shim::{TopicCursor, TopicMap};
 use damselfly_codec::{Delivery, QoS, SubscriptionId};
 use damselfly_session::{Message, Timestamp};
-use damselfly_topic::{TopicFilter, TopicName};
+use damselfly_topic::{TopicCursor, TopicFilter, TopicMap, TopicName};
 
 use crate::{
     Broker, ConnectionId, DropReason, LocalId,
@@ -76,17 +75,20 @@ impl RetainedStore {
         }
     }
 
-    fn insert(&mut self, message: Message) {
-        self.bytes += weight(&message);
-        if let Some(at) = message.expires_at() {
-            self.expiring.insert((at, owned(message.topic().as_str())));
-        }
-        let number = self.number;
+    /// False if the map has no room for another name.
+    fn insert(&mut self, message: &Message) -> bool {
+        let topic = message.topic();
+        let retained = Retained { message: message.clone(), number: self.number };
+        let Ok(old) = self.map.insert(topic, retained) else { return false };
         self.number += 1;
-        let topic = message.clone();
-        if let Some(old) = self.map.insert(topic.topic(), Retained { message, number }) {
-            self.forget_replaced(&old.message, topic.expires_at());
+        self.bytes += weight(message);
+        if let Some(at) = message.expires_at() {
+            self.expiring.insert((at, owned(topic.as_str())));
         }
+        if let Some(old) = old {
+            self.forget_replaced(&old.message, message.expires_at());
+        }
+        true
     }
 
     fn forget_replaced(&mut self, old: &Message, new_expiry: Option<Timestamp>) {
@@ -126,13 +128,12 @@ impl Broker {
         let is_full = (is_new && self.retained.len() >= count_limit)
             || self.retained.bytes() - old + weight(message) > self.config.max_retained_bytes
             || self.has_no_memory();
-        if is_full {
+        if is_full || !self.retained.insert(message) {
             // The message it would have replaced is not the last one any more.
             self.retained.remove(topic);
             self.note_drop(None, topic, DropReason::RetainedFull);
             return Err(DropReason::RetainedFull);
         }
-        self.retained.insert(message.clone());
         self.arm_retained(now);
         Ok(())
     }

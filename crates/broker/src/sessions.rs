@@ -7,9 +7,9 @@ use alloc::{
 };
 use core::num::NonZeroU16;
 
-use crate::shim::TopicCursor;
 use damselfly_codec::{PacketId, QoS};
 use damselfly_session::{Message, PacketIds, ReceivedIds, SendState, SessionExpiry, StoredWill, Timestamp, Window};
+use damselfly_topic::{KeyedState, TopicCursor};
 use hashbrown::HashMap;
 
 use crate::{
@@ -181,12 +181,12 @@ impl Session {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     slots: Slab<Session>,
-    by_client_id: HashMap<Box<str>, u32, damselfly_topic::KeyedState>,
+    by_client_id: HashMap<Box<str>, u32, KeyedState>,
 }
 
 impl Sessions {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { slots: Slab::new(), by_client_id: HashMap::with_hasher(damselfly_topic::KeyedState::new(seed)) }
+        Self { slots: Slab::new(), by_client_id: HashMap::with_hasher(KeyedState::new(seed)) }
     }
 
     pub(crate) fn find(&self, client_id: &str) -> Option<SessionKey> {

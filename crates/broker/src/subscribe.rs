@@ -2,13 +2,12 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use crate::shim::TopicCursor;
 use damselfly_codec::{
     PacketId, PacketType, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionId, SubscriptionOptions, Unsubscribe,
     Version,
 };
 use damselfly_session::Timestamp;
-use damselfly_topic::TopicFilter;
+use damselfly_topic::{TopicCursor, TopicFilter};
 
 use crate::{
     Broker, ConnectionId, Event, Question, QuestionId,

@@ -1,0 +1,11 @@
+//! The broker core as its clients and its embedder see it: bytes, time and answers in, packets and events out.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod delivery;
+mod gate;
+mod questions;
+mod retained;
+mod sessions;
+mod subscriptions;
+mod wills;
+mod world;

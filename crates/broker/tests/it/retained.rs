@@ -1,0 +1,164 @@
+//! Retained messages. [MQTT-3.3.1.3]
+
+use damselfly_codec::{Property, RetainHandling, SubscriptionOptions};
+
+use crate::world::{World, delivery, qos, v3, v5};
+
+fn options(level: u8, retain_handling: RetainHandling) -> SubscriptionOptions {
+    SubscriptionOptions { qos: qos(level), retain_handling, ..SubscriptionOptions::default() }
+}
+
+#[test]
+fn the_last_retained_message_comes_with_a_new_subscription_and_live_ones_without_the_flag() {
+    // [MQTT-3.3.1-5] [MQTT-3.3.1-9] [MQTT-3.3.1-12] [MQTT3-3.3.1-5] [MQTT3-3.3.1-6] [MQTT3-3.3.1-8] [MQTT3-3.3.1-9]
+    for client in [v5("bob"), v3("bob")] {
+        let mut world = World::new();
+        let alice = world.connect(v5("alice"));
+        world.retain(alice, "a", "old");
+        world.retain(alice, "a", "new");
+        let bob = world.connect(client);
+        world.subscribe(bob, &[("#", 1)]);
+        assert_eq!(world.received(bob), ["PUBLISH q0 retain a=new"]);
+        world.retain(alice, "a", "live");
+        assert_eq!(world.received(bob), ["PUBLISH q0 a=live"]);
+    }
+}
+
+#[test]
+fn an_empty_payload_removes_and_is_delivered_but_not_kept() {
+    // [MQTT-3.3.1-6] [MQTT-3.3.1-7] [MQTT-3.3.1-8] [MQTT3-3.3.1-10] [MQTT3-3.3.1-11] [MQTT3-3.3.1-12]
+    let mut world = World::new();
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    world.subscribe(bob, &[("a", 0)]);
+    world.retain(alice, "a", "x");
+    world.publish(alice, "a", "not retained", 0, 0);
+    world.retain(alice, "a", "");
+    assert_eq!(world.received(bob), ["PUBLISH q0 a=x", "PUBLISH q0 a=not retained", "PUBLISH q0 a="]);
+    assert_eq!(world.broker.retained_len(), 0);
+    world.subscribe(bob, &[("a", 0)]);
+    assert!(world.received(bob).is_empty());
+}
+
+#[test]
+fn retain_handling_decides_when_they_come() {
+    // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.4-4]
+    let mut world = World::new();
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    world.retain(alice, "a", "x");
+    let mut ask = |handling, expected: &[&str]| {
+        world.subscribe_with(bob, &[("a", options(0, handling))], &[]);
+        assert_eq!(world.received(bob)[1..], *expected, "{handling:?}");
+    };
+    ask(RetainHandling::DoNotSend, &[]);
+    ask(RetainHandling::SendIfNew, &[]);
+    ask(RetainHandling::SendAtSubscribe, &["PUBLISH q0 retain a=x"]);
+    world.unsubscribe(bob, &["a"]);
+    world.received(bob);
+    world.subscribe_with(bob, &[("a", options(0, RetainHandling::SendIfNew))], &[]);
+    assert_eq!(world.received(bob)[1..], ["PUBLISH q0 retain a=x"]);
+}
+
+#[test]
+fn retain_as_published_keeps_the_flag_on_live_messages() {
+    // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+    let mut world = World::new();
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    let keeps = SubscriptionOptions { retain_as_published: true, ..SubscriptionOptions::default() };
+    world.subscribe_with(bob, &[("a", keeps)], &[]);
+    world.received(bob);
+    world.retain(alice, "a", "x");
+    world.publish(alice, "a", "y", 0, 0);
+    assert_eq!(world.received(bob), ["PUBLISH q0 retain a=x", "PUBLISH q0 a=y"]);
+}
+
+#[test]
+fn many_retained_messages_come_within_the_window_and_before_later_live_ones() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    for n in 0..300 {
+        world.publish_with(alice, &format!("r/{n:03}"), "old", delivery(1, 1, false), true, &[]);
+    }
+    let bob = world.connect(crate::world::As { receive_maximum: Some(3), ..v5("bob") });
+    world.subscribe(bob, &[("r/#", 1)]);
+    world.publish(alice, "r/live", "new", 1, 1);
+    world.publish_with(alice, "r/299", "newer", delivery(1, 1, false), true, &[]);
+
+    let all = world.work_off(bob);
+
+    let names: std::collections::BTreeSet<_> = all.iter().map(|line| line.split(' ').last().unwrap()).collect();
+    assert_eq!(names.len(), all.len(), "no message twice");
+    assert_eq!(all.len(), 301, "r/299 came live, so its replay is left out");
+    assert!(all[299].ends_with("r/live=new") && all[300].ends_with("r/299=newer"));
+    assert!(all[..299].iter().all(|line| line.contains(" retain ")));
+}
+
+#[test]
+fn a_replay_goes_on_after_a_reconnect() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    for n in 0..100 {
+        world.publish_with(alice, &format!("r/{n:03}"), "x", delivery(1, 1, false), true, &[]);
+    }
+    let slow = crate::world::As { receive_maximum: Some(3), ..v5("bob").lasting(100) };
+    let bob = world.connect(slow);
+    world.subscribe(bob, &[("r/#", 1)]);
+    world.cut(bob);
+    let bob = world.begin(slow);
+    world.first(bob);
+    let all = world.work_off(bob);
+    assert_eq!(all.len(), 100);
+}
+
+#[test]
+fn each_subscription_gets_its_replay_with_its_identifier() {
+    // [MQTT-3.3.4-3] [MQTT-3.3.4-5]
+    let mut world = World::new();
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    world.retain(alice, "a/b", "x");
+    let id = damselfly_codec::SubscriptionId::new(9).unwrap();
+    let filters = [("a/#", SubscriptionOptions::default()), ("+/b", SubscriptionOptions::default())];
+    world.subscribe_with(bob, &filters, &[Property::SubscriptionIdentifier(id)]);
+    let line = format!("PUBLISH q0 retain a/b=x {{{:?}}}", Property::SubscriptionIdentifier(id));
+    assert_eq!(world.received(bob)[1..], [line.clone(), line]);
+}
+
+#[test]
+fn a_retained_message_expires_and_tells_the_time_left() {
+    // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
+    let mut world = World::new();
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    world.publish_with(alice, "a", "x", delivery(0, 1, false), true, &[Property::MessageExpiryInterval(10)]);
+    world.pass_secs(4);
+    world.subscribe(bob, &[("a", 0)]);
+    assert_eq!(world.received(bob), ["PUBLISH q0 retain a=x {MessageExpiryInterval(6)}"]);
+    world.pass_secs(6);
+    world.subscribe(bob, &[("a", 0)]);
+    assert!(world.received(bob).is_empty());
+    world.pass_secs(2);
+    assert_eq!(world.broker.retained_len(), 0, "its memory is given back");
+}
+
+#[test]
+fn retained_messages_outlive_sessions_and_respect_the_dollar_rule() {
+    // [MQTT3-3.1.2-7] [MQTT-4.7.2-1] [MQTT3-4.7.2-1]
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    world.retain(alice, "$x/a", "hidden");
+    world.retain(alice, "x/a", "seen");
+    world.cut(alice);
+    let bob = world.connect(v5("bob"));
+    world.subscribe(bob, &[("#", 0), ("+/a", 0), ("$x/#", 0)]);
+    assert_eq!(
+        world.received(bob),
+        ["PUBLISH q0 retain x/a=seen", "PUBLISH q0 retain x/a=seen", "PUBLISH q0 retain $x/a=hidden"]
+    );
+}
+
+#[test]
+fn a_shared_subscription_gets_no_retained_messages() {
+    let mut world = World::new();
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    world.retain(alice, "a", "x");
+    world.subscribe(bob, &[("$share/g/a", 0)]);
+    assert!(world.received(bob).is_empty());
+}
