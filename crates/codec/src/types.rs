@@ -128,6 +128,9 @@ impl fmt::Display for QoS {
 pub struct PacketId(NonZeroU16);
 
 impl PacketId {
+    /// 1, the smallest one.
+    pub const MIN: Self = Self(NonZeroU16::MIN);
+
     /// `None` for 0. [MQTT-2.2.1-3]
     pub const fn new(value: u16) -> Option<Self> {
         match NonZeroU16::new(value) {
