@@ -1,6 +1,7 @@
 //! Thin adapters between the sans-IO cores of Damselfly and the world: sockets, clock, signals. No protocol rule lives here.
 
 pub mod broker;
+pub mod client;
 
 mod clock;
 mod descriptors;

@@ -58,7 +58,7 @@ async fn attempt(shared: &Shared, need: &NeedTransport, provider: &mut Provider)
             {
                 let mut state = shared.lock();
                 let now = state.clock.now();
-                state.core.handle_transport_up(now, parameters);
+                state.core.handle_transport_up(now, &parameters);
                 state.take_outputs();
             }
             let (why, error) = converse(shared, &stream).await;
@@ -166,26 +166,20 @@ fn hand_in(shared: &Shared, input: &mut Vec<u8>) -> bool {
 /// Writes what there is: true if the socket takes no more at the moment.
 fn flush(shared: &Shared, stream: &TcpStream) -> io::Result<bool> {
     let mut state = shared.lock();
-    while state.is_dirty {
+    loop {
         let mut chunks = [&[][..]; MAX_CHUNKS];
         let count = state.core.transmit(&mut chunks);
         let slices = chunks.map(io::IoSlice::new);
-        let written = match slices.get(..count) {
-            None | Some([]) => 0,
-            Some(slices) => match stream.try_write_vectored(slices) {
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(error) => return Err(error),
-            },
+        let Some(slices @ [_, ..]) = slices.get(..count) else { return Ok(false) };
+        let written = match stream.try_write_vectored(slices) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
         };
-        state.is_dirty = false;
         let now = state.clock.now();
         state.core.handle_transmitted(now, written);
         state.take_outputs();
-        let mut rest = [&[][..]; 1];
-        state.is_dirty |= state.core.transmit(&mut rest) > 0;
     }
-    Ok(false)
 }
 
 /// Writes the last bytes, for a bounded time, and ends the sending side.

@@ -15,13 +15,14 @@ use damselfly_client::{
     AckToken, Client as Core, Config, ConnectParameters, Event, NeedTransport, Outcome, Output, Refused, Ticket,
     TransportLost, UsageError,
 };
-use damselfly_codec::{Properties, ReasonCode, SubscriptionOptions};
+use damselfly_codec::{Delivery, PacketId, Properties, Publish, QoS, ReasonCode, SubscriptionOptions};
 use damselfly_session::{Message, Timestamp};
-use damselfly_topic::TopicFilter;
+use damselfly_topic::{TopicError, TopicFilter, TopicName};
 use futures::Stream;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{Clock, driver};
+use super::driver;
+use crate::Clock;
 
 /// Where a broker listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -97,8 +98,31 @@ impl Client {
             state: Mutex::new(State::new(Core::new(config, seed), max_waiting_messages.max(1))),
             wake: Notify::new(),
         });
-        tokio::spawn(driver::run(Arc::clone(&shared), provider));
-        (Self { shared: Arc::clone(&shared) }, Events { shared })
+        let task = tokio::spawn(driver::run(Arc::clone(&shared), provider));
+        (Self { shared: Arc::clone(&shared) }, Events { shared, task })
+    }
+
+    /// A message for [`Client::publish`], made now: a Message Expiry Interval among the properties begins to run.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the topic.
+    pub fn message(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+        properties: Properties<'_>,
+    ) -> Result<Message, TopicError> {
+        let topic = TopicName::new(topic)?;
+        let delivery = match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            QoS::AtLeastOnce => Delivery::AtLeastOnce { id: ANY, dup: false },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { id: ANY, dup: false },
+        };
+        let publish = Publish { delivery, retain, topic: Some(topic), properties, payload };
+        Ok(Message::new(&publish, topic, self.shared.lock().clock.now()))
     }
 
     /// Takes a message for sending; the [`Completion`] says what became of it. Nothing is waited for: a full queue
@@ -163,6 +187,9 @@ impl Client {
     }
 }
 
+/// A message has no Packet Identifier yet; the packet that it is made of needs one.
+const ANY: PacketId = PacketId::MIN;
+
 /// What becomes of one request: a future that may be dropped without effect.
 #[must_use = "the request is under way already; await it to know what became of it"]
 pub struct Completion {
@@ -203,6 +230,7 @@ impl Drop for Completion {
 /// What happens, in order: messages, connections and their ends. Outcomes of requests go to their [`Completion`].
 pub struct Events {
     shared: Arc<Shared>,
+    task: JoinHandle<()>,
 }
 
 impl Events {
@@ -211,9 +239,16 @@ impl Events {
         futures::future::poll_fn(|context| self.poll_event(context)).await
     }
 
+    /// Passes over what is left and waits until the last byte is written or given up. Call [`Client::close`] before.
+    pub async fn join(mut self) {
+        while self.next().await.is_some() {}
+        // An error says that the runtime is ending, and with it the task.
+        let _ = (&mut self.task).await;
+    }
+
     fn poll_event(&self, context: &Context<'_>) -> Poll<Option<Event>> {
         let mut state = self.shared.lock();
-        let Some(event) = state.events.pop_front() else {
+        let Some(event) = state.events.as_mut().and_then(VecDeque::pop_front) else {
             if state.is_finished {
                 return Poll::Ready(None);
             }
@@ -241,7 +276,7 @@ impl Drop for Events {
         let mut state = self.shared.lock();
         let now = state.clock.now();
         state.core.close(now, now);
-        state.is_abandoned = true;
+        state.events = None;
         state.take_outputs();
         drop(state);
         self.shared.wake.notify_one();
@@ -266,18 +301,16 @@ pub(super) struct State {
     pub(super) core: Core,
     pub(super) clock: Clock,
     pub(super) need: Option<NeedTransport>,
-    /// There are bytes to be written.
-    pub(super) is_dirty: bool,
     /// The connection is to be closed once its bytes are written.
     pub(super) is_closing: bool,
     /// Input is not taken: leave the socket unread.
     pub(super) is_input_paused: bool,
     pub(super) is_finished: bool,
     last_error: Option<String>,
-    events: VecDeque<Event>,
+    /// `None` once the application has dropped its [`Events`].
+    events: Option<VecDeque<Event>>,
     waiting_messages: usize,
     max_waiting_messages: usize,
-    is_abandoned: bool,
     reader: Option<Waker>,
     completions: HashMap<Ticket, Slot>,
 }
@@ -293,15 +326,13 @@ impl State {
             core,
             clock: Clock::start(),
             need: None,
-            is_dirty: false,
             is_closing: false,
             is_input_paused: false,
             is_finished: false,
             last_error: None,
-            events: VecDeque::new(),
+            events: Some(VecDeque::new()),
             waiting_messages: 0,
             max_waiting_messages,
-            is_abandoned: false,
             reader: None,
             completions: HashMap::new(),
         };
@@ -314,7 +345,8 @@ impl State {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::NeedTransport(need) => self.need = Some(need),
-                Output::Transmit => self.is_dirty = true,
+                // The task looks for bytes at each of its turns.
+                Output::Transmit => {}
                 Output::Close => self.is_closing = true,
                 Output::Resume => self.is_input_paused = false,
                 Output::Event(event) => self.take_event(event),
@@ -334,8 +366,8 @@ impl State {
             }
             _ => {}
         }
-        if !self.is_abandoned {
-            self.events.push_back(event);
+        if let Some(events) = &mut self.events {
+            events.push_back(event);
         }
         if let Some(waker) = self.reader.take() {
             waker.wake();
@@ -355,10 +387,8 @@ impl State {
 
     fn complete(&mut self, ticket: Ticket, outcome: Outcome) {
         let slot = self.completions.get_mut(&ticket);
-        if let Some(Slot::Pending(waker)) = slot.map(|slot| std::mem::replace(slot, Slot::Done(outcome))) {
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        if let Some(Slot::Pending(Some(waker))) = slot.map(|slot| std::mem::replace(slot, Slot::Done(outcome))) {
+            waker.wake();
         }
     }
 
@@ -367,7 +397,6 @@ impl State {
             self.last_error = Some(error.to_string());
         }
         let now = self.clock.now();
-        self.is_dirty = false;
         self.is_closing = false;
         self.is_input_paused = false;
         self.core.handle_transport_lost(now, why);

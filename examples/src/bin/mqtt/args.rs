@@ -46,6 +46,7 @@ pub(crate) enum Command {
 
 /// Where to connect, as whom, and how.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ConnectArgs {
     /// Host name or address of the broker.
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
@@ -132,6 +133,7 @@ impl ConnectArgs {
 /// `mqtt pub`
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true).args(["message", "file", "stdin_line", "stdin_file", "null_message"]))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct PubArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -172,6 +174,7 @@ pub(crate) struct PubArgs {
 
 /// `mqtt sub`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct SubArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -250,4 +253,123 @@ fn topic_name(text: &str) -> Result<String, String> {
 
 fn topic_filter(text: &str) -> Result<String, String> {
     TopicFilter::new(text).map(|filter| filter.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+impl SubArgs {
+    /// Nothing is subscribed to: only [`SubArgs::unsubscribe`] is wanted.
+    pub(crate) fn topic_is_missing(&self) -> bool {
+        let of_url = self.connect.url.as_ref().and_then(|url| url.topic.as_ref());
+        self.topic.is_empty() && of_url.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        let words = std::iter::once("mqtt").chain(line.split(' '));
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.to_string())
+    }
+
+    fn parse_pub(line: &str) -> Box<PubArgs> {
+        match parse(&format!("pub {line}")) {
+            Ok(Command::Pub(args)) => args,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn parse_sub(line: &str) -> Box<SubArgs> {
+        match parse(&format!("sub {line}")) {
+            Ok(Command::Sub(args)) => args,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_mosquitto_pub_are_understood() {
+        let args = parse_pub(
+            "-h broker -p 1884 -t a/b -m -5 -q 2 -r -i me -u alice -P -secret -k 5 -c -V 311 \
+             --will-topic w --will-payload bye --will-qos 1 --will-retain --repeat 3 --repeat-delay 0.5 -d",
+        );
+        assert_eq!((args.connect.host.as_str(), args.connect.port), ("broker", 1884));
+        assert_eq!((args.topic.as_deref(), args.message.as_deref()), (Some("a/b"), Some("-5")));
+        assert_eq!((args.qos, args.retain), (QoS::ExactlyOnce, true));
+        assert_eq!((args.connect.id.as_deref(), args.connect.username.as_deref()), (Some("me"), Some("alice")));
+        assert_eq!((args.connect.pw.as_deref(), args.connect.keepalive), (Some("-secret"), 5));
+        assert_eq!((args.connect.disable_clean_session, args.connect.protocol_version), (true, Version::V3_1_1));
+        assert_eq!((args.connect.will_qos, args.connect.will_retain), (QoS::AtLeastOnce, true));
+        assert_eq!((args.repeat, args.repeat_delay), (3, Some(Duration::from_millis(500))));
+    }
+
+    #[test]
+    fn flags_of_mosquitto_sub_are_understood() {
+        let args = parse_sub("-t a/+ -t b/# -q 1 -C 5 -W 3 -v -R -T a/x -U c -E -N -I pre --remove-retained");
+        assert_eq!(args.topic, ["a/+", "b/#"]);
+        assert_eq!((args.count, args.timeout), (Some(5), Some(Duration::from_secs(3))));
+        assert!(args.verbose && args.no_retained && args.exit_after_subscribed && args.no_line_end);
+        assert!(args.remove_retained);
+        assert_eq!((args.filter_out, args.unsubscribe), (vec!["a/x".to_owned()], vec!["c".to_owned()]));
+        assert_eq!(args.connect.id_prefix.as_deref(), Some("pre"));
+    }
+
+    #[test]
+    fn properties_end_where_the_next_flag_begins() {
+        let args = parse_pub("-t a -D publish user-property k v -D publish content-type text/plain -m x");
+        assert_eq!(args.connect.properties.len(), 7);
+        let properties = args.connect.property_args().unwrap();
+        assert_eq!(properties.publish.as_properties().content_type(), Some("text/plain"));
+    }
+
+    #[test]
+    fn url_stands_for_host_port_and_topic() {
+        let args = parse_pub("-L mqtt://al:pw@broker:1884/a/b -m x");
+        let url = args.connect.url.unwrap();
+        assert_eq!((url.host.as_str(), url.port, url.topic.as_deref()), ("broker", 1884, Some("a/b")));
+    }
+
+    #[test]
+    fn wrong_command_line_says_what_would_be_right() {
+        for (line, hint) in [
+            ("pub -t a", "--message"),
+            ("pub -t a -m x -n", "cannot be used with"),
+            ("pub -m x", "--topic"),
+            ("pub -t a/# -m x", "wildcard"),
+            ("pub -t a -m x -q 3", "0 (at most once)"),
+            ("pub -t a -m x -V 4", "mqttv311"),
+            ("pub -t a -m x -k 65536", "65535"),
+            ("pub -t a -m x -c", "--id"),
+            ("pub -t a -m x -p 0x", "invalid digit"),
+            ("pub -t a -m x --repeat 0", "0 is not in"),
+            ("pub -t a -m x --repeat 2 --repeat-delay soon", "number of seconds"),
+            ("pub -t a -m x --timeout=-1", "between 0"),
+            ("pub -t a -m x --will-payload bye", "--will-topic"),
+            ("pub -t a -m x -L broker/a", "mqtt://"),
+            ("sub", "--topic"),
+            ("sub -t a#", "'#'"),
+            ("sub -t $share/g", "filter"),
+            ("sub -t a -C 0", "0 is not in"),
+            ("sub -t a -v -F %p", "cannot be used with"),
+            ("sub -t a -F %z", "%z is no field"),
+            ("sub -t a --retained-onyl", "--retained-only"),
+            ("bulb", "unrecognized subcommand"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(hint), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_of_5_0_need_5_0() {
+        for line in ["-t a -m x -V 311 -x 5", "-t a -m x -V 311 -D publish content-type a"] {
+            assert!(parse_pub(line).connect.check().unwrap_err().contains("mqttv5"));
+        }
+        assert_eq!(parse_pub("-t a -m x -x 5").connect.check(), Ok(()));
+    }
 }

@@ -62,11 +62,9 @@ impl Link {
     }
 
     /// Says DISCONNECT, waiting for what is under way, and ends when all is said.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close(self) {
         self.client.close(DRAIN);
-        while self.events.next().await.is_some() {}
-        // The task still writes DISCONNECT.
-        self.client.finished().await;
+        self.events.join().await;
     }
 
     fn failure(&self, end: &ConnectionEnd) -> Failure {
@@ -82,11 +80,10 @@ impl Link {
             ConnectionEnd::Refused { reason_code, reason_string, server_reference } => {
                 let mut text = format!("{endpoint} refused the connection: {}", reason(*reason_code));
                 for detail in [reason_string.as_deref(), server_reference.as_deref()].into_iter().flatten() {
-                    text.push_str(&format!(" ({detail})"));
+                    text.extend([" (", detail, ")"]);
                 }
                 if let Some(hint) = hint(*reason_code) {
-                    text.push('\n');
-                    text.push_str(hint);
+                    text.extend(["\n", hint]);
                 }
                 Failure::Refused(text)
             }

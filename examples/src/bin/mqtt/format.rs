@@ -7,6 +7,7 @@ use std::{
 };
 
 use damselfly_codec::{Properties, QoS};
+use damselfly_topic::TopicName;
 use serde_json::{Map, Value, json};
 
 /// The long help of `-F`.
@@ -174,9 +175,7 @@ fn write_field(field: Field, message: &Received<'_>, out: &mut impl Write) -> io
         Field::DateTime => out.write_all(date_time(message.at).as_bytes()),
         Field::Json { parse_payload } => write!(out, "{}", json_of(message, parse_payload)),
         Field::ContentType => out.write_all(properties.content_type().unwrap_or_default().as_bytes()),
-        Field::ResponseTopic => {
-            out.write_all(properties.response_topic().map(|topic| topic.as_str()).unwrap_or_default().as_bytes())
-        }
+        Field::ResponseTopic => out.write_all(properties.response_topic().map_or("", TopicName::as_str).as_bytes()),
         Field::CorrelationData => out.write_all(properties.correlation_data().unwrap_or_default()),
         Field::SubscriptionIds => {
             let ids: Vec<String> = message.subscription_ids.iter().map(u32::to_string).collect();
@@ -191,7 +190,8 @@ fn write_field(field: Field, message: &Received<'_>, out: &mut impl Write) -> io
             None => Ok(()),
         },
         Field::UserProperties => {
-            let pairs: Vec<String> = properties.user_properties().map(|(key, value)| format!("{key}:{value}")).collect();
+            let pairs: Vec<String> =
+                properties.user_properties().map(|(key, value)| format!("{key}:{value}")).collect();
             out.write_all(pairs.join(" ").as_bytes())
         }
     }
@@ -213,7 +213,8 @@ fn write_hex(bytes: &[u8], upper: bool, out: &mut impl Write) -> io::Result<()> 
 /// stays a string.
 fn json_of(message: &Received<'_>, parse_payload: bool) -> Value {
     let text = || Value::from(String::from_utf8_lossy(message.payload));
-    let payload = if parse_payload { serde_json::from_slice(message.payload).unwrap_or_else(|_| text()) } else { text() };
+    let payload =
+        if parse_payload { serde_json::from_slice(message.payload).unwrap_or_else(|_| text()) } else { text() };
     let mut object = json!({
         "tst": date_time(message.at),
         "topic": message.topic,
@@ -276,4 +277,83 @@ const fn civil_from_days(days: u64) -> (u64, u64, u64) {
 /// The time of day of this computer since the Unix epoch.
 pub(crate) fn now() -> Duration {
     UNIX_EPOCH.elapsed().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use damselfly_codec::{PropertiesBuf, Property};
+
+    use super::*;
+
+    fn print(format: &str, message: &Received<'_>) -> String {
+        let mut out = Vec::new();
+        format.parse::<Format>().unwrap().write(message, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn received<'a>(payload: &'a [u8], properties: Properties<'a>) -> Received<'a> {
+        Received {
+            topic: "a/b",
+            payload,
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            properties,
+            subscription_ids: &[3, 5],
+            message_expiry_interval: Some(9),
+            at: Duration::new(1_700_000_000, 250_000_000),
+        }
+    }
+
+    #[test]
+    fn each_field_prints_its_part() {
+        let mut properties = PropertiesBuf::new();
+        for property in [
+            Property::ContentType("text/plain"),
+            Property::ResponseTopic(TopicName::new("re/ply").unwrap()),
+            Property::CorrelationData(b"42"),
+            Property::PayloadFormatIndicator(true),
+            Property::UserProperty("k", "v"),
+            Property::UserProperty("k", "w"),
+        ] {
+            properties.push(property).unwrap();
+        }
+        let message = received(b"x\xFF", properties.as_properties());
+        for (format, text) in [
+            ("%t %q %r %l", "a/b 1 1 2"),
+            ("%x|%X", "78ff|78FF"),
+            ("%U", "1700000000.250000000"),
+            ("%I", "2023-11-14T22:13:20.250000Z"),
+            ("%C %R %D", "text/plain re/ply 42"),
+            ("%E %e %F %P", "3 5 9 1 k:v k:w"),
+            ("100%% \\t\\n\\\\", "100% \t\n\\"),
+        ] {
+            assert_eq!(print(format, &message), text, "{format}");
+        }
+    }
+
+    #[test]
+    fn json_has_the_payload_as_text_or_as_json() {
+        let message = received(b"{\"on\":true}", Properties::EMPTY);
+        let text: Value = serde_json::from_str(&print("%j", &message)).unwrap();
+        assert_eq!((&text["topic"], &text["payload"]), (&json!("a/b"), &json!("{\"on\":true}")));
+        assert_eq!(text["properties"]["subscription-identifier"], json!([3, 5]));
+        let parsed: Value = serde_json::from_str(&print("%J", &message)).unwrap();
+        assert_eq!(parsed["payload"]["on"], json!(true));
+        let not_json: Value = serde_json::from_str(&print("%J", &received(b"on", Properties::EMPTY))).unwrap();
+        assert_eq!(not_json["payload"], json!("on"));
+    }
+
+    #[test]
+    fn wrong_format_says_what_would_be_right() {
+        for (format, hint) in [("%z", "%z is no field"), ("50%", "%%"), ("\\q", "escape"), ("a\\", "backslash")] {
+            assert!(format.parse::<Format>().unwrap_err().contains(hint), "{format}");
+        }
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (days, date) in [(0, (1970, 1, 1)), (59, (1970, 3, 1)), (11_016, (2000, 2, 29)), (20_779, (2026, 11, 22))] {
+            assert_eq!(civil_from_days(days), date);
+        }
+    }
 }

@@ -1,3 +1,96 @@
-//! `mqtt pub` and `mqtt sub`: publish and subscribe from the command line.
+//! `mqtt pub` and `mqtt sub`: publish and subscribe from the command line, with the flags that users of
+//! `mosquitto_pub` and `mosquitto_sub` know.
 
-fn main() {}
+mod args;
+mod connect;
+mod format;
+mod property;
+mod publish;
+mod subscribe;
+mod url;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let connect = match &cli.command {
+        Command::Pub(args) => &args.connect,
+        Command::Sub(args) => &args.connect,
+    };
+    let is_quiet = connect.quiet;
+    start_log(connect.debug);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mqtt: no event loop could be made: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Pub(args) => publish::run(*args).await,
+            Command::Sub(args) => subscribe::run(*args).await,
+        }
+    });
+    // Reading stdin blocks a thread that cannot be interrupted: it is left behind.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(text) = failure.text().filter(|_| !is_quiet) {
+                eprintln!("mqtt: {text}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// Why the program ends otherwise than asked for; the help lists the exit statuses.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// No connection, or it was lost before the work was done.
+    Connection(String),
+    /// The command line asks for something impossible.
+    Usage(String),
+    /// The broker refused the connection, a message or a subscription.
+    Refused(String),
+    /// `--timeout` passed.
+    Timeout,
+    /// Nobody reads what is printed: the end of a pipe was closed, which is how `head` says that it has enough.
+    BrokenPipe,
+}
+
+impl Failure {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Connection(text) | Self::Usage(text) | Self::Refused(text) => Some(text),
+            Self::Timeout => Some("timed out"),
+            Self::BrokenPipe => None,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::BrokenPipe => 0,
+            Self::Connection(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(_) => 3,
+            Self::Timeout => 27,
+        })
+    }
+}
+
+fn start_log(is_debug: bool) {
+    if is_debug {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .with_target(false)
+            .init();
+    }
+}

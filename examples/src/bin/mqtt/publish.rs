@@ -4,7 +4,7 @@ use std::{collections::VecDeque, io, path::PathBuf, time::Duration};
 
 use damselfly_client::{Event, Outcome, Refusal, Refused, UsageError};
 use damselfly_codec::{PropertiesBuf, QoS};
-use damselfly_examples::client::{Completion, message};
+use damselfly_examples::client::{Client, Completion};
 use damselfly_session::Message;
 use tokio::{sync::mpsc, time};
 
@@ -39,7 +39,8 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
     let mut publisher = Publisher { link: Link::open(&args.connect, &properties)?, pending: VecDeque::new() };
     publisher.wait_for_connection().await?;
     while let Some(payload) = publisher.next_payload(&mut source).await? {
-        publisher.publish(outgoing.message(&payload)?).await?;
+        let message = outgoing.message(&publisher.link.client, &payload)?;
+        publisher.publish(message).await?;
         if let Some(delay) = args.repeat_delay {
             publisher.wait(delay).await?;
         }
@@ -55,8 +56,9 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn message(&self, payload: &[u8]) -> Result<Message, Failure> {
-        message(&self.topic, payload, self.qos, self.retain, self.properties.as_properties())
+    fn message(&self, client: &Client, payload: &[u8]) -> Result<Message, Failure> {
+        client
+            .message(&self.topic, payload, self.qos, self.retain, self.properties.as_properties())
             .map_err(|error| Failure::Usage(format!("the topic {:?}: {error}", self.topic)))
     }
 }
@@ -154,7 +156,7 @@ impl Publisher {
                 biased;
                 outcome = next_outcome(&mut self.pending), if !self.pending.is_empty() => self.settle(outcome)?,
                 payload = source.next(), if self.pending.len() < WINDOW => return payload,
-                event = self.link.next() => self.take(event?)?,
+                event = self.link.next() => still_running(event?.as_ref())?,
             }
         }
     }
@@ -181,7 +183,7 @@ impl Publisher {
             tokio::select! {
                 () = &mut sleep => return Ok(()),
                 outcome = next_outcome(&mut self.pending), if !self.pending.is_empty() => self.settle(outcome)?,
-                event = self.link.next() => self.take(event?)?,
+                event = self.link.next() => still_running(event?.as_ref())?,
             }
         }
     }
@@ -191,19 +193,11 @@ impl Publisher {
             tokio::select! {
                 biased;
                 outcome = next_outcome(&mut self.pending) => self.settle(outcome)?,
-                event = self.link.next() => self.take(event?)?,
+                event = self.link.next() => still_running(event?.as_ref())?,
             }
         }
         self.link.close().await;
         Ok(())
-    }
-
-    #[expect(clippy::unused_self, reason = "reads like its sibling `settle`")]
-    fn take(&self, event: Option<Event>) -> Result<(), Failure> {
-        match event {
-            Some(_) => Ok(()),
-            None => Err(Failure::Connection("the connection ended".into())),
-        }
     }
 
     fn settle(&mut self, outcome: Outcome) -> Result<(), Failure> {
@@ -219,6 +213,11 @@ impl Publisher {
             _ => Ok(()),
         }
     }
+}
+
+/// Events say nothing that a publisher needs, except that there are no more.
+fn still_running(event: Option<&Event>) -> Result<(), Failure> {
+    event.map(|_| ()).ok_or_else(|| Failure::Connection("the connection ended".into()))
 }
 
 /// The outcome of the oldest message. Cancel-safe: the completion stays in its place.
