@@ -201,9 +201,7 @@ impl<K: Copy + Eq + Ord, V: Copy> SubscriptionIndex<K, V> {
     #[inline]
     fn visit<B>(&self, name: TopicName<'_>, mut found: impl FnMut(&[(K, V)]) -> ControlFlow<B>) -> ControlFlow<B> {
         if let Some(subscribers) = self.exact.find(name.as_bytes()).and_then(|id| self.exact.get(id)) {
-            for piece in self.lists.pieces(subscribers) {
-                found(piece)?;
-            }
+            self.lists.pieces(subscribers).try_for_each(&mut found)?;
         }
         self.wild.visit(name.as_bytes(), &self.lists, &mut found)
     }

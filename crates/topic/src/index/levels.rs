@@ -1,35 +1,37 @@
 //! The levels of a text as the trie compares them.
 
 use crate::KeyedState;
-use crate::num::load_u64;
+use crate::num::{load_u64, to_u32, to_usize};
 
-/// A level: up to seven bytes as they are, a longer one by its hash.
+/// A level: up to eight bytes as they are, a longer one by its hash.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Level {
-    /// The bytes, the first in the lowest bits, and their number in the highest byte; or the hash.
+    /// The bytes, the first in the lowest bits and zeros behind the last; or the hash. No topic contains U+0000, so the
+    /// length need not be told.
     pub(crate) key: u64,
-    start: u16,
-    len: u16,
+    start: u32,
+    len: u32,
 }
 
 /// The most bytes that a key holds as they are.
-pub(crate) const SHORT: usize = 7;
+const SHORT: u32 = 8;
 
 impl Level {
     #[inline]
     pub(crate) fn is_short(self) -> bool {
-        usize::from(self.len) <= SHORT
+        self.len <= SHORT
     }
 
     /// The bytes of the level, given the text it was cut from.
     #[inline]
     pub(crate) fn text(self, text: &[u8]) -> &[u8] {
-        let start = usize::from(self.start);
-        text.get(start..start + usize::from(self.len)).unwrap_or_default()
+        let start = to_usize(self.start);
+        text.get(start..start + to_usize(self.len)).unwrap_or_default()
     }
 }
 
-/// Cuts a text of at most 65,535 bytes into levels.
+/// Cuts a text into levels.
+#[derive(Clone, Debug)]
 pub(crate) struct Cut<'a> {
     text: &'a [u8],
     next: usize,
@@ -49,56 +51,51 @@ impl<'a> Cut<'a> {
 
     #[inline]
     pub(crate) fn next(&mut self, hash: &KeyedState) -> Option<Level> {
-        if !self.has_more() {
-            return None;
+        let rest = self.text.get(self.next..)?;
+        let is_near_end = rest.len() < 8;
+        let word = if is_near_end { last_word(self.text, rest) } else { load_u64(rest, 0) };
+        let found = separators(word);
+        if found == 0 && !is_near_end {
+            return Some(self.next_long(rest, hash));
         }
-        let start = self.next;
-        let word = word_at(self.text, start);
-        let left = self.text.len() - start;
-        let mut len = first_separator(word).min(left);
-        if len == 8 {
-            let rest = self.text.get(start + 8..).unwrap_or_default();
-            len = 8 + rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-        }
-        self.next = start + len + 1;
-        let key = if len <= SHORT {
-            short_key(word, len)
+        // All bits below the first separator, or all.
+        let below = ((found & found.wrapping_neg()) >> 7).wrapping_sub(1);
+        let len = if found == 0 { to_u32(rest.len()) } else { found.trailing_zeros() / 8 };
+        let level = Level { key: word & below, start: to_u32(self.next), len };
+        self.next += to_usize(len) + 1;
+        Some(level)
+    }
+
+    /// A level of eight bytes and more.
+    #[cold]
+    #[inline(never)]
+    fn next_long(&mut self, rest: &[u8], hash: &KeyedState) -> Level {
+        let len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+        let key = if len <= to_usize(SHORT) {
+            load_u64(rest, 0)
         } else {
-            hash.hash_bytes(self.text.get(start..start + len).unwrap_or_default())
+            hash.hash_bytes(rest.get(..len).unwrap_or_default())
         };
-        Some(Level { key, start: u16::try_from(start).ok()?, len: u16::try_from(len).ok()? })
+        let level = Level { key, start: to_u32(self.next), len: to_u32(len) };
+        self.next += len + 1;
+        level
     }
 }
 
-/// The lowest `len` bytes of a word and their number, at most [`SHORT`].
+/// The last bytes of a text, fewer than eight, as a word.
 #[inline]
-fn short_key(word: u64, len: usize) -> u64 {
-    let len = u64::try_from(len).unwrap_or(0);
-    (word & ((1 << (len * 8)) - 1)) | (len << 56)
+fn last_word(text: &[u8], rest: &[u8]) -> u64 {
+    match rest.len() {
+        0 => 0,
+        left if text.len() >= 8 => load_u64(text, text.len() - 8) >> (8 * (8 - left)),
+        _ => rest.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte)),
+    }
 }
 
-/// The eight bytes from `start` on, zeros where the text has ended.
+/// The highest bit of each byte that is '/'; of bytes behind the first it may be set without reason.
 #[inline]
-fn word_at(text: &[u8], start: usize) -> u64 {
-    let left = text.len() - start;
-    if left >= 8 {
-        return load_u64(text, start);
-    }
-    if left == 0 {
-        return 0;
-    }
-    if text.len() >= 8 {
-        return load_u64(text, text.len() - 8) >> (8 * (8 - left));
-    }
-    text.get(start..).unwrap_or_default().iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte))
-}
-
-/// The number of bytes before the first '/', eight if there is none.
-#[inline]
-fn first_separator(word: u64) -> usize {
+const fn separators(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let zero_where_found = word ^ (ONES * 0x2f);
-    // Bits above the first find may be wrong; nobody looks at them.
-    let found = zero_where_found.wrapping_sub(ONES) & !zero_where_found & (ONES << 7);
-    usize::try_from(found.trailing_zeros() / 8).unwrap_or(8)
+    zero_where_found.wrapping_sub(ONES) & !zero_where_found & (ONES << 7)
 }

@@ -19,12 +19,17 @@ pub(crate) struct Lists<K, V>(Slab<List<K, V>>);
 
 /// A list in the order of its keys.
 ///
-/// A long one is cut into pieces, so that a key is put in or taken out without moving all the others.
+/// A few entries need no allocation of their own. A long list is cut into pieces, so that a key is put in or taken out
+/// without moving all the others.
 #[derive(Clone, Debug)]
 enum List<K, V> {
+    /// So many entries; the other places hold copies.
+    Few(u8, [(K, V); FEW]),
     Short(Vec<(K, V)>),
     Long(Vec<Vec<(K, V)>>),
 }
+
+const FEW: usize = 4;
 
 /// The most entries of a piece.
 const PIECE: usize = 512;
@@ -47,8 +52,8 @@ impl<K: Copy + Ord, V: Copy> Lists<K, V> {
         match subscribers {
             Subscribers::One((only, old)) if *only == key => Some(core::mem::replace(old, value)),
             Subscribers::One(only) => {
-                let list = if only.0 < key { vec![*only, (key, value)] } else { vec![(key, value), *only] };
-                *subscribers = Subscribers::Many(self.0.insert(List::Short(list)));
+                let (low, high) = if only.0 < key { (*only, (key, value)) } else { ((key, value), *only) };
+                *subscribers = Subscribers::Many(self.0.insert(List::Few(2, [low, high, high, high])));
                 None
             }
             Subscribers::Many(id) => self.0.get_mut(*id)?.insert(key, value),
@@ -61,11 +66,9 @@ impl<K: Copy + Ord, V: Copy> Lists<K, V> {
         let Subscribers::Many(id) = *subscribers else { return None };
         let list = self.0.get_mut(id)?;
         let value = list.remove(key)?;
-        if let List::Short(entries) = list {
-            if let [only] = entries[..] {
-                *subscribers = Subscribers::One(only);
-                self.0.remove(id);
-            }
+        if let Some(&[only]) = list.entries() {
+            *subscribers = Subscribers::One(only);
+            self.0.remove(id);
         }
         Some(value)
     }
@@ -83,8 +86,8 @@ impl<K: Copy + Ord, V: Copy> Lists<K, V> {
         match subscribers {
             Subscribers::One(only) => Pieces { first: slice::from_ref(only), more: [].iter() },
             Subscribers::Many(id) => match self.0.get(*id) {
-                Some(List::Short(entries)) => Pieces { first: entries, more: [].iter() },
                 Some(List::Long(pieces)) => Pieces { first: &[], more: pieces.iter() },
+                Some(list) => Pieces { first: list.entries().unwrap_or_default(), more: [].iter() },
                 None => Pieces { first: &[], more: [].iter() },
             },
         }
@@ -118,10 +121,54 @@ impl<'a, K, V> Iterator for Pieces<'a, K, V> {
     }
 }
 
+impl<K, V> List<K, V> {
+    /// All entries, unless the list is a long one.
+    #[inline]
+    fn entries(&self) -> Option<&[(K, V)]> {
+        match self {
+            Self::Few(len, entries) => entries.get(..usize::from(*len)),
+            Self::Short(entries) => Some(entries),
+            Self::Long(_) => None,
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Few(..) => 0,
+            Self::Short(entries) => heap_bytes(entries),
+            Self::Long(pieces) => heap_bytes(pieces) + pieces.iter().map(heap_bytes).sum::<usize>(),
+        }
+    }
+}
+
 impl<K: Copy + Ord, V: Copy> List<K, V> {
     fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let old = match self {
-            Self::Short(entries) => insert(entries, key, value),
+        match self {
+            Self::Few(len, entries) => {
+                let used = usize::from(*len);
+                match entries.get(..used)?.binary_search_by_key(&key, |entry| entry.0) {
+                    Ok(at) => return entries.get_mut(at).map(|entry| core::mem::replace(&mut entry.1, value)),
+                    Err(at) if used < FEW => {
+                        entries.copy_within(at..used, at + 1);
+                        *entries.get_mut(at)? = (key, value);
+                        *len += 1;
+                    }
+                    Err(_) => {
+                        let mut more = entries.to_vec();
+                        insert(&mut more, key, value);
+                        *self = Self::Short(more);
+                    }
+                }
+                None
+            }
+            Self::Short(entries) => {
+                let old = insert(entries, key, value);
+                if entries.len() > PIECE {
+                    let rest = entries.split_off(PIECE / 2);
+                    *self = Self::Long(vec![core::mem::take(entries), rest]);
+                }
+                old
+            }
             Self::Long(pieces) => {
                 let at = piece_of(pieces, key);
                 let piece = pieces.get_mut(at)?;
@@ -135,22 +182,27 @@ impl<K: Copy + Ord, V: Copy> List<K, V> {
                 }
                 old
             }
-        };
-        if let Self::Short(entries) = self {
-            if entries.len() > PIECE {
-                let rest = entries.split_off(PIECE / 2);
-                *self = Self::Long(vec![core::mem::take(entries), rest]);
-            }
         }
-        old
     }
 
     fn remove(&mut self, key: K) -> Option<V> {
         match self {
+            Self::Few(len, entries) => {
+                let used = usize::from(*len);
+                let at = entries.get(..used)?.binary_search_by_key(&key, |entry| entry.0).ok()?;
+                let value = entries.get(at)?.1;
+                entries.copy_within(at + 1..used, at);
+                *len -= 1;
+                Some(value)
+            }
             Self::Short(entries) => {
                 let at = entries.binary_search_by_key(&key, |entry| entry.0).ok()?;
                 let (_, value) = entries.remove(at);
-                shrink(entries);
+                match entries[..] {
+                    // Not at once, so that one that comes and goes does not allocate each time.
+                    [a, b] => *self = Self::Few(2, [a, b, b, b]),
+                    _ => shrink(entries),
+                }
                 Some(value)
             }
             Self::Long(pieces) => {
@@ -165,13 +217,6 @@ impl<K: Copy + Ord, V: Copy> List<K, V> {
                 }
                 Some(value)
             }
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Short(entries) => heap_bytes(entries),
-            Self::Long(pieces) => heap_bytes(pieces) + pieces.iter().map(heap_bytes).sum::<usize>(),
         }
     }
 }

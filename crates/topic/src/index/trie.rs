@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use super::levels::{Cut, Level};
 use super::subscribers::{Lists, Subscribers};
 use crate::KeyedState;
-use crate::num::{join, lower, upper};
+use crate::num::{join, lower, to_usize, upper};
 use crate::store::{IdTable, NONE, Slab, Texts, tag};
 
 /// A trie of levels. '+' and '#' are fields of a node; the other children are found in one table for the whole trie, under
@@ -42,7 +42,7 @@ struct Label {
     low: u32,
 }
 
-/// No short key has a length like these in its highest byte.
+/// No UTF-8 text has bytes like these at the end of a level.
 const LONG: u32 = 0xff00_0000;
 const PLUS: Label = Label { high: 0xfe00_0000, low: 0 };
 
@@ -121,17 +121,19 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
             match level.text(filter) {
                 b"#" => return Some(End { node, below: true }),
                 b"+" => node = self.node(node)?.plus,
-                _ => node = self.child(node, level, filter)?,
+                _ => node = self.child(node, level, filter)?.0,
             }
         }
         Some(End { node, below: false })
     }
 
     /// The child of a node that a level leads to.
-    #[inline]
-    pub(crate) fn child(&self, parent: u32, level: Level, text: &[u8]) -> Option<u32> {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the innermost step of a match; measured")]
+    pub(crate) fn child(&self, parent: u32, level: Level, text: &[u8]) -> Option<(u32, &Node)> {
         self.edges.find(self.edge(parent, level.key), |id| {
-            self.nodes.get(id).is_some_and(|child| child.parent == parent && self.is_label(child.label, level, text))
+            let child = self.nodes.get(id)?;
+            (child.parent == parent && self.is_label(child.label, level, text)).then_some((id, child))
         })
     }
 
@@ -165,7 +167,10 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
                     break;
                 }
                 b"+" => Some(self.plus_or_new(end.node)),
-                _ => self.child(end.node, level, filter).or_else(|| self.new_child(end.node, level, filter)),
+                _ => match self.child(end.node, level, filter) {
+                    Some((child, _)) => Some(child),
+                    None => self.new_child(end.node, level, filter),
+                },
             };
             let Some(next) = next else {
                 self.prune(end.node);
@@ -290,47 +295,49 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
             count += 1;
         }
         let is_cut_short = cut.has_more();
-        let mut waiting = [(NONE, 0_usize); LEVELS];
-        let mut waits = 0;
+        let mut waiting = [(NONE, 0_u32); LEVELS];
+        let mut waits = 0_usize;
         // [MQTT-4.7.2-1]
         let mut wildcards = name.first() != Some(&b'$');
-        let (mut id, mut depth) = (ROOT, 0);
-        loop {
-            let Some(node) = self.nodes.get(id) else { return ControlFlow::Continue(()) };
+        let (mut id, mut depth) = (ROOT, 0_u32);
+        let mut next = self.nodes.get(id);
+        while let Some(node) = next.take() {
             if node.below != NONE && wildcards {
                 self.emit(node.below, lists, found)?;
             }
-            let mut next = NONE;
-            if depth == count {
-                if node.here != NONE && !is_cut_short {
-                    self.emit(node.here, lists, found)?;
-                }
-            } else {
+            let mut plus = NONE;
+            if depth < count {
                 if node.children > 0 {
-                    if let Some(level) = levels.get(depth) {
-                        next = self.child(id, *level, name).unwrap_or(NONE);
+                    if let Some((child, there)) =
+                        levels.get(to_usize(depth)).and_then(|level| self.child(id, *level, name))
+                    {
+                        (id, next) = (child, Some(there));
                     }
                 }
                 depth += 1;
-                if node.plus != NONE && wildcards {
-                    if next == NONE {
-                        next = node.plus;
-                    } else if let Some(place) = waiting.get_mut(waits) {
-                        *place = (node.plus, depth);
-                        waits += 1;
-                    }
+                if wildcards {
+                    plus = node.plus;
                 }
+            } else if node.here != NONE && !is_cut_short {
+                self.emit(node.here, lists, found)?;
             }
             wildcards = true;
-            if next != NONE {
-                id = next;
-            } else if waits > 0 {
-                waits -= 1;
-                (id, depth) = waiting.get(waits).copied().unwrap_or((NONE, 0));
-            } else {
-                return ControlFlow::Continue(());
+            if next.is_none() {
+                if plus == NONE {
+                    let Some(last) = waits.checked_sub(1) else { break };
+                    waits = last;
+                    (plus, depth) = waiting.get(last).copied().unwrap_or((NONE, 0));
+                }
+                id = plus;
+                next = self.nodes.get(id);
+            } else if plus != NONE {
+                if let Some(place) = waiting.get_mut(waits) {
+                    *place = (plus, depth);
+                    waits += 1;
+                }
             }
         }
+        ControlFlow::Continue(())
     }
 
     #[inline]
@@ -340,11 +347,11 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         lists: &Lists<K, V>,
         found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let Some(subscribers) = self.set(set) else { return ControlFlow::Continue(()) };
-        for piece in lists.pieces(subscribers) {
-            found(piece)?;
+        match self.set(set) {
+            Some(Subscribers::One(only)) => found(core::slice::from_ref(only)),
+            Some(subscribers) => lists.pieces(subscribers).try_for_each(found),
+            None => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
     }
 
     /// The bytes asked of the allocator.

@@ -40,7 +40,7 @@ impl<T> Keyed<T> {
 
     #[inline]
     pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
-        self.table.find(self.tag(text), |id| self.text(id) == text)
+        self.table.find(self.tag(text), |id| (self.text(id) == text).then_some(id))
     }
 
     #[inline]
