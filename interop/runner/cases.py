@@ -385,7 +385,8 @@ def a_second_connection_takes_the_session_over(scene):
     second = scene.open("same", subscriptions=[(topic, 1)])
 
     reason = first.wait_until_closed()
-    if scene.version == "5.0" and scene.broker.says_taken_over:
+    # rumqttc 0.25 does not read a DISCONNECT that ends with its Reason Code.
+    if scene.version == "5.0" and scene.broker.says_taken_over and scene.program.name == "paho":
         equal(reason, 0x8E)
     scene.publish([Message(topic, b"end", 1, False)])
     equal(second.receive(1), [Message(topic, b"end", 1, False)])

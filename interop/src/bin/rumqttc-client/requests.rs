@@ -103,8 +103,8 @@ pub(crate) fn report_published() {
     report(&json!({ "report": "published" }));
 }
 
-pub(crate) fn report_closed(reason: Option<u8>, text: &str) {
-    report(&json!({ "report": "closed", "reason": reason, "text": text }));
+pub(crate) fn report_closed(text: &str) {
+    report(&json!({ "report": "closed", "text": text }));
 }
 
 fn report(value: &Value) {

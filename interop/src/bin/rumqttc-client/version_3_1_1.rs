@@ -24,7 +24,7 @@ pub(crate) fn run(connect: &Connect, requests: impl Iterator<Item = Result<Reque
             match event {
                 Ok(event) => report(event),
                 Err(error) => {
-                    requests::report_closed(None, &error.to_string());
+                    requests::report_closed(&error.to_string());
                     process::exit(1);
                 }
             }

@@ -5,9 +5,9 @@ use std::{process, thread, time::Duration};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    DisconnectReasonCode, Filter, LastWill, Packet, Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode,
+    Filter, LastWill, Packet, Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode,
 };
-use rumqttc::v5::{Client, ConnectionError, Event, MqttOptions, StateError};
+use rumqttc::v5::{Client, Event, MqttOptions};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -30,7 +30,7 @@ pub(crate) fn run(connect: &Connect, requests: impl Iterator<Item = Result<Reque
             match event {
                 Ok(event) => report(event),
                 Err(error) => {
-                    requests::report_closed(reason(&error), &error.to_string());
+                    requests::report_closed(&error.to_string());
                     process::exit(1);
                 }
             }
@@ -117,11 +117,6 @@ fn subscription(filter: String, level: u8, flags: &Value) -> Result<Filter, Fail
         subscription.retain_forward_rule = RetainForwardRule::Never;
     }
     Ok(subscription)
-}
-
-fn reason(error: &ConnectionError) -> Option<u8> {
-    let ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) = error else { return None };
-    (*reason_code == DisconnectReasonCode::SessionTakenOver).then_some(0x8E)
 }
 
 fn qos(number: u8) -> Result<QoS, Failure> {
