@@ -288,6 +288,14 @@ impl<'a> ConnectView<'a> {
         Ok(Self(Fields::Wire { header, body }))
     }
 
+    /// The version alone.
+    pub fn version(&self) -> Version {
+        match self.0 {
+            Fields::Wire { body, .. } => protocol(body).map_or(Version::V5_0, |(_, version)| version),
+            Fields::Built(connect) => connect.version,
+        }
+    }
+
     /// All fields, decoded again where the view is of a frame.
     pub fn fields(&self) -> Connect<'a> {
         match self.0 {

@@ -1,4 +1,4 @@
-//! Zero-copy MQTT packets for 3.1, 3.1.1 and 5.0: one model, the version is an argument.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -8,6 +8,7 @@ mod ack;
 mod closing;
 mod connack;
 mod connect;
+mod decoder;
 mod encode;
 mod error;
 mod frame;
@@ -29,6 +30,7 @@ pub use ack::{Ack, AckType};
 pub use closing::{Auth, Disconnect};
 pub use connack::Connack;
 pub use connect::{Connect, ConnectView, Will};
+pub use decoder::Decoder;
 pub use encode::Foreign;
 pub use error::{DecodeError, EncodeError, Rule};
 pub use frame::{FixedHeader, Frame, FrameLimits, PROTOCOL_MAXIMUM_PACKET_SIZE, peek, split_frame};

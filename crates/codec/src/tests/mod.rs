@@ -10,7 +10,12 @@ use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::*;
 
+mod framing;
+mod refused;
+#[cfg(feature = "serde")]
+mod serde;
 mod template;
+mod values;
 
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5_0];
 
