@@ -77,6 +77,8 @@ pub struct Broker {
     /// Sessions that may send more at once, but not within the call that found out.
     pub(crate) work: VecDeque<SessionKey>,
     pub(crate) held_back: HeldBack,
+    /// Connected sessions whose queue is full.
+    pub(crate) full_sessions: usize,
     pub(crate) after_commit: AfterCommit,
     pub(crate) pool: BufferPool,
     pub(crate) keys: KeyedState,
@@ -166,6 +168,7 @@ impl Broker {
             deadlines: Deadlines::new(),
             work: VecDeque::new(),
             held_back: HeldBack::default(),
+            full_sessions: 0,
             after_commit: AfterCommit::default(),
             pool: BufferPool::new(BufferPoolLimits::default()),
             keys: KeyedState::new(seed.rotate_left(32)),

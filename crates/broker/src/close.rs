@@ -111,7 +111,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.sink = Sink::Offline;
         session.owner = None;
-        session.full_since = None;
+        if session.full_since.take().is_some() {
+            self.full_sessions -= 1;
+        }
         if !keeps_will {
             session.will = None;
         }

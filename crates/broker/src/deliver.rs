@@ -328,6 +328,11 @@ impl Broker {
                 outbound.messages += 1;
                 outbound.bytes += weight;
                 outbound.queue.push_back(Entry::Message(queued));
+                let is_full = outbound.messages >= max_messages || outbound.bytes >= max_bytes;
+                if is_full && session.full_since.is_none() && session.sink != Sink::Offline {
+                    session.full_since = Some(now);
+                    self.full_sessions += 1;
+                }
                 return Fate::Accepted;
             }
             if self.config.when_full != WhenFull::DropOldest || !self.drop_oldest(slot) {
@@ -382,6 +387,9 @@ impl Broker {
         if let Some(session) = self.sessions.at_mut(slot) {
             session.outbound.messages -= 1;
             session.outbound.bytes -= weight;
+            if session.full_since.take().is_some() {
+                self.full_sessions -= 1;
+            }
         }
     }
 

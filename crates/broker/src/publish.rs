@@ -7,7 +7,7 @@ use damselfly_session::{Message, PeerError, ReceiveAction, ReceiveInput, Timesta
 use damselfly_topic::TopicName;
 
 use crate::{
-    Broker, CommitId, ConnectionId, DropReason, Question, QuestionId,
+    Broker, CommitId, ConnectionId, DropReason, Question, QuestionId, WhenFull,
     access::Permission,
     broker::{Fault, Timer, owned},
     connections::{Connection, Gate, Pause, PendingAck},
@@ -128,13 +128,14 @@ impl Broker {
                 return Ok(());
             }
         }
-        if self.has_no_memory() {
+        if self.must_wait(now, Some(inbound.session.slot), inbound.topic) {
             self.push_ack(inbound.connection, PacketType::Puback, id, Gate::Decision);
             self.hold(now, inbound, Some(id), Wait::Room);
             return Ok(());
         }
         match self.publish_now(now, inbound) {
             Some(reason_code) => {
+                let reason_code = self.sayable(inbound.connection, reason_code)?;
                 let commit = self.gate.record(Some(Release::Acks(inbound.connection)));
                 self.push_decided(inbound.connection, PacketType::Puback, id, Gate::Commit(commit), reason_code);
             }
@@ -172,7 +173,7 @@ impl Broker {
                 self.hold(now, inbound, Some(id), Wait::Answer(question));
                 Gate::Decision
             }
-            Permission::Allow if self.has_no_memory() => {
+            Permission::Allow if self.must_wait(now, Some(inbound.session.slot), inbound.topic) => {
                 self.hold(now, inbound, Some(id), Wait::Room);
                 Gate::Decision
             }
@@ -423,13 +424,44 @@ impl Broker {
     fn puback_code(&self, id: ConnectionId, tally: Tally) -> ReasonCode {
         match tally {
             Tally { dropped: Some(DropReason::QueueFull | DropReason::Memory | DropReason::RetainedFull), .. } => {
-                self.refusal_code(id, ReasonCode::QuotaExceeded)
+                ReasonCode::QuotaExceeded
             }
             Tally { accepted: 0, .. } if self.connections.get(id).is_some_and(Connection::is_v5) => {
                 ReasonCode::NoMatchingSubscribers
             }
             Tally { .. } => ReasonCode::Success,
         }
+    }
+
+    /// What of it a publisher can be told. Before 5.0 that is success or the end of the connection, as configured.
+    fn sayable(&self, id: ConnectionId, reason_code: ReasonCode) -> Result<ReasonCode, PeerError> {
+        let is_v5 = self.connections.get(id).is_some_and(Connection::is_v5);
+        match reason_code {
+            _ if is_v5 => Ok(reason_code),
+            ReasonCode::QuotaExceeded if self.config.when_full == WhenFull::CloseLegacyPublisher => {
+                Err(PeerError::QuotaExceeded)
+            }
+            _ => Ok(ReasonCode::Success),
+        }
+    }
+
+    /// Whether a QoS 1 or 2 message should not be routed yet: the memory budget is used up, or a connected receiver's
+    /// queue is full and has not been for long.
+    #[inline]
+    fn must_wait(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {
+        self.has_no_memory() || (self.full_sessions > 0 && self.waits_for_receiver(now, publisher, topic))
+    }
+
+    fn waits_for_receiver(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {
+        let mut route = core::mem::take(&mut self.scratch.route);
+        route.resolve(&self.index, topic, publisher, &mut self.scratch.matches);
+        let limit = self.config.pause_limit;
+        let is_full = route.receivers.iter().filter(|receiver| receiver.key & GROUP == 0).any(|receiver| {
+            let since = self.sessions.at(receiver.key).and_then(|session| session.full_since);
+            since.is_some_and(|since| now < since.saturating_add(limit))
+        });
+        self.scratch.route = route;
+        is_full
     }
 
     /// A code only 5.0 can be told; 3.1.1 has the positive acknowledgement or nothing. [MQTT3-3.3.5-2]
@@ -453,7 +485,13 @@ impl Broker {
             let Some(held) = session.held.get(at) else { break };
             let is_blocked =
                 session.held.iter().take(at).any(|earlier| earlier.message.topic() == held.message.topic());
-            if is_blocked || !self.is_free(held.wait) {
+            let wait = held.wait;
+            let room_for = (wait == Wait::Room && !is_blocked).then(|| held.message.clone());
+            let is_free = match room_for {
+                Some(message) => !self.must_wait(now, Some(key.slot), message.topic()),
+                None => self.is_free(wait),
+            };
+            if is_blocked || !is_free {
                 at += 1;
                 continue;
             }
@@ -468,15 +506,20 @@ impl Broker {
         match wait {
             Wait::Nothing => true,
             Wait::Commit(commit) => self.gate.is_committed(commit),
-            Wait::Room => !self.has_no_memory(),
-            Wait::Answer(_) => false,
+            Wait::Room | Wait::Answer(_) => false,
         }
     }
 
     /// A held message had its effect: its acknowledgement may leave, once that is durable.
     fn decide(&mut self, now: Timestamp, key: SessionKey, held: &Held, tally: Tally) {
         let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) else { return };
-        let reason_code = self.puback_code(connection, tally);
+        let reason_code = match self.sayable(connection, self.puback_code(connection, tally)) {
+            Ok(reason_code) => reason_code,
+            Err(error) => {
+                self.fail(now, connection, error.into());
+                return;
+            }
+        };
         // The identifier and the message of a QoS 2 exchange were one record.
         let is_durable = matches!(held.wait, Wait::Commit(_));
         self.decide_ack(now, key, (connection, packet_id), reason_code, is_durable);
@@ -550,11 +593,12 @@ impl Broker {
         for _ in 0..self.held_back.len() {
             let Some((key, since)) = self.held_back.pop_front() else { break };
             let is_over = now >= since.saturating_add(limit);
-            if !self.has_no_memory() {
-                self.release_held(now, key);
-            } else if is_over {
+            self.release_held(now, key);
+            let held = self.sessions.get(key).map(|session| &session.held);
+            let still_waits = held.is_some_and(|held| held.iter().any(|held| held.wait == Wait::Room));
+            if still_waits && is_over {
                 self.give_up(now, key);
-            } else {
+            } else if still_waits {
                 self.held_back.push_back((key, since));
             }
         }
@@ -563,11 +607,20 @@ impl Broker {
         }
     }
 
-    /// Refuses the first message of a session that waits for room.
+    /// The time of the first message of a session that waits for room is up: without memory it is refused, else
+    /// everybody who has room gets it.
     fn give_up(&mut self, now: Timestamp, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(at) = session.held.iter().position(|held| held.wait == Wait::Room) else { return };
-        let Some(held) = session.held.remove(at) else { return };
+        let Some(mut held) = session.held.remove(at) else { return };
+        if !self.has_no_memory() {
+            held.wait = Wait::Nothing;
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.held.insert(at, held);
+            }
+            self.release_held(now, key);
+            return;
+        }
         self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
         if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
             let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);

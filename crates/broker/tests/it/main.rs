@@ -3,9 +3,12 @@
 
 mod delivery;
 mod gate;
+mod limits;
+mod local;
 mod questions;
 mod retained;
 mod sessions;
+mod shards;
 mod subscriptions;
 mod wills;
 mod world;

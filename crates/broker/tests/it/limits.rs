@@ -1,0 +1,451 @@
+//! Every limit, at it and one past it. `docs/limits.md` names these tests.
+
+use std::time::Duration;
+
+use damselfly_broker::{Broker, Config, DropReason, Event, Peer, WhenFull};
+use damselfly_codec::{Packet, Property, SubscriptionOptions};
+
+use crate::world::{As, World, delivery, qos, v3, v5};
+
+#[test]
+fn max_connections() {
+    let mut world = World::with(|config| config.max_connections = 3);
+    let open: Vec<_> = (0..3).map(|_| world.open()).collect();
+    assert!(world.broker.handle_connection(world.now, Peer::default()).is_err());
+    world.cut(open[1]);
+    world.open();
+    assert_eq!(world.broker.counters().connections_refused, 1);
+}
+
+#[test]
+fn connect_timeout() {
+    let mut world = World::with(|config| config.connect_timeout = Duration::from_secs(3));
+    let quick = world.open();
+    let slow = world.open();
+    world.pass(Duration::from_micros(2_999_999));
+    world.send_bytes(quick, &v3("quick").encode());
+    world.pass(Duration::from_micros(1));
+    assert!(!world.is_closed(quick) && world.is_closed(slow));
+}
+
+#[test]
+fn max_connect_packet_size() {
+    let mut world = World::with(|config| config.max_connect_packet_size = 100);
+    let connect = |size: usize| v3(&"x".repeat(size - 14)).encode();
+    assert_eq!((connect(100).len(), connect(101).len()), (100, 101));
+    for (size, is_refused) in [(100, false), (101, true)] {
+        let client = world.open();
+        world.send_bytes(client, &connect(size)[..5]);
+        assert_eq!(world.is_closed(client), is_refused, "{size} bytes, refused before they are all there");
+    }
+}
+
+#[test]
+fn max_packet_size() {
+    // [MQTT-3.2.2-15]
+    let mut world = World::with(|config| config.max_packet_size = 127);
+    let bob = world.begin(v5("bob"));
+    assert!(world.first(bob).contains("MaximumPacketSize(127)"));
+    world.publish(bob, "a", &"x".repeat(127 - 6), 0, 0);
+    assert!(!world.is_closed(bob));
+    world.publish(bob, "a", &"x".repeat(128 - 6), 0, 0);
+    assert_eq!(world.received(bob), ["DISCONNECT 95"]);
+    let carol = world.connect(v3("carol"));
+    world.send_bytes(carol, b"\x30\xff\xff\xff\x7f");
+    assert!(world.is_closed(carol), "256 MiB announced and not sent");
+}
+
+#[test]
+fn receive_maximum() {
+    // [MQTT-3.3.4-7] [MQTT-3.3.4-8]
+    let mut world = World::with(|config| config.receive_maximum = 3);
+    let bob = world.begin(v5("bob"));
+    assert!(world.first(bob).contains("ReceiveMaximum(3)"));
+    world.holds_commits = true;
+    for n in 1..=3 {
+        world.publish(bob, "a", "x", 1, n);
+    }
+    world.send(bob, Packet::Pingreq);
+    assert_eq!(world.received(bob), ["PINGRESP"]);
+    world.publish(bob, "a", "x", 1, 4);
+    assert_eq!(world.received(bob), ["DISCONNECT 93"]);
+}
+
+#[test]
+fn receive_maximum_is_held_by_qos_2_until_pubcomp() {
+    let mut world = World::with(|config| config.receive_maximum = 3);
+    let bob = world.connect(v5("bob"));
+    for n in 1..=3 {
+        world.publish(bob, "a", "x", 2, n);
+    }
+    world.ack(bob, damselfly_codec::AckType::Pubrel, 2);
+    world.publish(bob, "a", "x", 2, 4);
+    assert!(!world.is_closed(bob));
+    world.publish(bob, "a", "x", 2, 5);
+    assert!(world.is_closed(bob));
+}
+
+#[test]
+fn max_inflight() {
+    let mut world = World::with(|config| config.max_inflight = 3);
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v3("bob"))];
+    world.subscribe(bob, &[("a", 1)]);
+    for n in 1..=4 {
+        world.publish(alice, "a", "x", 1, n);
+    }
+    assert_eq!(world.received(bob).len(), 3);
+    world.ack(bob, damselfly_codec::AckType::Puback, 1);
+    assert_eq!(world.received(bob).len(), 1);
+}
+
+#[test]
+fn topic_alias_maximum() {
+    let mut world = World::with(|config| config.topic_alias_maximum = 5);
+    let bob = world.begin(v5("bob"));
+    assert!(world.first(bob).contains("TopicAliasMaximum(5)"));
+    let alias = |n| [Property::TopicAlias(damselfly_codec::TopicAlias::new(n).unwrap())];
+    world.publish_with(bob, "a", "x", delivery(0, 1, false), false, &alias(5));
+    assert!(!world.is_closed(bob));
+    world.publish_with(bob, "a", "x", delivery(0, 1, false), false, &alias(6));
+    assert_eq!(world.received(bob), ["DISCONNECT 94"]);
+}
+
+#[test]
+fn max_outbound_topic_aliases() {
+    let mut world = World::with(|config| config.max_outbound_topic_aliases = 1);
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob").with(&[Property::TopicAliasMaximum(9)]))];
+    world.subscribe(bob, &[("#", 0)]);
+    for name in ["topic/one", "topic/two", "topic/one"] {
+        world.publish(alice, name, "x", 0, 0);
+    }
+    let seen = world.received(bob);
+    assert!(
+        seen.iter().all(|line| line.contains("TopicAlias(1)")
+            || line.contains("NonZero(1)")
+            || line.contains("TopicAlias(TopicAlias(1))")),
+        "{seen:?}"
+    );
+    assert!(seen.iter().all(|line| line.contains("topic/")), "each takes the place of the one before");
+}
+
+/// Bob is away; alice gets the answers to three messages of which two find room.
+fn full_queue(change: impl FnOnce(&mut Config)) -> (World, Vec<String>, Vec<String>) {
+    let mut world = World::with(change);
+    let alice = world.connect(v5("alice"));
+    let bob = world.connect(v5("bob").lasting(100));
+    world.subscribe(bob, &[("a", 1)]);
+    world.cut(bob);
+    for n in 1..=3 {
+        world.publish(alice, "a", &n.to_string(), 1, n);
+    }
+    let bob = world.begin(v5("bob").lasting(100));
+    world.first(bob);
+    let (told, got) = (world.received(alice), world.work_off(bob));
+    (world, told, got)
+}
+
+#[test]
+fn max_queued_messages() {
+    let (world, told, got) = full_queue(|config| config.max_queued_messages = 2);
+    assert_eq!(told, ["PUBACK #1", "PUBACK #2", "PUBACK #3 97"], "nobody is told success for what is dropped");
+    assert_eq!(got, ["PUBLISH q1 #1 a=1", "PUBLISH q1 #2 a=2"]);
+    assert_eq!(world.broker.counters().dropped(DropReason::QueueFull), 1);
+    let dropped = world.events.iter().any(|event| {
+        matches!(event, Event::Dropped { client_id: Some(id), topic, reason: DropReason::QueueFull, count: 1 }
+            if &**id == "bob" && &**topic == "a")
+    });
+    assert!(dropped, "{:?}", world.events);
+}
+
+#[test]
+fn max_queued_bytes() {
+    let (_, told, got) = full_queue(|config| config.max_queued_bytes = 150);
+    assert!(told[2].ends_with("97") && got.len() < 3, "{told:?} {got:?}");
+    let (_, told, got) = full_queue(|config| config.max_queued_bytes = 1_000);
+    assert!(told[2] == "PUBACK #3" && got.len() == 3);
+}
+
+#[test]
+fn when_full() {
+    let (world, told, got) = full_queue(|config| {
+        config.max_queued_messages = 2;
+        config.when_full = WhenFull::DropOldest;
+    });
+    assert_eq!(told, ["PUBACK #1", "PUBACK #2", "PUBACK #3"]);
+    assert_eq!(got, ["PUBLISH q1 #1 a=2", "PUBLISH q1 #2 a=3"]);
+    assert_eq!(world.broker.counters().dropped(DropReason::QueueFull), 1);
+
+    for (policy, is_closed) in [(WhenFull::DropNewest, false), (WhenFull::CloseLegacyPublisher, true)] {
+        let mut world = World::with(|config| {
+            config.max_queued_messages = 1;
+            config.when_full = policy;
+        });
+        let alice = world.connect(v3("alice"));
+        let bob = world.connect(v5("bob").lasting(100));
+        world.subscribe(bob, &[("a", 1)]);
+        world.cut(bob);
+        world.publish(alice, "a", "1", 1, 1);
+        world.publish(alice, "a", "2", 1, 2);
+        assert_eq!(world.is_closed(alice), is_closed, "{policy:?}");
+        assert_eq!(world.received(alice).len(), if is_closed { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn the_publisher_of_a_connected_client_whose_queue_is_full_is_slowed_and_then_told() {
+    let mut world = World::with(|config| {
+        config.max_queued_messages = 2;
+        config.max_inflight = 1;
+    });
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| world.connect(v5(name)));
+    world.subscribe(bob, &[("a", 1)]);
+    world.subscribe(carol, &[("a", 0)]);
+    for n in 1..=5 {
+        world.publish(alice, "a", &n.to_string(), 1, n);
+    }
+    assert_eq!(world.received(alice), ["PUBACK #1", "PUBACK #2", "PUBACK #3"]);
+    world.ack(bob, damselfly_codec::AckType::Puback, 1);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.received(alice), ["PUBACK #4"], "room came in time");
+    world.pass_secs(5);
+    assert_eq!(world.received(alice), ["PUBACK #5 97"]);
+    world.publish(alice, "a", "6", 1, 6);
+    assert_eq!(world.received(alice), ["PUBACK #6 97"], "one stall costs one pause");
+    assert_eq!(world.received(carol).len(), 6, "everybody else gets all");
+}
+
+#[test]
+fn max_transmit_bytes() {
+    let mut world = World::with(|config| config.max_transmit_bytes = 500);
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v3("bob"))];
+    world.subscribe(bob, &[("#", 1)]);
+    world.is_stalled = true;
+    for n in 1..=20 {
+        world.publish(alice, "a", &"x".repeat(95), 0, 0);
+        world.publish(alice, "b", &n.to_string(), 1, n);
+    }
+    assert!(world.broker.counters().dropped(DropReason::SlowReader) > 10);
+    let reader = world.broker.sessions().find(|session| session.client_id == "bob").unwrap();
+    assert!(world.broker.transmit_len(reader.connection.unwrap()) <= 700);
+    world.unstall();
+    let qos1 = world.work_off(bob).into_iter().filter(|line| line.contains(" q1 ")).count();
+    assert_eq!(qos1, 20, "QoS 1 waits");
+}
+
+#[test]
+fn max_subscriptions() {
+    let mut world = World::with(|config| config.max_subscriptions = 3);
+    for (client, refused) in [(v5("bob"), "97"), (v3("carol"), "80")] {
+        let connection = world.connect(client);
+        world.subscribe(connection, &[("a", 0), ("b", 0), ("$share/g/c", 0)]);
+        let ask = |filter| [(filter, SubscriptionOptions::default())];
+        world.subscribe_with(connection, &ask("d"), &[]);
+        world.subscribe_with(connection, &ask("a"), &[]);
+        assert_eq!(world.received(connection), [format!("SUBACK #999 {refused}"), "SUBACK #999 00".into()]);
+    }
+}
+
+#[test]
+fn max_topic_levels() {
+    let mut world = World::with(|config| config.max_topic_levels = 3);
+    let bob = world.connect(v5("bob"));
+    world.subscribe(bob, &[("#", 0), ("a/+/c", 0)]);
+    world.publish(bob, "a/b/c", "x", 1, 1);
+    world.publish(bob, "a/b/c/d", "x", 1, 2);
+    world.publish(bob, "a/b/c/d", "x", 0, 0);
+    assert_eq!(world.received(bob), ["PUBLISH q0 a/b/c=x", "PUBACK #1", "PUBACK #2 90"]);
+    assert_eq!(world.broker.counters().dropped(DropReason::TooManyLevels), 2);
+    let carol = world.connect(v3("carol"));
+    world.publish(carol, "a/b/c/d", "x", 1, 3);
+    assert_eq!(world.received(carol), ["PUBACK #3"]);
+}
+
+#[test]
+fn max_retained_messages() {
+    let mut world = World::with(|config| config.max_retained_messages = 2);
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    world.subscribe(bob, &[("#", 0)]);
+    for (n, name) in [(1, "a"), (2, "b"), (3, "c"), (4, "a")] {
+        world.publish_with(alice, name, "x", delivery(1, n, false), true, &[]);
+    }
+    assert_eq!(world.received(alice), ["PUBACK #1", "PUBACK #2", "PUBACK #3 97", "PUBACK #4"]);
+    assert_eq!(world.received(bob).len(), 4, "delivered, but not retained");
+    assert_eq!(world.broker.retained_len(), 2);
+}
+
+#[test]
+fn max_retained_bytes() {
+    let mut world = World::with(|config| config.max_retained_bytes = 1_000);
+    let alice = world.connect(v5("alice"));
+    world.retain(alice, "a", &"x".repeat(500));
+    world.retain(alice, "b", &"x".repeat(500));
+    assert_eq!(world.broker.retained_len(), 1);
+    world.retain(alice, "a", &"x".repeat(5_000));
+    assert_eq!(world.broker.retained_len(), 0, "the old value is not the last one any more");
+    assert_eq!(world.broker.counters().dropped(DropReason::RetainedFull), 2);
+}
+
+#[test]
+fn max_memory_and_pause_limit() {
+    let mut world = World::with(|config| {
+        config.max_memory = 2_000;
+        config.pause_limit = Duration::from_secs(2);
+        config.route_cache_entries = 0;
+    });
+    let alice = world.connect(v5("alice"));
+    let bob = world.connect(v5("bob").lasting(100));
+    world.subscribe(bob, &[("a", 1)]);
+    world.cut(bob);
+    let payload = "x".repeat(1_000);
+    for n in 1..=4 {
+        world.publish(alice, "a", &payload, 1, n);
+    }
+    assert_eq!(world.received(alice), ["PUBACK #1", "PUBACK #2"], "the others wait for room");
+    world.send(alice, Packet::Pingreq);
+    assert_eq!(world.received(alice), ["PINGRESP"]);
+    world.pass(Duration::from_secs(1));
+    assert!(world.received(alice).is_empty());
+    let bob = world.begin(v5("bob").lasting(100));
+    world.first(bob);
+    assert_eq!(world.work_off(bob).len(), 2);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.received(alice), ["PUBACK #3", "PUBACK #4"], "room came in time");
+
+    world.cut(bob);
+    for n in 5..=8 {
+        world.publish(alice, "a", &payload, 1, n);
+    }
+    world.pass(Duration::from_secs(10));
+    let told = world.received(alice);
+    assert!(told.ends_with(&["PUBACK #8 97".into()]), "no room in time: {told:?}");
+    assert!(world.broker.memory().messages < 8_000);
+}
+
+#[test]
+fn question_timeout() {
+    let mut world = World::with(|config| config.question_timeout = Duration::from_secs(3));
+    world.holds_questions = true;
+    let bob = world.begin(v3("bob"));
+    world.pass(Duration::from_micros(2_999_999));
+    assert!(!world.is_closed(bob));
+    world.pass(Duration::from_micros(1));
+    assert_eq!(world.received(bob), ["CONNACK 05"]);
+}
+
+#[test]
+fn max_session_expiry() {
+    let mut world = World::with(|config| config.max_session_expiry = Some(3));
+    let bob = world.connect(v3("bob").lasting(0));
+    world.cut(bob);
+    world.pass_secs(2);
+    assert_eq!(world.broker.sessions_len(), 1);
+    world.pass_secs(1);
+    world.assert_empty();
+}
+
+#[test]
+fn max_keep_alive() {
+    let mut world = World::with(|config| config.max_keep_alive = 30);
+    for (keep_alive, code) in [(30, "CONNACK 00"), (31, "CONNACK 02"), (0, "CONNACK 02")] {
+        let bob = world.begin(As { keep_alive, ..v3("bob") });
+        assert_eq!(world.received(bob), [code]);
+    }
+}
+
+#[test]
+fn maximum_qos() {
+    let mut world = World::with(|config| config.maximum_qos = qos(1));
+    let bob = world.connect(v5("bob"));
+    world.publish(bob, "a", "x", 1, 1);
+    assert!(!world.is_closed(bob));
+    world.publish(bob, "a", "x", 2, 2);
+    assert_eq!(world.received(bob), ["PUBACK #1 10", "DISCONNECT 9B"]);
+}
+
+#[test]
+fn route_cache_entries_and_receivers() {
+    let with = |entries, receivers| {
+        let mut world = World::with(|config| {
+            config.route_cache_entries = entries;
+            config.route_cache_receivers = receivers;
+        });
+        let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| world.connect(v5(name)));
+        world.subscribe(bob, &[("#", 0)]);
+        world.subscribe(carol, &[("#", 0)]);
+        for n in 0..50 {
+            world.publish(alice, &format!("t/{n}"), "x", 0, 0);
+            world.publish(alice, "t/0", "x", 0, 0);
+        }
+        let seen = world.received(bob).len();
+        let bytes = world.broker.counters().route_cache_bytes;
+        world.send(alice, Packet::Pingreq);
+        assert_eq!(world.broker.counters().route_cache_bytes, 0, "an idle client has none");
+        (seen, bytes)
+    };
+    assert_eq!(with(0, 100), (100, 0));
+    assert_eq!(with(64, 1), (100, with(64, 0).1), "a route of two receivers is too wide for one");
+    let (two, many) = (with(2, 100), with(64, 100));
+    assert!(two.0 == 100 && two.1 > 0 && many.1 > 4 * two.1, "{two:?} {many:?}");
+}
+
+#[test]
+fn the_clients_maximum_packet_size() {
+    // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    let small = [Property::MaximumPacketSize(30.try_into().unwrap())];
+    let [bob, carol] = [world.connect(v5("bob").with(&small).lasting(100)), world.connect(v5("carol"))];
+    for client in [bob, carol] {
+        world.subscribe(client, &[("a", 1)]);
+    }
+    world.publish(alice, "a", &"x".repeat(30 - 8), 1, 1);
+    world.publish(alice, "a", &"x".repeat(31 - 8), 1, 2);
+    world.publish(alice, "a", "small", 1, 3);
+    assert_eq!(world.work_off(bob).len(), 2, "too large for bob alone, and the queue goes on");
+    assert_eq!(world.work_off(carol).len(), 3);
+    assert_eq!(world.broker.counters().dropped(DropReason::PacketTooLarge), 1);
+
+    let tiny = [Property::MaximumPacketSize(5.try_into().unwrap())];
+    let dave = world.begin(v5("dave").with(&tiny));
+    assert!(world.received_bytes(dave).is_empty(), "not even CONNACK fits");
+    assert!(world.is_closed(dave));
+}
+
+#[test]
+fn a_limit_without_a_row_in_the_docs_fails() {
+    let docs = include_str!("../../../../docs/limits.md");
+    let source = include_str!("../../src/config.rs");
+    let tests = include_str!("limits.rs");
+    let start = source.find("pub struct Config {").unwrap();
+    let body = &source[start..start + source[start..].find("\n}\n").unwrap()];
+    let fields: Vec<_> = body
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(fields.len() > 25);
+    for field in &fields {
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/limits.md has no row for `{field}`"));
+        let test = row.split('|').rev().nth(1).unwrap().trim().trim_matches('`');
+        let (file, name) = test.split_once("::").unwrap_or(("limits", test));
+        let text = match file {
+            "limits" => tests,
+            "sessions" => include_str!("sessions.rs"),
+            "subscriptions" => include_str!("subscriptions.rs"),
+            "shards" => include_str!("shards.rs"),
+            "wills" => include_str!("wills.rs"),
+            other => panic!("no test file {other}"),
+        };
+        assert!(text.contains(&format!("fn {name}()")), "`{field}`: there is no test {test}");
+    }
+    let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, fields.len(), "a row of docs/limits.md names no field");
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused() {
+    let mut config = Config::default();
+    config.receive_maximum = 0;
+    assert_eq!(Broker::new(config, 1).unwrap_err().to_string(), "receive_maximum must be at least 1");
+}
