@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use damselfly_topic::{TopicError, TopicFilter, TopicFilterBuf, TopicName};
+use damselfly_topic::{SharedFilter, TopicError, TopicFilter, TopicFilterBuf, TopicName};
 
 /// What a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ impl Access {
 
 /// The filter inside a Shared Subscription's, any other as it is.
 pub(crate) fn plain(filter: TopicFilter<'_>) -> TopicFilter<'_> {
-    filter.shared().map_or(filter, |shared| shared.filter())
+    filter.shared().map_or(filter, SharedFilter::filter)
 }
 
 #[cfg(test)]

@@ -94,10 +94,10 @@ impl Broker {
     }
 
     /// PUBREL: the identifier is free for a new message once that is durable.
-    pub(crate) fn handle_pubrel(&mut self, now: Timestamp, id: ConnectionId, ack: &Ack<'_>) -> Result<(), Fault> {
-        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+    pub(crate) fn handle_pubrel(&mut self, now: Timestamp, id: ConnectionId, ack: &Ack<'_>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let (key, version) = (connection.session, connection.version);
-        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(key) else { return };
         let action = session.received.handle(version, ack.packet_id, ReceiveInput::Pubrel);
         let code = match action {
             Ok(ReceiveAction::Pubcomp(code)) => code,
@@ -112,7 +112,6 @@ impl Broker {
         if gate == Gate::Open {
             self.release_acks(now, id);
         }
-        Ok(())
     }
 
     /// Sends the acknowledgements of a connection whose gate is open: each type in the order of arrival.

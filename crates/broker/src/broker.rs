@@ -13,8 +13,8 @@ use crate::{
     close::AfterCommit,
     connections::{Connection, Connections, Pause, Stage},
     gate::{CommitGate, Release},
+    held::HeldBack,
     messages::Messages,
-    publish::HeldBack,
     questions::Questions,
     retained::RetainedStore,
     route::{Index, PackedOptions, ReceiverKey, Route},
@@ -257,11 +257,10 @@ impl Broker {
             return Next::Paused;
         }
         let max_packet_size = match connection.stage {
-            Stage::Open => self.config.max_packet_size,
             Stage::AwaitConnect => self.config.max_connect_packet_size,
             Stage::Closing => return Next::Ignore,
             Stage::Asking(..) | Stage::Accepted(_) => return Next::Paused,
-            Stage::Authenticating(_) | Stage::Reauthenticating(_) => self.config.max_packet_size,
+            Stage::Open | Stage::Authenticating(_) | Stage::Reauthenticating(_) => self.config.max_packet_size,
         };
         match peek(rest, &FrameLimits { max_packet_size }) {
             Ok(Some(header)) if header.frame_len() <= rest.len() => {

@@ -32,7 +32,7 @@ impl Broker {
         match &connection.stage {
             Stage::Closing => return,
             Stage::Open | Stage::Reauthenticating(_) => self.send_disconnect(id, reason_code),
-            Stage::AwaitConnect => self.answer_bad_connect(id, &fault, reason_code),
+            Stage::AwaitConnect => self.answer_bad_connect(id, fault, reason_code),
             Stage::Asking(..) | Stage::Authenticating(_) | Stage::Accepted(_) => {
                 self.send_connack(id, &Connack::refusal(reason_code));
             }
@@ -41,7 +41,7 @@ impl Broker {
     }
 
     /// Before CONNECT is accepted there is CONNACK or nothing. [MQTT-3.14.0-1] [MQTT3-3.1.4-1]
-    fn answer_bad_connect(&mut self, id: ConnectionId, fault: &Fault, reason_code: ReasonCode) {
+    fn answer_bad_connect(&mut self, id: ConnectionId, fault: Fault, reason_code: ReasonCode) {
         let Some(connection) = self.connections.get(id) else { return };
         let is_known_v5 = connection.version == Version::V5_0;
         let may_answer = match fault {

@@ -18,6 +18,7 @@ use damselfly_codec::QoS;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature of its own that CONNACK names")]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Config {
     /// Network Connections at once. One more is refused before a byte is read. Default 1,000,000.

@@ -79,6 +79,7 @@ pub(crate) enum Pause {
 
 /// A CONNECT, owned, until it is accepted.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "mirrors the CONNECT fields")]
 pub(crate) struct PendingConnect {
     pub(crate) version: Version,
     pub(crate) clean_start: bool,

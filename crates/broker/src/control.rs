@@ -31,9 +31,18 @@ impl Broker {
             Packet::Puback(ack) => self.handle_ack(now, id, PacketType::Puback, &ack),
             Packet::Pubrec(ack) => self.handle_ack(now, id, PacketType::Pubrec, &ack),
             Packet::Pubcomp(ack) => self.handle_ack(now, id, PacketType::Pubcomp, &ack),
-            Packet::Pubrel(ack) => self.handle_pubrel(now, id, &ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe),
+            Packet::Pubrel(ack) => {
+                self.handle_pubrel(now, id, &ack);
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => {
+                self.handle_subscribe(now, id, &subscribe);
+                Ok(())
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.handle_unsubscribe(id, &unsubscribe);
+                Ok(())
+            }
             Packet::Pingreq => {
                 self.handle_pingreq(id);
                 Ok(())
@@ -68,9 +77,8 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
         let (is_new, agreed) = match &connection.stage {
             Stage::Authenticating(pending) => (false, pending.authentication_method.as_deref()),
-            Stage::Open => (true, connection.authentication_method.as_deref()),
-            // Continues a re-authentication whose question was answered with one more step.
-            Stage::Reauthenticating(_) => (true, connection.authentication_method.as_deref()),
+            // The latter continues a re-authentication whose question was answered with one more step.
+            Stage::Open | Stage::Reauthenticating(_) => (true, connection.authentication_method.as_deref()),
             Stage::AwaitConnect | Stage::Asking(..) | Stage::Accepted(_) | Stage::Closing => (false, None),
         };
         // [MQTT-4.12.0-7] [MQTT-4.12.1-1]

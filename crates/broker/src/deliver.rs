@@ -294,18 +294,15 @@ impl Broker {
         }
         let tail = connection.transmit.tail(&mut self.pool);
         let start = tail.len();
-        let written = match out.shared_payload() {
-            Some(payload) => {
-                let written = template.write_head(&addition, tail);
-                set_retain(tail, start, terms.retain);
-                connection.transmit.push_shared(payload, &mut self.pool);
-                written
-            }
-            None => {
-                let written = template.write(&addition, tail);
-                set_retain(tail, start, terms.retain);
-                written
-            }
+        let written = if let Some(payload) = out.shared_payload() {
+            let written = template.write_head(&addition, tail);
+            set_retain(tail, start, terms.retain);
+            connection.transmit.push_shared(payload, &mut self.pool);
+            written
+        } else {
+            let written = template.write(&addition, tail);
+            set_retain(tail, start, terms.retain);
+            written
         };
         debug_assert!(written.is_ok(), "a length that was computed could not be written");
         Self::mark_dirty(&mut self.outputs, id, connection);

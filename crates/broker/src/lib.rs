@@ -14,6 +14,7 @@ mod connections;
 mod control;
 mod deliver;
 mod gate;
+mod held;
 mod local;
 mod messages;
 mod output;

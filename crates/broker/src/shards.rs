@@ -77,13 +77,12 @@ impl Broker {
                 // A filter with too many levels matches nothing that may be published here.
                 let _too_deep = self.shards.interest.insert(filter, shard, ()).is_err();
             }
-            Some(shared) => {
+            Some(inner) => {
                 let (group, is_new, emptied) = self.groups.set_remote(filter.as_str(), shard, members);
                 if let Some(group) = emptied {
-                    self.index.remove(shared.filter(), GROUP | group);
+                    self.index.remove(inner.filter(), GROUP | group);
                 } else if is_new {
-                    let _too_deep =
-                        self.index.insert(shared.filter(), GROUP | group, PackedOptions::default()).is_err();
+                    let _too_deep = self.index.insert(inner.filter(), GROUP | group, PackedOptions::default()).is_err();
                 }
             }
         }
@@ -100,18 +99,15 @@ impl Broker {
             return;
         }
         let mut out = Outgoing::of_message(message, now);
-        match &forward.shared_filter {
-            Some(filter) => {
-                if let Some(group) = self.groups.find(filter) {
-                    self.deliver_within(now, &mut out, group, false, None);
-                }
+        if let Some(filter) = &forward.shared_filter {
+            if let Some(group) = self.groups.find(filter) {
+                self.deliver_within(now, &mut out, group, false, None);
             }
-            None => {
-                let mut route = core::mem::take(&mut self.scratch.route);
-                route.resolve(&self.index, message.topic(), None, &mut self.scratch.matches);
-                self.deliver_plain(now, &mut out, &route);
-                self.scratch.route = route;
-            }
+        } else {
+            let mut route = core::mem::take(&mut self.scratch.route);
+            route.resolve(&self.index, message.topic(), None, &mut self.scratch.matches);
+            self.deliver_plain(now, &mut out, &route);
+            self.scratch.route = route;
         }
         self.finish(out);
         self.close_group();

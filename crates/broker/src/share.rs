@@ -4,7 +4,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 use damselfly_codec::{QoS, SubscriptionId};
 use damselfly_session::{SendState, Timestamp};
-use damselfly_topic::{KeyedState, TopicFilter};
+use damselfly_topic::{KeyedState, SharedFilter, TopicFilter};
 use hashbrown::HashMap;
 
 use crate::{
@@ -265,7 +265,8 @@ impl Broker {
     fn move_to_member(&mut self, now: Timestamp, key: SessionKey, queued: Queued, has_ended: bool) {
         let Some(message) = self.messages.get(&queued.message).cloned() else { return };
         let is_current = self.groups.get(queued.group).is_some_and(|group| {
-            let inside = TopicFilter::new(&group.filter).ok().and_then(|filter| filter.shared().map(|s| s.filter()));
+            let inside =
+                TopicFilter::new(&group.filter).ok().and_then(|filter| filter.shared().map(SharedFilter::filter));
             inside.is_some_and(|filter| filter.matches(message.topic()))
         });
         let others_connected = is_current && self.has_other_connected(queued.group, key.slot);

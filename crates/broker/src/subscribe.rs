@@ -12,7 +12,7 @@ use damselfly_topic::{TopicCursor, TopicFilter};
 use crate::{
     Broker, ConnectionId, Event, Question, QuestionId,
     access::{Permission, plain},
-    broker::{Fault, owned},
+    broker::owned,
     connections::{Gate, PendingAck, PendingSubscription, SubscribeAnswer},
     gate::Release,
     questions::Asked,
@@ -21,13 +21,8 @@ use crate::{
 };
 
 impl Broker {
-    pub(crate) fn handle_subscribe(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        subscribe: &Subscribe<'_>,
-    ) -> Result<(), Fault> {
-        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return Ok(()) };
+    pub(crate) fn handle_subscribe(&mut self, now: Timestamp, id: ConnectionId, subscribe: &Subscribe<'_>) {
+        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return };
         let subscription_id = subscribe.properties.subscription_ids().next();
         let mut answer = SubscribeAnswer { reason_codes: Vec::new(), asked: Vec::new(), replays: Vec::new() };
         for (place, (filter, options)) in subscribe.filters().enumerate() {
@@ -50,7 +45,6 @@ impl Broker {
             Gate::Decision
         };
         self.push_answer(id, PacketType::Suback, subscribe.packet_id, gate, answer);
-        Ok(())
     }
 
     fn push_answer(
@@ -167,13 +161,7 @@ impl Broker {
     }
 
     /// An answer about one filter came in; with the last one SUBACK may leave.
-    pub(crate) fn answer_subscribe(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        question: QuestionId,
-        refusal: Option<ReasonCode>,
-    ) {
+    pub(crate) fn answer_subscribe(&mut self, id: ConnectionId, question: QuestionId, refusal: Option<ReasonCode>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let key = connection.session;
         let mut waiting =
@@ -198,16 +186,10 @@ impl Broker {
         if answer.asked.is_empty() {
             ack.gate = Gate::Commit(self.gate.record(Some(Release::Acks(id))));
         }
-        let _ = now;
     }
 
-    pub(crate) fn handle_unsubscribe(
-        &mut self,
-        _now: Timestamp,
-        id: ConnectionId,
-        unsubscribe: &Unsubscribe<'_>,
-    ) -> Result<(), Fault> {
-        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return Ok(()) };
+    pub(crate) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
+        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return };
         let mut reason_codes = Vec::new();
         for filter in unsubscribe.filters() {
             reason_codes.push(self.unsubscribe(key, filter));
@@ -215,7 +197,6 @@ impl Broker {
         let answer = SubscribeAnswer { reason_codes, asked: Vec::new(), replays: Vec::new() };
         let gate = Gate::Commit(self.gate.record(Some(Release::Acks(id))));
         self.push_answer(id, PacketType::Unsuback, unsubscribe.packet_id, gate, answer);
-        Ok(())
     }
 
     /// Ends a subscription. What was queued for it is still delivered. [MQTT-3.10.4-1] [MQTT-3.10.4-3]

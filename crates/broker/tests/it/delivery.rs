@@ -148,7 +148,7 @@ fn after_all_have_left_nothing_is_left() {
     let bob = world.connect(v5("bob").lasting(5));
     world.subscribe(bob, &[("a/#", 2), ("$share/g/a/+", 1), ("+/b", 1)]);
     for n in 1..20 {
-        world.publish(alice, "a/b", "x", (n % 3) as u8, n);
+        world.publish(alice, "a/b", "x", u8::try_from(n % 3).unwrap(), n);
     }
     world.cut(bob);
     world.publish(alice, "a/b", "x", 1, 99);

@@ -429,7 +429,7 @@ fn a_limit_without_a_row_in_the_docs_fails() {
         let row = row.unwrap_or_else(|| panic!("docs/limits.md has no row for `{field}`"));
         let test = row.split('|').rev().nth(1).unwrap().trim().trim_matches('`');
         let (file, name) = test.split_once("::").unwrap_or(("limits", test));
-        let text = match file {
+        let source = match file {
             "limits" => tests,
             "sessions" => include_str!("sessions.rs"),
             "subscriptions" => include_str!("subscriptions.rs"),
@@ -437,7 +437,7 @@ fn a_limit_without_a_row_in_the_docs_fails() {
             "wills" => include_str!("wills.rs"),
             other => panic!("no test file {other}"),
         };
-        assert!(text.contains(&format!("fn {name}()")), "`{field}`: there is no test {test}");
+        assert!(source.contains(&format!("fn {name}()")), "`{field}`: there is no test {test}");
     }
     let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, fields.len(), "a row of docs/limits.md names no field");

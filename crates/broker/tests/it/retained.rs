@@ -85,7 +85,7 @@ fn many_retained_messages_come_within_the_window_and_before_later_live_ones() {
 
     let all = world.work_off(bob);
 
-    let names: std::collections::BTreeSet<_> = all.iter().map(|line| line.split(' ').last().unwrap()).collect();
+    let names: std::collections::BTreeSet<_> = all.iter().map(|line| line.split(' ').next_back().unwrap()).collect();
     assert_eq!(names.len(), all.len(), "no message twice");
     assert_eq!(all.len(), 301, "r/299 came live, so its replay is left out");
     assert!(all[299].ends_with("r/live=new") && all[300].ends_with("r/299=newer"));

@@ -165,7 +165,7 @@ impl World {
         let mut config = Config::default();
         change(&mut config);
         Self {
-            broker: Broker::new(config, 0xDA35E1).unwrap(),
+            broker: Broker::new(config, 0x00DA_35E1).unwrap(),
             now: Timestamp::from_secs(1_000),
             links: BTreeMap::new(),
             holds_commits: false,
@@ -487,7 +487,8 @@ fn show(version: Version, packet: Packet<'_>) -> String {
         }
         line + &braces(ack.properties)
     };
-    let codes = |codes: Vec<ReasonCode>| codes.iter().map(|code| format!(" {:02X}", code.code())).collect::<String>();
+    let codes =
+        |codes: Vec<ReasonCode>| codes.iter().fold(String::new(), |line, code| format!("{line} {:02X}", code.code()));
     match packet {
         Packet::Connack(connack) => {
             let code = match version {

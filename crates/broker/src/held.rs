@@ -1,0 +1,206 @@
+//! Messages from clients that may not have their effect yet: they wait for an answer, a commit or room, each topic in
+//! order.
+
+use alloc::collections::VecDeque;
+
+use damselfly_codec::{PacketId, PacketType, QoS, ReasonCode};
+use damselfly_session::{Message, Timestamp};
+
+use crate::{
+    Broker, CommitId, ConnectionId, DropReason, QuestionId,
+    broker::Timer,
+    connections::{Gate, Pause},
+    gate::Release,
+    publish::{Inbound, Tally},
+    sessions::{Held, SessionKey, Wait},
+};
+
+/// Publishers whose message found no room, and since when each waits.
+pub(crate) type HeldBack = VecDeque<(SessionKey, Timestamp)>;
+
+impl Broker {
+    /// Sets a message aside. Too many of them, and the client is not read until some are gone.
+    pub(crate) fn hold(&mut self, now: Timestamp, inbound: &Inbound<'_>, packet_id: Option<PacketId>, wait: Wait) {
+        let message = match inbound.shared {
+            Some(frame) => Message::shared(frame, inbound.publish, inbound.topic, now),
+            None => Message::new(inbound.publish, inbound.topic, now),
+        };
+        let limit = usize::from(self.config.receive_maximum) + HELD_SLACK;
+        let Some(session) = self.sessions.get_mut(inbound.session) else { return };
+        session.held.push_back(Held { message, packet_id, wait });
+        let is_full = session.held.len() >= limit;
+        if wait == Wait::Room {
+            self.held_back.push_back((inbound.session, now));
+            self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
+        }
+        if is_full {
+            self.pause(now, inbound.connection, Pause::Held);
+        }
+    }
+
+    /// Goes on with what a session's client published, as far as nothing is before it.
+    pub(crate) fn release_held(&mut self, now: Timestamp, key: SessionKey) {
+        let mut at = 0;
+        loop {
+            let Some(session) = self.sessions.get(key) else { return };
+            let Some(held) = session.held.get(at) else { break };
+            let is_blocked =
+                session.held.iter().take(at).any(|earlier| earlier.message.topic() == held.message.topic());
+            let wait = held.wait;
+            let room_for = (wait == Wait::Room && !is_blocked).then(|| held.message.clone());
+            let is_free = match room_for {
+                Some(message) => !self.must_wait(now, Some(key.slot), message.topic()),
+                None => self.is_free(wait),
+            };
+            if is_blocked || !is_free {
+                at += 1;
+                continue;
+            }
+            let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.remove(at)) else { break };
+            let tally = self.route_anew(now, &held.message, Some(key.slot));
+            self.decide(now, key, &held, tally);
+        }
+        self.resume_held(now, key);
+    }
+
+    fn is_free(&self, wait: Wait) -> bool {
+        match wait {
+            Wait::Nothing => true,
+            Wait::Commit(commit) => self.gate.is_committed(commit),
+            Wait::Room | Wait::Answer(_) => false,
+        }
+    }
+
+    /// A held message had its effect: its acknowledgement may leave, once that is durable.
+    fn decide(&mut self, now: Timestamp, key: SessionKey, held: &Held, tally: Tally) {
+        let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) else { return };
+        let reason_code = match self.sayable(connection, self.puback_code(connection, tally)) {
+            Ok(reason_code) => reason_code,
+            Err(error) => {
+                self.fail(now, connection, error.into());
+                return;
+            }
+        };
+        // The identifier and the message of a QoS 2 exchange were one record.
+        let is_durable = matches!(held.wait, Wait::Commit(_));
+        self.decide_ack(now, key, (connection, packet_id), reason_code, is_durable);
+    }
+
+    pub(crate) fn decide_ack(
+        &mut self,
+        now: Timestamp,
+        key: SessionKey,
+        (connection, packet_id): (ConnectionId, PacketId),
+        reason_code: ReasonCode,
+        is_durable: bool,
+    ) {
+        let gate =
+            if is_durable { Gate::Open } else { Gate::Commit(self.gate.record(Some(Release::Acks(connection)))) };
+        let Some(open) = self.connections.get_mut(connection) else { return };
+        let waiting = open.acks.iter_mut().find(|ack| ack.packet_id == packet_id && ack.gate == Gate::Decision);
+        let Some(ack) = waiting else { return };
+        ack.gate = gate;
+        ack.reason_code = reason_code;
+        if ack.packet_type == PacketType::Pubrec && reason_code.is_error() {
+            self.forget_received(key, packet_id);
+        }
+        if is_durable {
+            self.release_acks(now, connection);
+        }
+    }
+
+    pub(crate) fn resume_held(&mut self, now: Timestamp, key: SessionKey) {
+        let limit = usize::from(self.config.receive_maximum) + HELD_SLACK;
+        let has_room = self.sessions.get(key).is_some_and(|session| session.held.len() < limit);
+        let Some(connection) = self.connection_of(key) else { return };
+        if has_room && self.connections.get(connection).is_some_and(|c| c.pause == Some(Pause::Held)) {
+            self.resume(now, connection);
+        }
+    }
+
+    /// An answer about one held message came in.
+    pub(crate) fn answer_publish(
+        &mut self,
+        now: Timestamp,
+        key: SessionKey,
+        question: QuestionId,
+        refusal: Option<ReasonCode>,
+    ) {
+        let connection = self.connection_of(key);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(at) = session.held.iter().position(|held| held.wait == Wait::Answer(question)) else { return };
+        let Some(reason_code) = refusal else {
+            let Some(held) = session.held.get_mut(at) else { return };
+            held.wait = match held.message.qos() {
+                QoS::ExactlyOnce => Wait::Commit(self.gate.record(Some(Release::Held(key)))),
+                _ => Wait::Nothing,
+            };
+            self.release_held(now, key);
+            return;
+        };
+        let Some(held) = session.held.remove(at) else { return };
+        self.note_drop(Some(key.slot), held.message.topic(), DropReason::NotAuthorized);
+        if let (Some(packet_id), Some(connection)) = (held.packet_id, connection) {
+            let reason_code = self.refusal_code(connection, reason_code);
+            // 3.1.1 cannot be told: the identifier stays until PUBREL.
+            self.decide_ack(now, key, (connection, packet_id), reason_code, false);
+        }
+        self.release_held(now, key);
+    }
+
+    /// Publishers that found no memory: they go on, or their time is up and they are told.
+    pub(crate) fn retry_held_back(&mut self, now: Timestamp) {
+        let limit = self.config.pause_limit;
+        for _ in 0..self.held_back.len() {
+            let Some((key, since)) = self.held_back.pop_front() else { break };
+            let is_over = now >= since.saturating_add(limit);
+            self.release_held(now, key);
+            let held = self.sessions.get(key).map(|session| &session.held);
+            let still_waits = held.is_some_and(|held| held.iter().any(|held| held.wait == Wait::Room));
+            if still_waits && is_over {
+                self.give_up(now, key);
+            } else if still_waits {
+                self.held_back.push_back((key, since));
+            }
+        }
+        if !self.held_back.is_empty() {
+            self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
+        }
+    }
+
+    /// The time of the first message of a session that waits for room is up: without memory it is refused, else
+    /// everybody who has room gets it.
+    fn give_up(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(at) = session.held.iter().position(|held| held.wait == Wait::Room) else { return };
+        let Some(mut held) = session.held.remove(at) else { return };
+        if !self.has_no_memory() {
+            held.wait = Wait::Nothing;
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.held.insert(at, held);
+            }
+            self.release_held(now, key);
+            return;
+        }
+        self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
+        if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
+            let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
+            self.decide_ack(now, key, (connection, packet_id), reason_code, false);
+        }
+        self.release_held(now, key);
+    }
+
+    /// The commit a message published at QoS 2 waits for, of a session that ends before it.
+    pub(crate) fn held_commit(held: &Held) -> Option<CommitId> {
+        match held.wait {
+            Wait::Commit(commit) => Some(commit),
+            Wait::Answer(_) | Wait::Nothing | Wait::Room => None,
+        }
+    }
+}
+
+/// Held messages beyond the Receive Maximum before a client is left unread: QoS 0 messages count too.
+const HELD_SLACK: usize = 64;
+
+/// How often publishers without room are looked after.
+const RETRY: core::time::Duration = core::time::Duration::from_millis(50);
