@@ -283,7 +283,7 @@ def an_ended_subscription_receives_nothing(scene):
     equal(again.receive(1), [Message(kept, b"end", 1, False)])
 
 
-@case(versions=V5, each=((0,), (1,), (2,)))
+@case(each=((0,), (1,), (2,)))
 def members_of_a_share_divide_the_messages_at_qos(scene, qos):
     topic, done = scene.topic("work"), scene.topic("done")
     share = f"$share/{scene.prefix}/{topic}"

@@ -18,14 +18,17 @@ class Process:
 
     def __init__(self, command, stdin=False):
         self.command = [str(part) for part in command]
-        self._child = subprocess.Popen(
-            self.command,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        try:
+            self._child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise Failure(f"{self.command[0]} does not start: {error}") from error
         self._lines = queue.Queue()
         self.seen = []
         threading.Thread(target=self._read, daemon=True).start()
