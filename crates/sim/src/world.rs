@@ -1,0 +1,33 @@
+//! What the simulated world is like.
+
+use core::time::Duration;
+
+/// What the world between the cores is like. The default is a good network.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct World {
+    /// Of the broker core.
+    pub broker: damselfly_broker::Config,
+    /// How long a piece of bytes travels, from and to. Pieces of one direction never overtake each other. Default:
+    /// 0.1 to 5 ms.
+    pub latency: (Duration, Duration),
+    /// The largest piece that travels as one, in bytes; the sizes are drawn from 1 to this. Default: 64.
+    pub max_piece: usize,
+    /// Each connection is cut at a time drawn from zero to this; `None` leaves them alone. Default: `None`.
+    pub cut_within: Option<Duration>,
+    /// How long an end may take to notice that its connection was cut: it draws from zero to this, so the broker may
+    /// still hold the old connection when the client comes back. Default: 1 s.
+    pub notice_within: Duration,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            broker: damselfly_broker::Config::default(),
+            latency: (Duration::from_micros(100), Duration::from_millis(5)),
+            max_piece: 64,
+            cut_within: None,
+            notice_within: Duration::from_secs(1),
+        }
+    }
+}

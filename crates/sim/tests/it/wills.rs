@@ -1,0 +1,49 @@
+//! Wills of clients whose connection is cut.
+
+use core::time::Duration;
+
+use damselfly_client::{Config, ConnectParameters, Event, Will};
+use damselfly_codec::QoS;
+use damselfly_sim::{Sim, World};
+use damselfly_topic::{TopicFilter, TopicNameBuf};
+
+fn messages(sim: &mut Sim, member: damselfly_sim::MemberId) -> Vec<String> {
+    let payload = |event| match event {
+        Event::Message(inbound) => Some(String::from_utf8_lossy(inbound.message.payload()).into_owned()),
+        _ => None,
+    };
+    sim.take_events(member).into_iter().filter_map(payload).collect()
+}
+
+fn world() -> (Sim, damselfly_sim::MemberId, damselfly_sim::MemberId) {
+    let mut sim = Sim::new(World::default(), 7).unwrap();
+    let watcher = sim.add(Config::new("watcher"));
+    sim.subscribe(watcher, TopicFilter::new("gone/#").unwrap(), QoS::ExactlyOnce).unwrap();
+    let mut parameters = ConnectParameters::default();
+    parameters.will = Some(Will::new(TopicNameBuf::new("gone/mortal").unwrap(), "died"));
+    let mortal = sim.add_with(Config::new("mortal"), parameters);
+    sim.run_for(Duration::from_secs(1));
+    (sim, watcher, mortal)
+}
+
+/// [MQTT-3.1.2-8]
+#[test]
+fn will_is_published_when_the_connection_is_cut_and_once_for_each() {
+    let (mut sim, watcher, mortal) = world();
+    for _ in 0..3 {
+        sim.cut(mortal);
+        sim.run_for(Duration::from_secs(100));
+        assert_eq!(messages(&mut sim, watcher), ["died"]);
+        assert!(sim.client(mortal).is_connected(), "it comes back");
+    }
+}
+
+/// [MQTT-3.1.2-10] [MQTT-3.14.4-3]
+#[test]
+fn will_is_not_published_when_the_client_says_goodbye() {
+    let (mut sim, watcher, mortal) = world();
+    sim.act(mortal, |client, now| client.close(now, now));
+    sim.run_for(Duration::from_secs(100));
+    assert_eq!(messages(&mut sim, watcher), [""; 0]);
+    assert!(sim.take_events(mortal).iter().any(|event| matches!(event, Event::Closed)));
+}
