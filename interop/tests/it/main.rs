@@ -2,3 +2,4 @@
 
 mod citations;
 mod conformance;
+mod links;

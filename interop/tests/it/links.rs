@@ -1,0 +1,84 @@
+//! Documents that name files and functions name real ones.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/decisions", "docs/guide", "interop/README.md"];
+
+struct Link {
+    /// Where it stands, for the report.
+    document: PathBuf,
+    text: String,
+    target: PathBuf,
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn documents() -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for name in DOCUMENTS {
+        let path = workspace().join(name);
+        if path.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                found.push(entry?.path());
+            }
+        } else if path.exists() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Links to files of the repository: `[text](target)` with a relative target.
+fn links() -> io::Result<Vec<Link>> {
+    let mut links = Vec::new();
+    for document in documents()? {
+        let text = fs::read_to_string(&document)?;
+        for (before, after) in
+            text.match_indices("](").filter_map(|(at, _)| Some((text.get(..at)?, text.get(at + 2..)?)))
+        {
+            let (Some((_, name)), Some((target, _))) = (before.rsplit_once('['), after.split_once(')')) else {
+                continue;
+            };
+            if target.contains("://") || target.starts_with('#') {
+                continue;
+            }
+            let directory = document.parent().unwrap_or(Path::new(""));
+            links.push(Link { document: document.clone(), text: name.to_owned(), target: directory.join(target) });
+        }
+    }
+    Ok(links)
+}
+
+#[test]
+fn linked_files_exist() -> io::Result<()> {
+    let links = links()?;
+    assert!(links.len() > 20, "the links are found");
+    for link in links {
+        assert!(link.target.exists(), "{}: [{}] leads nowhere", link.document.display(), link.text);
+    }
+    Ok(())
+}
+
+#[test]
+fn functions_and_types_that_are_named_with_a_file_stand_in_it() -> io::Result<()> {
+    for link in links()? {
+        let is_source = link.target.extension().is_some_and(|extension| extension == "rs");
+        let name = link.text.trim_matches('`').rsplit("::").next().unwrap_or_default().to_owned();
+        if !is_source || link.text.ends_with(".rs`") || link.text.ends_with(".rs") {
+            continue;
+        }
+        let source = fs::read_to_string(&link.target)?;
+        let stands = ["fn ", "struct ", "enum "].iter().any(|kind| {
+            source.match_indices(&format!("{kind}{name}")).any(|(at, found)| {
+                let next = source.get(at + found.len()..).and_then(|rest| rest.chars().next());
+                next.is_none_or(|c| !c.is_alphanumeric() && c != '_')
+            })
+        });
+        assert!(stands, "{}: {} is not in {}", link.document.display(), link.text, link.target.display());
+    }
+    Ok(())
+}
