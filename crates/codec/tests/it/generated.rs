@@ -5,8 +5,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::dice::frame;
 use crate::laws;
-use crate::strategies::frame;
+
 use crate::vectors::all;
 
 /// One change to the bytes of a frame.

@@ -4,12 +4,13 @@
 mod build;
 mod citations;
 mod crossed;
+mod dice;
 mod exhaustive;
 mod generated;
 mod laws;
 mod notation;
 mod reference;
 mod render;
-mod strategies;
+
 mod table;
 mod vectors;

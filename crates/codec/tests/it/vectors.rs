@@ -47,7 +47,12 @@ pub(crate) const FILES: [(&str, &str); 10] = [
 
 /// Every row of every file of packets.
 pub(crate) fn all() -> Vec<Vector> {
-    FILES.iter().flat_map(|(_, text)| rows(text)).flat_map(|row| vectors_of_row(&row)).collect()
+    FILES.iter().flat_map(|(_, text)| of_file(text)).collect()
+}
+
+/// Every row of one file.
+pub(crate) fn of_file(text: &str) -> Vec<Vector> {
+    rows(text).flat_map(|row| vectors_of_row(&row)).collect()
 }
 
 /// The rows of a table, split into columns; comments are left out.
