@@ -15,6 +15,8 @@ const MESSAGES: usize = 30;
 fn stormy() -> World {
     let mut world = World::default();
     world.cut_within = Some(Duration::from_secs(6));
+    // Exchanges take about as long as connections last, so that many are cut in the middle.
+    world.latency = (Duration::from_millis(1), Duration::from_millis(400));
     world
 }
 
@@ -34,11 +36,15 @@ struct Run {
     cuts: usize,
 }
 
-/// A publisher and a subscriber, both cut at random; the subscriber acknowledges by hand and in turns if asked to.
+/// A publisher and a subscriber, both cut at random. If the subscriber acknowledges by hand, it does so half a second
+/// later and in reverse. The Receive Maximum is that of all.
 fn run(seed: u64, versions: [Version; 2], receive_maximum: u16, acknowledgement: Acknowledgement) -> Run {
-    let mut sim = Sim::new(stormy(), seed).unwrap();
+    let receive_maximum = core::num::NonZeroU16::new(receive_maximum).unwrap();
+    let mut world = stormy();
+    world.broker.receive_maximum = receive_maximum.get();
+    let mut sim = Sim::new(world, seed).unwrap();
     let subscriber = persistent(&mut sim, "subscriber", versions[1], |config| {
-        config.receive_maximum = core::num::NonZeroU16::new(receive_maximum).unwrap();
+        config.receive_maximum = receive_maximum;
         config.acknowledgement = acknowledgement;
     });
     sim.subscribe(subscriber, TopicFilter::new("t/#").unwrap(), QoS::ExactlyOnce).unwrap();
@@ -47,7 +53,7 @@ fn run(seed: u64, versions: [Version; 2], receive_maximum: u16, acknowledgement:
         assert!(sim.step());
     }
     let publisher = persistent(&mut sim, "publisher", versions[0], |_| ());
-    let mut tickets = Vec::new();
+    let (mut tickets, mut tokens) = (Vec::new(), Vec::new());
     let mut received: BTreeMap<QoS, Vec<usize>> = BTreeMap::new();
     let mut outcomes: BTreeMap<Ticket, Vec<Outcome>> = BTreeMap::new();
     for round in 0..MESSAGES + 200 {
@@ -66,14 +72,14 @@ fn run(seed: u64, versions: [Version; 2], receive_maximum: u16, acknowledgement:
                 outcomes.entry(ticket).or_default().push(outcome);
             }
         }
-        let mut tokens = Vec::new();
+        let due = core::mem::take(&mut tokens);
         for event in sim.take_events(subscriber) {
             let Event::Message(inbound) = event else { continue };
             let payload = std::str::from_utf8(inbound.message.payload()).unwrap();
             received.entry(inbound.message.qos()).or_default().push(payload.parse().unwrap());
             tokens.extend(inbound.ack);
         }
-        for token in tokens.into_iter().rev() {
+        for token in due.into_iter().rev() {
             // A token of a connection that was cut meanwhile is stale: the broker sends that message again.
             let _ = sim.act(subscriber, |client, now| client.acknowledge(now, token, ReasonCode::Success));
         }
