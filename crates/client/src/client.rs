@@ -4,7 +4,9 @@ use alloc::{boxed::Box, collections::VecDeque};
 use core::num::NonZeroU16;
 
 use damselfly_codec::{Connect, Foreign, FrameLimits, PublishTemplate, ReasonCode, Version, Will as CodecWill};
-use damselfly_session::{BufferPool, InboundAliases, PacketIds, PeerError, ReceiveWindow, SessionExpiry, Timestamp};
+use damselfly_session::{
+    BufferPool, InboundAliases, PacketIds, PeerError, ReceiveWindow, Role, SessionExpiry, Timestamp,
+};
 
 use crate::{
     Acknowledgement, CleanStart, Config, ConnectParameters, ConnectionEnd, DropReason, Event, IndeterminateReason,
@@ -364,7 +366,7 @@ impl Client {
 
     /// The broker broke a rule.
     pub(crate) fn end_for(&mut self, error: PeerError) {
-        let statement = error.statement(self.config.version);
+        let statement = error.statement(self.config.version, Role::Broker);
         self.end(ConnectionEnd::PeerError { reason_code: error.reason_code(), statement });
     }
 

@@ -2,6 +2,8 @@
 
 use damselfly_codec::{PacketType, ReasonCode, Version};
 
+use crate::Role;
+
 /// A rule broken by the other side: whoever finds it closes the Network Connection, with the Reason Code if there is a
 /// packet left to carry it. [MQTT-4.13]
 ///
@@ -153,13 +155,28 @@ impl PeerError {
         }
     }
 
-    /// The number of the statement that is broken, `MQTT-` of 5.0 or `MQTT3-` of 3.1.1; where no statement names the
-    /// rule, the one that makes the receiver close the connection.
-    pub const fn statement(self, version: Version) -> &'static str {
-        let (in_5_0, in_3_1_1) = self.statements();
+    /// The number of the statement that is broken if the end that plays `from` did it, `MQTT-` of 5.0 or `MQTT3-` of 3.1.1;
+    /// where no statement names the rule, the one that makes the receiver close the connection.
+    pub const fn statement(self, version: Version, from: Role) -> &'static str {
+        let (in_5_0, in_3_1_1) = match from {
+            Role::Client => self.statements(),
+            Role::Broker => self.statements_for_server(),
+        };
         match version {
             Version::V5_0 => in_5_0,
             Version::V3_1 | Version::V3_1_1 => in_3_1_1,
+        }
+    }
+
+    /// The standard says some rules once for each end.
+    const fn statements_for_server(self) -> (&'static str, &'static str) {
+        match self {
+            Self::UnexpectedAuth => ("MQTT-4.12.0-6", CLOSE_3_1_1),
+            Self::ReceiveMaximumExceeded => ("MQTT-3.3.4-9", CLOSE_3_1_1),
+            Self::TopicAliasInvalid => ("MQTT-3.3.2-11", CLOSE_3_1_1),
+            Self::PacketTooLarge => ("MQTT-3.1.2-24", CLOSE_3_1_1),
+            Self::PacketIdInUse => ("MQTT-2.2.1-4", "MQTT3-2.3.1-4"),
+            other => other.statements(),
         }
     }
 

@@ -288,9 +288,11 @@ pub struct StoredWill {
 impl StoredWill {
     /// From the CONNECT. [MQTT-3.1.2-7]
     pub fn new(will: &Will<'_>) -> Self {
+        let kept = Kept::of(will.properties);
+        let head = Head { qos: will.qos, retain: will.retain, expires_at: None };
         Self {
-            message: Message::from_will(will, Timestamp::ZERO).with_expiry(None),
-            expiry: will.properties.message_expiry_interval(),
+            message: Message::build(&head, will.topic, &kept, will.payload),
+            expiry: kept.expiry,
             delay: will.properties.will_delay_interval().unwrap_or(0),
         }
     }

@@ -147,6 +147,27 @@ mod tests {
     }
 
     #[test]
+    fn search_for_a_free_identifier_goes_on_past_the_used_ones_and_past_zero() {
+        let mut ids = PacketIds::new();
+        for value in [60, 61, 62, 63, 65_535] {
+            assert!(ids.reserve(id(value)));
+        }
+        ids.0.tag = 60;
+        assert_eq!(ids.allocate(), Some(id(64)));
+        ids.0.tag = 65_535;
+        assert_eq!(ids.allocate(), Some(id(1)));
+    }
+
+    #[test]
+    fn cleared_identifiers_come_back_last_too() {
+        let mut ids = PacketIds::new();
+        assert_eq!(ids.allocate(), Some(id(1)));
+        ids.clear();
+        assert!(ids.is_empty());
+        assert_eq!(ids.allocate(), Some(id(2)));
+    }
+
+    #[test]
     fn released_identifier_comes_back_last() {
         let mut ids = PacketIds::new();
         for expected in 1..=65_535 {

@@ -161,9 +161,6 @@ impl TransmitBuffer {
             self.head += step;
             n -= step;
             let step = n.min(payload.bytes.len());
-            if step == 0 {
-                return;
-            }
             payload.bytes.advance(step);
             shared.len -= step;
             n -= step;
@@ -292,7 +289,6 @@ impl BufferPool {
         if self.shared.len() < SHARED_KEPT && shared.payloads.capacity() <= SHARED_KEPT {
             shared.payloads.clear();
             shared.len = 0;
-            shared.cut = 0;
             self.shared.push(shared);
         }
     }

@@ -3,7 +3,7 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use damselfly_codec::{PacketType, Properties, PropertiesBuf, QoS, ReasonCode, TopicAlias, Version};
-use damselfly_session::{Accepts, PeerError};
+use damselfly_session::{Accepts, PeerError, Role};
 
 /// [MQTT-3.2.2-11] [MQTT-3.2.2-14]
 #[test]
@@ -76,9 +76,26 @@ fn each_error_has_the_reason_code_and_the_statement_of_its_rule() {
     ];
     for (error, reason_code, in_5_0, in_3_1_1) in cases {
         assert_eq!(error.reason_code(), reason_code, "{error}");
-        assert_eq!(error.statement(Version::V5_0), in_5_0, "{error}");
-        assert_eq!(error.statement(Version::V3_1_1), in_3_1_1, "{error}");
-        assert_eq!(error.statement(Version::V3_1), in_3_1_1, "{error}");
+        assert_eq!(error.statement(Version::V5_0, Role::Client), in_5_0, "{error}");
+        assert_eq!(error.statement(Version::V3_1_1, Role::Client), in_3_1_1, "{error}");
+        assert_eq!(error.statement(Version::V3_1, Role::Client), in_3_1_1, "{error}");
+    }
+}
+
+/// [MQTT-3.3.4-9] [MQTT-3.3.2-11] [MQTT-3.1.2-24] [MQTT-2.2.1-4] [MQTT-4.12.0-6] [MQTT3-2.3.1-4]
+#[test]
+fn rule_that_is_said_once_for_each_end_is_named_for_the_end_that_broke_it() {
+    let cases = [
+        (PeerError::ReceiveMaximumExceeded, "MQTT-3.3.4-9", "MQTT3-4.8.0-1"),
+        (PeerError::TopicAliasInvalid, "MQTT-3.3.2-11", "MQTT3-4.8.0-1"),
+        (PeerError::PacketTooLarge, "MQTT-3.1.2-24", "MQTT3-4.8.0-1"),
+        (PeerError::PacketIdInUse, "MQTT-2.2.1-4", "MQTT3-2.3.1-4"),
+        (PeerError::UnexpectedAuth, "MQTT-4.12.0-6", "MQTT3-4.8.0-1"),
+        (PeerError::UnexpectedAck(PacketType::Puback), "MQTT-2.2.1-5", "MQTT3-2.3.1-6"),
+    ];
+    for (error, in_5_0, in_3_1_1) in cases {
+        assert_eq!(error.statement(Version::V5_0, Role::Broker), in_5_0, "{error}");
+        assert_eq!(error.statement(Version::V3_1_1, Role::Broker), in_3_1_1, "{error}");
     }
 }
 

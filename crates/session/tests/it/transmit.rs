@@ -116,6 +116,15 @@ fn buffer_that_was_taken_and_not_filled_goes_back_too() {
 }
 
 #[test]
+fn empty_payload_takes_no_place() {
+    let mut pool = BufferPool::default();
+    let mut out = TransmitBuffer::new();
+    out.push_shared(Bytes::new(), &mut pool);
+    assert!(out.is_empty());
+    assert_eq!(out.heap_bytes(), 0);
+}
+
+#[test]
 fn slow_reader_does_not_keep_what_it_has_read() {
     let mut pool = BufferPool::default();
     let mut out = TransmitBuffer::new();
@@ -148,6 +157,10 @@ fn pool_keeps_no_more_than_its_limits() {
         pool.give(Vec::with_capacity(127));
     }
     assert_eq!(pool.len(), 2, "too much in all");
+    let taken = [pool.take(), pool.take()];
+    assert!(pool.is_empty());
+    taken.into_iter().for_each(|buffer| pool.give(buffer));
+    assert_eq!(pool.len(), 2, "what was taken does not count");
     pool.shrink();
     assert_eq!(pool.heap_bytes(), 0);
 }
