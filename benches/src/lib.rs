@@ -1,4 +1,8 @@
 //! What Damselfly is measured with: one definition of each load, shared by the criterion benches, the instruction
-//! counts and the loopback comparison. See `docs/performance.md` for what each of them says and how to run it.
+//! counts and the loopback comparison, and one face for all contenders. See `docs/performance.md` for what each figure
+//! says and how to get it.
 
+pub mod case;
+pub mod contender;
 pub mod load;
+pub mod wire;

@@ -4,12 +4,11 @@ use std::process::Command;
 
 /// The relay stands in for a broker, so that the load and its checks are exercised without one.
 #[test]
-fn loopback_measures_a_relay_and_finds_no_fault_with_it() {
+fn loopback_measures_a_relay_and_finds_no_fault_with_it() -> std::io::Result<()> {
     let output = Command::new(env!("CARGO_BIN_EXE_loopback"))
         .args(["--relay", "--no-pinning", "--repetitions", "1", "--seconds", "0.1", "--connections", "200"])
         .args(["--only", "pairs-100-q0,fan-in-100-q1,fan-out-100-q1,latency-q0,storm"])
-        .output()
-        .expect("the program starts");
+        .output()?;
 
     let table = String::from_utf8_lossy(&output.stdout);
     let log = String::from_utf8_lossy(&output.stderr);
@@ -19,4 +18,5 @@ fn loopback_measures_a_relay_and_finds_no_fault_with_it() {
         assert!(table.contains(scenario), "{table}");
     }
     assert!(!table.contains('!') && !table.contains("failed"), "{table}{log}");
+    Ok(())
 }

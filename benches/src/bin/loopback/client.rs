@@ -39,7 +39,7 @@ impl Client {
         // An end without TIME_WAIT, so that thousands of connections do not use up the ports.
         rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
         let mut client = Self { stream, version, input: Vec::new(), out: Vec::new(), next_id: 1, room: 512 };
-        frame::connect(version, client_id, clean, &mut client.out)?;
+        frame::connect(version, client_id, clean, &mut client.out);
         client.send()?;
         Ok(client)
     }
@@ -56,7 +56,7 @@ impl Client {
     pub fn subscribe(&mut self, filters: &[String], qos: u8) -> Outcome<()> {
         let id = self.next_id;
         self.next_id = self.next_id.checked_add(1).unwrap_or(1);
-        frame::subscribe(self.version, id, filters, qos, &mut self.out)?;
+        frame::subscribe(self.version, id, filters, qos, &mut self.out);
         self.send()?;
         let skip = if self.version == Version::V5_0 { 3 } else { 2 };
         let refused = self.wait_for(frame::SUBACK, |body| body.iter().skip(skip).any(|&code| code >= 0x80))?;
@@ -65,7 +65,7 @@ impl Client {
 
     /// Sends a SUBSCRIBE and leaves its answer to the caller.
     pub fn subscribe_unseen(&mut self, filters: &[String], qos: u8) -> Outcome<()> {
-        frame::subscribe(self.version, 1, filters, qos, &mut self.out)?;
+        frame::subscribe(self.version, 1, filters, qos, &mut self.out);
         self.send()
     }
 

@@ -73,7 +73,7 @@ fn publish_all(
     while sent < count {
         let group = WINDOW.min(count - sent);
         for index in sent..sent + group {
-            let mut template = Template::new(version, &topic(index), 1, retain, payload)?;
+            let mut template = Template::new(version, &topic(index), 1, retain, payload);
             let packet_id = u16::try_from(index % 60_000)? + 1;
             let stamp = Stamp { publisher: 0, sequence: u64::try_from(index)?, sent_at: 0 };
             template.write(packet_id, stamp, client.out());

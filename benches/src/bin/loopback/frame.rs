@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use damselfly_benches::wire;
 use damselfly_codec::Version;
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -113,31 +114,10 @@ pub fn read_packet_id(body: &[u8]) -> u16 {
     body.first_chunk().map_or(0, |id| u16::from_be_bytes(*id))
 }
 
-fn push_frame(out: &mut Vec<u8>, first: u8, body: &[u8]) -> Outcome<()> {
-    out.push(first);
-    let mut remaining = u32::try_from(body.len())?;
-    loop {
-        let low = u8::try_from(remaining & 0x7f)?;
-        remaining >>= 7;
-        out.push(if remaining > 0 { low | 0x80 } else { low });
-        if remaining == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(body);
-    Ok(())
-}
-
-fn push_text(out: &mut Vec<u8>, text: &str) -> Outcome<()> {
-    out.extend_from_slice(&u16::try_from(text.len())?.to_be_bytes());
-    out.extend_from_slice(text.as_bytes());
-    Ok(())
-}
-
 /// A CONNECT without keep alive; an unclean one asks for a session that does not expire.
-pub fn connect(version: Version, client_id: &str, clean: bool, out: &mut Vec<u8>) -> Outcome<()> {
+pub fn connect(version: Version, client_id: &str, clean: bool, out: &mut Vec<u8>) {
     let mut body = Vec::new();
-    push_text(&mut body, "MQTT")?;
+    wire::prefixed(&mut body, "MQTT");
     body.push(if version == Version::V5_0 { 5 } else { 4 });
     body.push(if clean { 2 } else { 0 });
     body.extend_from_slice(&[0, 0]);
@@ -148,20 +128,20 @@ pub fn connect(version: Version, client_id: &str, clean: bool, out: &mut Vec<u8>
             body.extend_from_slice(&[5, 0x11, 0xff, 0xff, 0xff, 0xff]);
         }
     }
-    push_text(&mut body, client_id)?;
-    push_frame(out, 0x10, &body)
+    wire::prefixed(&mut body, client_id);
+    wire::frame(out, 0x10, &body);
 }
 
-pub fn subscribe(version: Version, packet_id: u16, filters: &[String], qos: u8, out: &mut Vec<u8>) -> Outcome<()> {
+pub fn subscribe(version: Version, packet_id: u16, filters: &[String], qos: u8, out: &mut Vec<u8>) {
     let mut body = packet_id.to_be_bytes().to_vec();
     if version == Version::V5_0 {
         body.push(0);
     }
     for filter in filters {
-        push_text(&mut body, filter)?;
+        wire::prefixed(&mut body, filter);
         body.push(qos);
     }
-    push_frame(out, 0x82, &body)
+    wire::frame(out, 0x82, &body);
 }
 
 pub fn disconnect(out: &mut Vec<u8>) {
@@ -183,9 +163,9 @@ pub struct Template {
 }
 
 impl Template {
-    pub fn new(version: Version, topic: &str, qos: u8, retain: bool, payload_len: usize) -> Outcome<Self> {
+    pub fn new(version: Version, topic: &str, qos: u8, retain: bool, payload_len: usize) -> Self {
         let mut body = Vec::new();
-        push_text(&mut body, topic)?;
+        wire::prefixed(&mut body, topic);
         let id_in_body = body.len();
         if qos > 0 {
             body.extend_from_slice(&[0, 1]);
@@ -196,9 +176,9 @@ impl Template {
         let payload_in_body = body.len();
         body.resize(payload_in_body + payload_len.max(STAMP), 0xa5);
         let mut bytes = Vec::new();
-        push_frame(&mut bytes, 0x30 | (qos << 1) | u8::from(retain), &body)?;
+        wire::frame(&mut bytes, 0x30 | (qos << 1) | u8::from(retain), &body);
         let head = bytes.len() - body.len();
-        Ok(Self { bytes, packet_id_at: (qos > 0).then_some(head + id_in_body), payload_at: head + payload_in_body })
+        Self { bytes, packet_id_at: (qos > 0).then_some(head + id_in_body), payload_at: head + payload_in_body }
     }
 
     pub fn write(&mut self, packet_id: u16, stamp: Stamp, out: &mut Vec<u8>) {

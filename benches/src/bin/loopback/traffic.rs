@@ -104,10 +104,10 @@ impl Engine {
         }
         let publishers = (0..traffic.publishers)
             .map(|publisher| {
-                let template = Template::new(version, &topic(publisher), traffic.qos, false, traffic.payload)?;
-                Ok(Publisher { template, sent: 0, delivered: 0, acknowledged: 0, waiting: false })
+                let template = Template::new(version, &topic(publisher), traffic.qos, false, traffic.payload);
+                Publisher { template, sent: 0, delivered: 0, acknowledged: 0, waiting: false }
             })
-            .collect::<Outcome<Vec<_>>>()?;
+            .collect();
         let now = Instant::now();
         Ok(Self {
             version,

@@ -1,0 +1,206 @@
+//! Instructions per operation, counted by callgrind, and allocations, ours beside the rivals'.
+//!
+//! Each case runs twice in a process of its own, for a different number of rounds: the difference is the work itself,
+//! without start and preparation.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::{Parser, Subcommand};
+use damselfly_benches::case;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Counts instructions (valgrind must be installed) and allocations per operation.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Does one case so many times; what callgrind looks at.
+    Run { case: String, contender: String, rounds: u64 },
+    /// Names the cases and who takes part.
+    List,
+    /// Counts, and prints a table.
+    Table {
+        /// Only cases whose name contains one of these, comma separated.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Only ours.
+        #[arg(long)]
+        ours: bool,
+        /// Writes what was counted into this record, beside what it holds of other cases.
+        #[arg(long)]
+        record: Option<PathBuf>,
+        /// Fails when ours needs more than this record says.
+        #[arg(long)]
+        check: Option<PathBuf>,
+        /// By how many per cent a figure may grow.
+        #[arg(long, default_value_t = 2.0)]
+        tolerance: f64,
+    },
+}
+
+/// (case, contender, unit) to figure.
+type Figures = BTreeMap<(String, String, String), f64>;
+
+const OURS: &str = "damselfly";
+const UNITS: [&str; 3] = ["instructions", "allocations", "bytes allocated"];
+
+fn main() -> Outcome<()> {
+    match Options::parse().mode {
+        Mode::Run { case, contender, rounds } => {
+            let mut prepared = case::prepare(&case, &contender)?;
+            for _ in 0..rounds {
+                (prepared.run)();
+            }
+        }
+        Mode::List => {
+            for case in case::names() {
+                println!("{case}: {}", case::contenders(&case).join(", "));
+            }
+        }
+        Mode::Table { only, ours, record, check, tolerance } => {
+            let figures = count(&only, ours);
+            print!("{}", table(&figures));
+            if let Some(path) = record {
+                let mut all = if path.exists() { read(&path)? } else { Figures::new() };
+                all.extend(figures.clone());
+                fs::write(path, write(&all))?;
+            }
+            if let Some(path) = check {
+                compare(&figures, &read(&path)?, tolerance)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count(only: &[String], ours: bool) -> Figures {
+    let mut figures = Figures::new();
+    let wanted = |case: &str| only.is_empty() || only.iter().any(|part| case.contains(part.as_str()));
+    for case in case::names().into_iter().filter(|case| wanted(case)) {
+        let mut copied = None;
+        for contender in case::contenders(&case).into_iter().filter(|&name| !ours || name == OURS) {
+            let measured = measure(&case, contender).and_then(|figure| {
+                if !case::copies_first(&case, contender) {
+                    return Ok(figure);
+                }
+                let copy = match copied {
+                    Some(copy) => copy,
+                    None => *copied.insert(measure(&case, case::COPY)?),
+                };
+                Ok([0, 1, 2].map(|unit| figure[unit] - copy[unit]))
+            });
+            match measured {
+                Ok(measured) => {
+                    for (unit, figure) in UNITS.into_iter().zip(measured) {
+                        figures.insert((case.clone(), contender.to_owned(), unit.to_owned()), figure);
+                    }
+                    eprintln!("{case} {contender}: {:.0} instructions, {:.2} allocations", measured[0], measured[1]);
+                }
+                Err(error) => eprintln!("{case} {contender}: {error}"),
+            }
+        }
+    }
+    figures
+}
+
+/// Figures per operation, in the order of `UNITS`.
+fn measure(case: &str, contender: &str) -> Outcome<[f64; 3]> {
+    const ROUNDS: [u64; 2] = [1, 3];
+    let operations = number(case::prepare(case, contender)?.operations * (ROUNDS[1] - ROUNDS[0]));
+    let instructions = [callgrind(case, contender, ROUNDS[0])?, callgrind(case, contender, ROUNDS[1])?];
+    let (first, second) = (allocations(case, contender, ROUNDS[0])?, allocations(case, contender, ROUNDS[1])?);
+    Ok([
+        (instructions[1] - instructions[0]) / operations,
+        (second.0 - first.0) / operations,
+        (second.1 - first.1) / operations,
+    ])
+}
+
+fn callgrind(case: &str, contender: &str, rounds: u64) -> Outcome<f64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe()?)
+        .args(["run", case, contender, &rounds.to_string()])
+        .output()
+        .map_err(|error| format!("valgrind: {error}"))?;
+    let log = String::from_utf8_lossy(&output.stderr);
+    let collected = log.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+    match collected {
+        Some(count) if output.status.success() => Ok(count.parse()?),
+        _ => Err(log.lines().last().unwrap_or("no answer").to_owned().into()),
+    }
+}
+
+/// Number and bytes, from the program beside this one that has a counting allocator.
+fn allocations(case: &str, contender: &str, rounds: u64) -> Outcome<(f64, f64)> {
+    let program = std::env::current_exe()?.with_file_name("allocations");
+    let output = Command::new(&program)
+        .args([case, contender, &rounds.to_string()])
+        .output()
+        .map_err(|error| format!("{}: {error}", program.display()))?;
+    let text = String::from_utf8(output.stdout)?;
+    let (count, bytes) = text.trim().split_once(' ').ok_or("no answer about allocations")?;
+    Ok((count.parse()?, bytes.parse()?))
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "far below 2^53")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+fn table(figures: &Figures) -> String {
+    let mut text = String::from("| case | contender | instructions | to ours | allocations | bytes allocated |\n");
+    text.push_str("|---|---|---:|---:|---:|---:|\n");
+    let figure = |case: &str, contender: &str, unit: usize| {
+        figures.get(&(case.to_owned(), contender.to_owned(), UNITS[unit].to_owned())).copied()
+    };
+    for (case, contender, _) in figures.keys().filter(|(.., unit)| unit == UNITS[0]) {
+        let [instructions, count, bytes] = [0, 1, 2].map(|unit| figure(case, contender, unit).unwrap_or_default());
+        let ratio = figure(case, OURS, 0).map_or_else(String::new, |ours| format!("{:.2}", instructions / ours));
+        let _ = writeln!(text, "| {case} | {contender} | {instructions:.0} | {ratio} | {count:.2} | {bytes:.0} |");
+    }
+    text
+}
+
+fn write(figures: &Figures) -> String {
+    let mut text = String::from("case\tcontender\tunit\tfigure\n");
+    for ((case, contender, unit), figure) in figures {
+        let _ = writeln!(text, "{case}\t{contender}\t{unit}\t{figure:.2}");
+    }
+    text
+}
+
+fn read(path: &Path) -> Outcome<Figures> {
+    let mut figures = Figures::new();
+    for line in fs::read_to_string(path)?.lines().skip(1) {
+        let [case, contender, unit, figure] = line.split('\t').collect::<Vec<_>>()[..] else {
+            return Err(format!("not a line of a record: {line}").into());
+        };
+        figures.insert((case.to_owned(), contender.to_owned(), unit.to_owned()), figure.parse()?);
+    }
+    Ok(figures)
+}
+
+fn compare(now: &Figures, record: &Figures, tolerance: f64) -> Outcome<()> {
+    let mut worse = Vec::new();
+    for (key @ (case, contender, unit), &figure) in now {
+        let Some(&recorded) = record.get(key).filter(|_| contender == OURS) else { continue };
+        // Half of one covers the last digit of figures near zero.
+        if figure > recorded * (1.0 + tolerance / 100.0) + 0.005 {
+            worse.push(format!("{case}: {figure:.2} {unit}, recorded {recorded:.2}"));
+        }
+    }
+    if worse.is_empty() { Ok(()) } else { Err(worse.join("\n").into()) }
+}
