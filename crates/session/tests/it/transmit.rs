@@ -159,7 +159,9 @@ fn pool_keeps_no_more_than_its_limits() {
     assert_eq!(pool.len(), 2, "too much in all");
     let taken = [pool.take(), pool.take()];
     assert!(pool.is_empty());
-    taken.into_iter().for_each(|buffer| pool.give(buffer));
+    for buffer in taken {
+        pool.give(buffer);
+    }
     assert_eq!(pool.len(), 2, "what was taken does not count");
     pool.shrink();
     assert_eq!(pool.heap_bytes(), 0);
