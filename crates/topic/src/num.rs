@@ -28,13 +28,6 @@ pub(crate) const fn upper(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
-/// The lower half of a word.
-#[inline]
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "takes the lower half")]
-pub(crate) const fn lower(word: u64) -> u32 {
-    word as u32
-}
-
 /// Two halves as one word.
 #[inline]
 pub(crate) const fn join(upper: u32, lower: u32) -> u64 {

@@ -3,9 +3,9 @@
 use core::ops::ControlFlow;
 
 use super::levels::{Cut, Level};
-use super::subscribers::{Lists, Subscribers};
+use super::subscribers::{Lists, Pieces, Subscribers};
 use crate::KeyedState;
-use crate::num::{join, lower, to_usize, upper};
+use crate::num::{join, to_usize};
 use crate::store::{IdTable, NONE, Slab, Texts, tag};
 
 /// A trie of levels. '+' and '#' are fields of a node; the other children are found in one table for the whole trie, under
@@ -24,7 +24,10 @@ pub(crate) struct Trie<K, V> {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    label: Label,
+    /// The key of the level that leads here.
+    label: u64,
+    /// Where the text of this level is, for a long one; `PLUS` for '+'; otherwise the key says it all.
+    text: u32,
     parent: u32,
     /// Children that are neither '+' nor '#'.
     children: u32,
@@ -35,24 +38,16 @@ pub(crate) struct Node {
     pub(crate) below: u32,
 }
 
-/// The level that leads to a node: the two halves of a short level's key, or `LONG` and a place in the labels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Label {
-    high: u32,
-    low: u32,
-}
-
-/// No UTF-8 text has bytes like these at the end of a level.
-const LONG: u32 = 0xff00_0000;
-const PLUS: Label = Label { high: 0xfe00_0000, low: 0 };
+/// No place of a text.
+const PLUS: u32 = NONE - 1;
 
 pub(crate) const ROOT: u32 = 0;
 
-const _: () = assert!(size_of::<Node>() == 28, "filters with wildcards have several nodes each");
+const _: () = assert!(size_of::<Node>() == 32, "filters with wildcards have several nodes each");
 
 impl Default for Node {
     fn default() -> Self {
-        Self { label: PLUS, parent: NONE, children: 0, plus: NONE, here: NONE, below: NONE }
+        Self { label: 0, text: PLUS, parent: NONE, children: 0, plus: NONE, here: NONE, below: NONE }
     }
 }
 
@@ -133,16 +128,18 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
     pub(crate) fn child(&self, parent: u32, level: Level, text: &[u8]) -> Option<(u32, &Node)> {
         self.edges.find(self.edge(parent, level.key), |id| {
             let child = self.nodes.get(id)?;
-            (child.parent == parent && self.is_label(child.label, level, text)).then_some((id, child))
+            let is_child = child.label == level.key && child.parent == parent && self.is_level(child, level, text);
+            is_child.then_some((id, child))
         })
     }
 
+    /// Whether a node whose label is the level's key stands for this level: the key of a long one is but a hash.
     #[inline]
-    fn is_label(&self, label: Label, level: Level, text: &[u8]) -> bool {
+    fn is_level(&self, node: &Node, level: Level, text: &[u8]) -> bool {
         if level.is_short() {
-            return join(label.high, label.low) == level.key;
+            return node.text == NONE;
         }
-        label.high == LONG && self.labels.get(label.low) == level.text(text)
+        node.text < PLUS && self.labels.get(node.text) == level.text(text)
     }
 
     #[inline]
@@ -197,16 +194,14 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
     }
 
     fn new_child(&mut self, parent: u32, level: Level, text: &[u8]) -> Option<u32> {
-        let mut label = Label { high: upper(level.key), low: lower(level.key) };
-        let id = self.nodes.insert(Node { parent, ..Node::default() });
+        let id = self.nodes.insert(Node { label: level.key, text: NONE, parent, ..Node::default() });
         if !level.is_short() {
             let Some(place) = self.labels.insert(id, level.text(text)) else {
                 self.nodes.remove(id);
                 return None;
             };
-            label = Label { high: LONG, low: place };
+            self.nodes.get_mut(id)?.text = place;
         }
-        self.nodes.get_mut(id)?.label = label;
         self.nodes.get_mut(parent)?.children += 1;
         self.edges.insert(self.edge(parent, level.key), id);
         Some(id)
@@ -228,36 +223,30 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
     /// Removes a node that leads nowhere, and those above that only led to it.
     fn prune(&mut self, mut id: u32) {
         while let Some(node) = self.nodes.get(id).filter(|node| node.is_bare()) {
-            let (parent, label) = (node.parent, node.label);
+            let Node { label, text, parent, .. } = *node;
             if id == ROOT {
                 *self = Self::new(self.hash.clone());
                 return;
             }
-            if label == PLUS {
-                if let Some(above) = self.nodes.get_mut(parent) {
+            if let Some(above) = self.nodes.get_mut(parent) {
+                if text == PLUS {
                     above.plus = NONE;
+                } else {
+                    above.children -= 1;
                 }
-            } else {
-                self.remove_edge(id, parent, label);
+            }
+            if text != PLUS {
+                self.edges.remove(self.edge(parent, label), id);
+            }
+            if text < PLUS {
+                self.labels.remove(text, |owner, place| {
+                    if let Some(node) = self.nodes.get_mut(owner) {
+                        node.text = place;
+                    }
+                });
             }
             self.nodes.remove(id);
             id = parent;
-        }
-    }
-
-    fn remove_edge(&mut self, id: u32, parent: u32, label: Label) {
-        let is_long = label.high == LONG;
-        let key = if is_long { self.hash.hash_bytes(self.labels.get(label.low)) } else { join(label.high, label.low) };
-        self.edges.remove(self.edge(parent, key), id);
-        if let Some(above) = self.nodes.get_mut(parent) {
-            above.children -= 1;
-        }
-        if is_long {
-            self.labels.remove(label.low, |owner, place| {
-                if let Some(node) = self.nodes.get_mut(owner) {
-                    node.label.low = place;
-                }
-            });
         }
     }
 
@@ -297,31 +286,32 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         let is_cut_short = cut.has_more();
         let mut waiting = [(NONE, 0_u32); LEVELS];
         let mut waits = 0_usize;
-        // [MQTT-4.7.2-1]
-        let mut wildcards = name.first() != Some(&b'$');
         let (mut id, mut depth) = (ROOT, 0_u32);
         let mut next = self.nodes.get(id);
+        // Past the wildcards of the root. [MQTT-4.7.2-1]
+        if name.first() == Some(&b'$') {
+            let Some((child, there)) = levels.first().and_then(|level| self.child(id, *level, name)) else {
+                return ControlFlow::Continue(());
+            };
+            (id, depth, next) = (child, 1, Some(there));
+        }
         while let Some(node) = next.take() {
-            if node.below != NONE && wildcards {
+            if node.below != NONE {
                 self.emit(node.below, lists, found)?;
             }
             let mut plus = NONE;
             if depth < count {
                 if node.children > 0 {
-                    if let Some((child, there)) =
-                        levels.get(to_usize(depth)).and_then(|level| self.child(id, *level, name))
-                    {
+                    let level = levels.get(to_usize(depth)).copied().unwrap_or_default();
+                    if let Some((child, there)) = self.child(id, level, name) {
                         (id, next) = (child, Some(there));
                     }
                 }
                 depth += 1;
-                if wildcards {
-                    plus = node.plus;
-                }
+                plus = node.plus;
             } else if node.here != NONE && !is_cut_short {
                 self.emit(node.here, lists, found)?;
             }
-            wildcards = true;
             if next.is_none() {
                 if plus == NONE {
                     let Some(last) = waits.checked_sub(1) else { break };
@@ -340,7 +330,8 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         ControlFlow::Continue(())
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "most filters have one subscriber; measured")]
     fn emit<B>(
         &self,
         set: u32,
@@ -349,7 +340,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
     ) -> ControlFlow<B> {
         match self.set(set) {
             Some(Subscribers::One(only)) => found(core::slice::from_ref(only)),
-            Some(subscribers) => lists.pieces(subscribers).try_for_each(found),
+            Some(subscribers) => emit_all(lists.pieces(subscribers), found),
             None => ControlFlow::Continue(()),
         }
     }
@@ -358,6 +349,14 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
     pub(crate) fn heap_bytes(&self) -> usize {
         self.nodes.heap_bytes() + self.edges.heap_bytes() + self.labels.heap_bytes() + self.sets.heap_bytes()
     }
+}
+
+#[inline(never)]
+fn emit_all<K, V, B>(
+    mut pieces: Pieces<'_, K, V>,
+    found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    pieces.try_for_each(found)
 }
 
 /// Levels that a walk keeps on its stack in the usual case, and at most.

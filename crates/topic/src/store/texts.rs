@@ -65,7 +65,8 @@ impl Texts {
         if let Some(id) = self.unused.pop() {
             return Some(id);
         }
-        if self.chunks.len() >= 1 << (32 - CHUNK_BITS) {
+        // One less, so that some numbers are never places.
+        if self.chunks.len() >= (1 << (32 - CHUNK_BITS)) - 1 {
             return None;
         }
         self.chunks.push(Chunk::default());
