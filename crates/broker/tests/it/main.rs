@@ -9,6 +9,7 @@ mod questions;
 mod retained;
 mod sessions;
 mod shards;
+mod small_rules;
 mod subscriptions;
 mod wills;
 mod world;

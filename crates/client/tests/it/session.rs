@@ -57,16 +57,18 @@ fn after_pubrec_pubrel_is_sent_again_and_publish_never() {
     }
 }
 
-/// [MQTT-4.6.0-4]
+/// [MQTT-4.6.0-4] [MQTT3-4.6.0-4]
 #[test]
 fn pubrels_are_sent_again_in_the_order_of_their_pubrecs() {
-    let mut peer = persistent(Version::V5_0);
-    for (payload, id) in [("1", 1), ("2", 2), ("3", 3)] {
-        peer.publish(QoS::ExactlyOnce, "a", payload);
-        peer.receive_ack(AckType::Pubrec, id);
+    for version in BOTH {
+        let mut peer = persistent(version);
+        for (payload, id) in [("1", 1), ("2", 2), ("3", 3)] {
+            peer.publish(QoS::ExactlyOnce, "a", payload);
+            peer.receive_ack(AckType::Pubrec, id);
+        }
+        peer.reconnect(true);
+        assert_eq!(peer.take_sent()[1..], ["PUBREL #1", "PUBREL #2", "PUBREL #3"]);
     }
-    peer.reconnect(true);
-    assert_eq!(peer.take_sent()[1..], ["PUBREL #1", "PUBREL #2", "PUBREL #3"]);
 }
 
 /// [MQTT-3.3.4-7]
