@@ -1,6 +1,6 @@
 //! One message to one receiver: now, later or not at all.
 
-use damselfly_codec::{Addition, Delivery, Frame, Properties, Publish, QoS, SubscriptionId, Version};
+use damselfly_codec::{Addition, Delivery, Frame, Packet, Properties, Publish, QoS, SubscriptionId, Version};
 use damselfly_session::{Message, SendState, Timestamp};
 use damselfly_topic::TopicName;
 
@@ -8,6 +8,7 @@ use crate::{
     Broker, ConnectionId, DropReason, LocalDelivery, LocalId, Output, WhenFull,
     broker::wire_class,
     messages::MessageRef,
+    route::Route,
     sessions::{Entry, Inflight, NO_GROUP, Queued, SessionKey, Sink},
 };
 
@@ -174,6 +175,55 @@ impl Broker {
     pub(crate) fn may_send(&self, id: ConnectionId) -> bool {
         let limit = crate::slab::index(self.config.max_transmit_bytes);
         self.connections.get(id).is_some_and(|c| !c.window.is_full() && c.transmit.len() < limit)
+    }
+
+    /// Copies a QoS 0 frame to every receiver of a plain route. False, and nothing done, if one of them needs another.
+    #[inline]
+    pub(crate) fn copy_to_all(
+        &mut self,
+        now: Timestamp,
+        route: &Route,
+        topic: TopicName<'_>,
+        frame: &[u8],
+        class: usize,
+    ) -> bool {
+        if frame.len() >= SHARE_FROM && route.receivers.len() > 1 {
+            return false;
+        }
+        for receiver in &route.receivers {
+            let Some(session) = self.sessions.at(receiver.key) else { continue };
+            let Sink::Connection(id) = session.sink else {
+                if session.sink == Sink::Local {
+                    self.copy_slowly(now, receiver.key, topic, frame, class);
+                }
+                continue;
+            };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let len = connection.transmit.len() + frame.len();
+            let is_simple = wire_class(connection.version) == class
+                && connection.outbound_aliases.is_none()
+                && len <= crate::slab::index(self.config.max_transmit_bytes)
+                && frame.len() <= crate::slab::index(connection.max_packet_size);
+            if !is_simple {
+                self.copy_slowly(now, receiver.key, topic, frame, class);
+                continue;
+            }
+            connection.transmit.tail(&mut self.pool).extend_from_slice(frame);
+            Self::mark_dirty(&mut self.outputs, id, connection);
+            self.counters.deliveries += 1;
+        }
+        true
+    }
+
+    /// One receiver for whom the frame is not fit as it is.
+    #[cold]
+    fn copy_slowly(&mut self, now: Timestamp, slot: u32, topic: TopicName<'_>, frame: &[u8], class: usize) {
+        let version = if class == 0 { Version::V3_1_1 } else { Version::V5_0 };
+        let Ok(Packet::Publish(publish)) = Packet::decode(version, frame) else { return };
+        let mut out = Outgoing::of_publish(&publish, topic, version, frame, None);
+        let fate = self.deliver(now, &mut out, slot, plain_terms(QoS::AtMostOnce, false, &[]));
+        self.counters.deliveries += u64::from(fate == Fate::Accepted);
+        self.finish(out);
     }
 
     #[inline]
@@ -450,7 +500,7 @@ impl Broker {
 }
 
 /// First byte of a PUBLISH at QoS 0 without RETAIN.
-const PUBLISH_QOS0: u8 = 0x30;
+pub(crate) const PUBLISH_QOS0: u8 = 0x30;
 
 /// QoS and Packet Identifier together.
 pub(crate) const fn delivery(qos: QoS, id: damselfly_codec::PacketId, dup: bool) -> Delivery {

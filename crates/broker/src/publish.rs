@@ -9,9 +9,9 @@ use damselfly_topic::TopicName;
 use crate::{
     Broker, ConnectionId, DropReason, Question, QuestionId, WhenFull,
     access::Permission,
-    broker::{Fault, owned},
+    broker::{Fault, owned, wire_class},
     connections::{Connection, Gate, PendingAck},
-    deliver::{Fate, Outgoing, SHARE_FROM, Terms},
+    deliver::{Fate, Outgoing, PUBLISH_QOS0, SHARE_FROM, Terms},
     gate::Release,
     route::{GROUP, Route, RouteCache, RouteCacheLimits, hash_topic},
     sessions::{NO_GROUP, SessionKey, Wait},
@@ -57,11 +57,34 @@ impl Broker {
         self.counters.publishes_received += 1;
         match publish.topic {
             Some(topic) if publish.properties.is_empty() => {
+                if frame.first() == Some(&PUBLISH_QOS0) && self.publish_verbatim(now, id, topic, frame) {
+                    return Ok(());
+                }
                 let inbound = Inbound { connection: id, session, publish: &publish, topic, frame, shared };
                 self.accept_publish(now, &inbound)
             }
             _ => self.publish_with_properties(now, id, session, &publish, frame, shared),
         }
+    }
+
+    /// A QoS 0 message without anything beside topic and payload, to a topic whose receivers are known: its frame is
+    /// theirs. False if it is no such case; then nothing was done.
+    #[inline]
+    fn publish_verbatim(&mut self, now: Timestamp, id: ConnectionId, topic: TopicName<'_>, frame: &[u8]) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let (session, class) = (connection.session, wire_class(connection.version));
+        let hash = hash_topic(&self.keys, topic);
+        let Some(cache) = connection.route_cache.take() else { return false };
+        let known = cache.find(hash, topic, self.index.generation());
+        let known = known.filter(|known| known.permission == Permission::Allow && known.route.is_plain);
+        let is_done = match known {
+            Some(known) if self.shards.is_empty() && !self.has_held(session) => {
+                self.copy_to_all(now, &known.route, topic, frame, class)
+            }
+            _ => false,
+        };
+        self.put_cache_back(id, cache);
+        is_done
     }
 
     /// Topic Alias first: it is set even if the message is refused. [MQTT-3.3.2-12]
@@ -349,7 +372,7 @@ impl Broker {
     }
 
     fn permission(&self, session: SessionKey, topic: TopicName<'_>) -> Permission {
-        if topic.as_str().starts_with("$SYS/") {
+        if topic.as_bytes().starts_with(b"$SYS/") {
             return Permission::Deny;
         }
         let access = self.sessions.get(session).and_then(|session| session.access.as_ref());

@@ -66,7 +66,7 @@ pub(crate) struct Receiver {
     pub(crate) key: ReceiverKey,
     /// First of its Subscription Identifiers in [`Route::ids`].
     ids_at: u32,
-    ids_len: u32,
+    pub(crate) ids_len: u32,
     pub(crate) qos: QoS,
     pub(crate) retain_as_published: bool,
 }
@@ -76,6 +76,8 @@ pub(crate) struct Receiver {
 pub(crate) struct Route {
     pub(crate) receivers: Vec<Receiver>,
     ids: Vec<SubscriptionId>,
+    /// No share group and no identifier: what a receiver gets differs only by its connection.
+    pub(crate) is_plain: bool,
 }
 
 impl Route {
@@ -101,6 +103,7 @@ impl Route {
             }
             self.merge(*key, *options);
         }
+        self.is_plain = self.receivers.iter().all(|receiver| receiver.key & GROUP == 0 && receiver.ids_len == 0);
     }
 
     /// One delivery per session: the highest QoS, all identifiers, RETAIN kept if any asks for it. [MQTT-3.3.4-2]
@@ -146,7 +149,7 @@ pub(crate) struct RouteCache {
 pub(crate) struct CachedRoute {
     hash: u64,
     generation: u64,
-    topic: Box<str>,
+    topic: Box<[u8]>,
     pub(crate) permission: Permission,
     pub(crate) route: Route,
 }
@@ -173,7 +176,7 @@ impl RouteCache {
     #[inline]
     pub(crate) fn find(&self, hash: u64, topic: TopicName<'_>, generation: u64) -> Option<&CachedRoute> {
         let entry = self.entries.get(self.place(hash))?.as_ref()?;
-        let is_it = entry.hash == hash && entry.generation == generation && *entry.topic == *topic.as_str();
+        let is_it = entry.hash == hash && entry.generation == generation && *entry.topic == *topic.as_bytes();
         is_it.then_some(entry)
     }
 
@@ -191,18 +194,19 @@ impl RouteCache {
         let place = self.make_place(hash, generation, limits.entries);
         let Some(slot) = self.entries.get_mut(place) else { return };
         match slot {
-            Some(old) if old.hash == hash && *old.topic == *topic.as_str() => {
+            Some(old) if old.hash == hash && *old.topic == *topic.as_bytes() => {
                 self.bytes -= old.heap_bytes();
                 old.generation = generation;
                 old.permission = permission;
                 old.route.receivers.clone_from(&route.receivers);
                 old.route.ids.clone_from(&route.ids);
+                old.route.is_plain = route.is_plain;
                 self.bytes += old.heap_bytes();
             }
             slot => {
                 self.bytes -= slot.as_ref().map_or(0, CachedRoute::heap_bytes);
                 let entry =
-                    CachedRoute { hash, generation, topic: topic.as_str().into(), permission, route: route.clone() };
+                    CachedRoute { hash, generation, topic: topic.as_bytes().into(), permission, route: route.clone() };
                 self.bytes += entry.heap_bytes();
                 *slot = Some(entry);
             }
@@ -249,7 +253,7 @@ impl CachedRoute {
 /// The key of a topic in a [`RouteCache`].
 #[inline]
 pub(crate) fn hash_topic(keys: &KeyedState, topic: TopicName<'_>) -> u64 {
-    keys.hash_one(topic.as_str())
+    keys.hash_one(topic.as_bytes())
 }
 
 #[cfg(test)]
