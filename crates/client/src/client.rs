@@ -377,11 +377,19 @@ impl Client {
 
     /// What holds until CONNACK says otherwise.
     pub(crate) fn asked_limits(&self) -> ServerLimits {
-        ServerLimits::unlimited(self.config.version, self.config.keep_alive, self.config.session_expiry)
+        let session_expiry =
+            if self.can_be_found_again() { self.config.session_expiry } else { SessionExpiry::OnClose };
+        ServerLimits::unlimited(self.config.version, self.config.keep_alive, session_expiry)
+    }
+
+    /// Before 5.0 a broker that makes up the Client Identifier does not say which, so that session cannot last.
+    fn can_be_found_again(&self) -> bool {
+        self.config.version == Version::V5_0 || !self.session.client_id.is_empty()
     }
 
     fn clean_start(&self, now: Timestamp) -> bool {
-        let is_persistent = self.config.session_expiry.outlives_connection();
+        // [MQTT3-3.1.3-7]
+        let is_persistent = self.config.session_expiry.outlives_connection() && self.can_be_found_again();
         match (self.config.version, self.config.clean_start) {
             (_, CleanStart::Always) => true,
             // Clean Session also ends the session with the connection, so it can only be asked for where that is meant.

@@ -29,7 +29,7 @@ fn acknowledge(peer: &mut Peer, token: AckToken, reason_code: ReasonCode) -> Res
     result
 }
 
-/// [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11] [MQTT-3.3.4-1] [MQTT-4.5.0-2]
+/// [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11] [MQTT-3.3.4-1] [MQTT-4.5.0-2] [MQTT3-3.3.4-1] [MQTT3-4.3.2-2] [MQTT3-4.3.3-2] [MQTT3-4.5.0-2]
 #[test]
 fn messages_are_acknowledged_by_themselves_according_to_their_qos() {
     for version in BOTH {
@@ -44,7 +44,7 @@ fn messages_are_acknowledged_by_themselves_according_to_their_qos() {
     }
 }
 
-/// [MQTT-4.3.3-10]
+/// [MQTT-4.3.3-10] [MQTT3-4.3.3-2]
 #[test]
 fn qos2_duplicate_is_acknowledged_and_not_delivered_again() {
     for version in BOTH {
@@ -57,7 +57,7 @@ fn qos2_duplicate_is_acknowledged_and_not_delivered_again() {
     }
 }
 
-/// [MQTT-4.3.2-5] [MQTT-4.3.3-12]
+/// [MQTT-4.3.2-5] [MQTT-4.3.3-12] [MQTT-3.3.1-3]
 #[test]
 fn identifier_of_a_finished_exchange_is_a_new_message() {
     let mut peer = Peer::connected(Version::V5_0, |_| ());
@@ -258,4 +258,15 @@ fn message_comes_with_its_properties_and_subscription_identifiers() {
     assert_eq!(inbound.subscription_ids, ids);
     assert_eq!(inbound.message.properties().content_type(), Some("text/plain"));
     assert_eq!(inbound.message.remaining_expiry(peer.now), Some(9));
+}
+
+/// [MQTT-4.3.3-13]
+#[test]
+fn handshake_of_an_expired_message_goes_on() {
+    let mut peer = Peer::connected(Version::V5_0, |_| ());
+    let says = properties(&[Property::MessageExpiryInterval(1)]);
+    peer.receive(&Packet::Publish(publish(QoS::ExactlyOnce, 8, false, "a", "1", says.as_properties())));
+    peer.pass(9);
+    peer.receive_ack(AckType::Pubrel, 8);
+    assert_eq!(peer.take_sent(), ["PUBREC #8", "PUBCOMP #8"]);
 }

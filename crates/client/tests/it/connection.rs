@@ -19,7 +19,7 @@ fn last_end(peer: &Peer) -> ConnectionEnd {
     end.expect("a connection ended")
 }
 
-/// [MQTT-3.1.0-1]
+/// [MQTT-3.1.0-1] [MQTT3-3.1.0-1]
 #[test]
 fn connect_is_the_first_packet_and_nothing_follows_before_connack() {
     for version in BOTH {
@@ -125,6 +125,7 @@ fn packet_before_connack_and_second_connack_are_protocol_errors() {
     assert_eq!(peer.take_sent(), ["DISCONNECT 0x82"]);
 }
 
+/// [MQTT3-4.8.0-1]
 #[test]
 fn malformed_packet_is_answered_with_its_reason_code_and_names_its_statement() {
     for (version, sent) in [(Version::V5_0, &["DISCONNECT 0x81"][..]), (Version::V3_1_1, &[])] {
@@ -155,6 +156,7 @@ fn incomplete_packet_tells_how_long_it_will_be() {
     assert_eq!((intake.consumed, intake.wanted, intake.paused), (0, 102, false));
 }
 
+/// [MQTT-4.13.2-1]
 #[test]
 fn disconnect_of_the_broker_is_told_with_its_reason() {
     let mut peer = Peer::connected(Version::V5_0, |_| ());
@@ -225,6 +227,45 @@ fn reauthentication_uses_the_method_of_the_connect() {
     assert!(peer.events.iter().any(|event| matches!(event, Event::Reauthenticated { .. })));
 }
 
+/// [MQTT-4.12.1-2]
+#[test]
+fn failed_reauthentication_ends_the_connection() {
+    let mut peer = authenticating();
+    let last = auth("SCRAM", "ok");
+    peer.receive(&Packet::Connack(Connack {
+        session_present: false,
+        reason_code: ReasonCode::Success,
+        properties: last.as_properties(),
+    }));
+    peer.client.reauthenticate(EMPTY).unwrap();
+    peer.receive(&Packet::Disconnect(Disconnect::with_reason(ReasonCode::NotAuthorized)));
+    assert!(peer.is_closed && !peer.client.is_connected());
+}
+
+/// [MQTT-3.15.2-2] [MQTT-3.15.2-3]
+#[test]
+fn authentication_step_that_is_too_large_is_refused_and_may_be_made_smaller() {
+    let mut peer = Peer::new(Version::V5_0, |_| ());
+    let mut parameters = ConnectParameters::default();
+    parameters.properties = auth("SCRAM", "first");
+    peer.transport_up_with(&parameters);
+    let mut last = auth("SCRAM", "ok");
+    last.push(Property::MaximumPacketSize(core::num::NonZeroU32::new(40).unwrap())).unwrap();
+    peer.receive(&Packet::Connack(Connack {
+        session_present: false,
+        reason_code: ReasonCode::Success,
+        properties: last.as_properties(),
+    }));
+    peer.forget();
+    let long = "x".repeat(40);
+    let large = properties(&[Property::UserProperty("k", &long)]);
+    let refused = peer.client.reauthenticate(large.as_properties());
+    assert!(matches!(refused, Err(UsageError::PacketTooLarge { maximum: 40, .. })), "{refused:?}");
+    peer.client.reauthenticate(EMPTY).unwrap();
+    peer.poll();
+    assert_eq!(peer.take_sent(), ["AUTH 0x19 SCRAM "]);
+}
+
 #[test]
 fn authentication_method_that_changes_is_a_protocol_error() {
     let mut peer = authenticating();
@@ -262,6 +303,7 @@ fn auth(method: &str, data: &str) -> damselfly_codec::PropertiesBuf {
     properties(&[Property::AuthenticationMethod(method), Property::AuthenticationData(data.as_bytes())])
 }
 
+/// [MQTT-3.14.4-2] [MQTT3-3.14.4-1]
 #[test]
 fn close_waits_for_what_is_under_way_and_says_disconnect() {
     for version in BOTH {

@@ -13,7 +13,7 @@ fn acknowledged(reason_code: ReasonCode) -> Outcome {
     Outcome::Acknowledged { reason_code }
 }
 
-/// [MQTT-4.3.1-1]
+/// [MQTT-4.3.1-1] [MQTT3-4.3.1-1]
 #[test]
 fn qos0_is_transmitted_when_its_last_byte_is_flushed() {
     for version in BOTH {
@@ -33,7 +33,7 @@ fn qos0_is_transmitted_when_its_last_byte_is_flushed() {
     }
 }
 
-/// [MQTT-4.3.2-1] [MQTT-4.3.2-2] [MQTT-4.3.2-3]
+/// [MQTT-4.3.2-1] [MQTT-4.3.2-2] [MQTT-4.3.2-3] [MQTT3-4.3.2-1] [MQTT3-2.3.1-6]
 #[test]
 fn qos1_is_acknowledged_by_puback() {
     for version in BOTH {
@@ -49,7 +49,7 @@ fn qos1_is_acknowledged_by_puback() {
     }
 }
 
-/// [MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5]
+/// [MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT3-4.3.3-1]
 #[test]
 fn qos2_is_acknowledged_by_pubcomp() {
     for version in BOTH {

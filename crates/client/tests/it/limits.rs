@@ -199,3 +199,21 @@ fn resent_message_that_the_new_broker_does_not_take_fails_its_own_ticket() {
     assert_eq!(peer.take_outcomes(), [(ticket, outcome)], "it may have arrived");
     assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #2 dup a y"]);
 }
+
+/// [MQTT-3.3.4-6]
+#[test]
+fn publish_has_no_subscription_identifier() {
+    let mut peer = Peer::connected(Version::V5_0, |_| ());
+    peer.is_flushing = false;
+    let says = [Property::SubscriptionIdentifier(SubscriptionId::new(7).unwrap()), Property::ContentType("text/plain")];
+    let message = message_with(QoS::AtMostOnce, "a", "x", &says, peer.now);
+    peer.client.publish(peer.now, message).unwrap();
+    let mut chunks = [&[][..]; 1];
+    peer.client.transmit(&mut chunks);
+    let Ok(damselfly_codec::Packet::Publish(publish)) = damselfly_codec::Packet::decode(Version::V5_0, chunks[0])
+    else {
+        panic!("a PUBLISH")
+    };
+    assert_eq!(publish.properties.subscription_ids().count(), 0);
+    assert_eq!(publish.properties.content_type(), Some("text/plain"));
+}

@@ -22,7 +22,7 @@ fn status(peer: &Peer) -> SessionStatus {
     connected.expect("connected")
 }
 
-/// [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT-3.3.1-1] [MQTT3-4.6.0-1]
+/// [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT-3.3.1-1] [MQTT3-4.6.0-1] [MQTT3-4.4.0-1] [MQTT3-3.3.1-1] [MQTT3-2.3.1-3] [MQTT3-4.1.0-1]
 #[test]
 fn unacknowledged_messages_are_sent_again_in_their_order_with_dup() {
     for version in BOTH {
@@ -42,7 +42,7 @@ fn unacknowledged_messages_are_sent_again_in_their_order_with_dup() {
     }
 }
 
-/// [MQTT-4.3.3-6] [MQTT-4.4.0-1]
+/// [MQTT-4.3.3-6] [MQTT-4.4.0-1] [MQTT3-4.3.3-1] [MQTT3-4.4.0-1]
 #[test]
 fn after_pubrec_pubrel_is_sent_again_and_publish_never() {
     for version in BOTH {
@@ -298,4 +298,45 @@ fn connection_that_ends_at_once_goes_on_counting() {
     peer.connect(false, &[]);
     peer.lose();
     assert_eq!(peer.needs.iter().map(|need| need.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+/// [MQTT3-3.1.3-7]
+#[test]
+fn empty_client_identifier_asks_for_a_clean_session_before_5_0() {
+    let mut peer = Peer::new(Version::V3_1_1, |config| {
+        config.client_id = "".into();
+        config.session_expiry = SessionExpiry::Never;
+    });
+    peer.connect(false, &[]);
+    assert_eq!(peer.take_sent(), ["CONNECT  clean 60"]);
+    peer.reconnect(false);
+    assert_eq!(peer.take_sent(), ["CONNECT  clean 60"]);
+    assert_eq!(status(&peer), SessionStatus::New);
+}
+
+/// [MQTT-3.1.3-2] [MQTT3-3.1.3-2]
+#[test]
+fn every_connection_uses_the_same_client_identifier() {
+    for version in BOTH {
+        let mut peer = persistent(version);
+        for _ in 0..3 {
+            peer.reconnect(true);
+            assert_eq!(peer.take_sent(), ["CONNECT heron resume 60"]);
+        }
+    }
+}
+
+/// [MQTT-4.1.0-1] [MQTT3-4.1.0-2]
+#[test]
+fn session_lasts_as_long_as_its_connection_whatever_its_expiry() {
+    let expiry = SessionExpiry::from_wire(Some(5));
+    let mut peer = Peer::connected(Version::V5_0, |config| {
+        config.session_expiry = expiry;
+        config.keep_alive = 0;
+    });
+    let ticket = peer.publish(QoS::AtLeastOnce, "a", "1");
+    peer.pass(1_000);
+    peer.receive_ack(AckType::Puback, 1);
+    let reason_code = ReasonCode::Success;
+    assert_eq!(peer.take_outcomes(), [(ticket, Outcome::Acknowledged { reason_code })]);
 }
