@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod broker_program;
+mod client_driver;
 mod embed_broker;
 mod mqtt;
 mod support;
