@@ -1,4 +1,4 @@
-//! MQTT topic names and topic filters, checked once and then trusted.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -32,6 +32,8 @@ struct Chunk {
 /// Holds the longest text twice, so that an open chunk never wastes more than half.
 const CHUNK: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 17;
+/// One less than places have numbers for: some numbers are never places. Few in unit tests, which fill them.
+const MAX_CHUNKS: usize = if cfg!(test) { 3 } else { (1 << (32 - CHUNK_BITS)) - 1 };
 const HEAD: usize = 6;
 /// The owner of a gap.
 const NOBODY: u32 = u32::MAX;
@@ -65,8 +67,7 @@ impl Texts {
         if let Some(id) = self.unused.pop() {
             return Some(id);
         }
-        // One less, so that some numbers are never places.
-        if self.chunks.len() >= (1 << (32 - CHUNK_BITS)) - 1 {
+        if self.chunks.len() >= MAX_CHUNKS {
             return None;
         }
         self.chunks.push(Chunk::default());
@@ -183,4 +184,72 @@ impl Texts {
 #[inline]
 fn offset(place: u32) -> usize {
     to_usize(place) & (CHUNK - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_text_that_does_not_fit_is_refused_and_fits_after_others_are_gone() {
+        let mut texts = Texts::default();
+        let longest = vec![b'x'; 65_535];
+        let mut places = Vec::new();
+        while let Some(place) = texts.insert(0, &longest) {
+            places.push(place);
+        }
+
+        assert_eq!(places.len(), MAX_CHUNKS);
+        assert_eq!(texts.insert(0, &vec![b'x'; 65_536]), None);
+        texts.remove(places[1], |_, _| {});
+        let place = texts.insert(7, &longest).unwrap();
+        assert_eq!(texts.record(place), Some((7, &longest[..])));
+    }
+
+    #[test]
+    fn an_unknown_place_holds_no_text() {
+        let mut texts = Texts::default();
+        assert_eq!(texts.get(0), b"");
+        let place = texts.insert(1, b"a").unwrap();
+        assert_eq!(texts.get(place + 100), b"");
+        assert_eq!(texts.get(u32::MAX), b"");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+
+        /// Long texts, so that chunks fill up, are cleared in steps and are opened again.
+        #[test]
+        fn texts_outlive_the_clearing_of_their_chunks(
+            steps in prop::collection::vec((prop::bool::weighted(0.52), 0..64_u32, 0..3_000_usize), 100..1_500),
+        ) {
+            let mut texts = Texts::default();
+            let mut model: BTreeMap<u32, (u32, usize)> = BTreeMap::new();
+            for (insert, owner, len) in steps {
+                let byte = u8::try_from(owner).unwrap();
+                if let Some((place, len)) = model.remove(&owner) {
+                    prop_assert_eq!(texts.record(place), Some((owner, &vec![byte; len][..])));
+                    texts.remove(place, |owner, place| model.get_mut(&owner).unwrap().0 = place);
+                }
+                if insert {
+                    let place = texts.insert(owner, &vec![byte; len]).unwrap();
+                    model.insert(owner, (place, len));
+                }
+                let live: usize = model.values().map(|(_, len)| len + HEAD).sum();
+                prop_assert_eq!(texts.live, live);
+                let used: usize = texts.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+                prop_assert_eq!(texts.live + texts.dead, used);
+                prop_assert!(texts.heap_bytes() <= 2 * live + 2 * CHUNK, "{} for {}", texts.heap_bytes(), live);
+            }
+            for (owner, (place, len)) in model.clone() {
+                let place = model.get(&owner).map_or(place, |(place, _)| *place);
+                prop_assert_eq!(texts.get(place).len(), len);
+                texts.remove(place, |owner, place| model.get_mut(&owner).unwrap().0 = place);
+            }
+            prop_assert_eq!(texts.heap_bytes(), 0);
+        }
+    }
 }
