@@ -1,5 +1,6 @@
 //! The filters with wildcards.
 
+use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use super::levels::{Cut, Level};
@@ -217,7 +218,39 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         }
         let subscribers = self.sets.remove(set);
         self.prune(end.node);
+        if self.nodes.is_sparse() {
+            self.compact();
+        }
         subscribers
+    }
+
+    /// Gives all nodes and sets new places without gaps. As at least three of four nodes have been removed since the last
+    /// time, each removal pays for a few.
+    fn compact(&mut self) {
+        let mut ids = Vec::new();
+        ids.reserve_exact(self.nodes.iter().len());
+        let (mut nodes, mut sets) = (Slab::default(), Slab::default());
+        for (id, node) in self.nodes.iter().enumerate() {
+            let is_free = id != to_usize(ROOT) && node.parent == NONE;
+            ids.push(if is_free { NONE } else { nodes.insert(node.clone()) });
+        }
+        let new = |id: u32| ids.get(to_usize(id)).copied().unwrap_or(NONE);
+        let mut edges = IdTable::default();
+        for (id, node) in (ROOT..).zip(nodes.iter_mut()) {
+            (node.parent, node.plus) = (new(node.parent), new(node.plus));
+            for set in [&mut node.here, &mut node.below] {
+                if let Some(subscribers) = self.set(*set) {
+                    *set = sets.insert(Some(*subscribers));
+                }
+            }
+            if node.text != PLUS {
+                edges.insert(self.edge(node.parent, node.label), id);
+            }
+            if node.text < PLUS {
+                self.labels.set_owner(node.text, id);
+            }
+        }
+        (self.nodes, self.sets, self.edges) = (nodes, sets, edges);
     }
 
     /// Removes a node that leads nowhere, and those above that only led to it.
@@ -362,3 +395,73 @@ fn emit_all<K, V, B>(
 /// Levels that a walk keeps on its stack in the usual case, and at most.
 const SHALLOW: usize = 16;
 const DEEP: usize = super::MAX_LEVELS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    fn trie() -> Trie<u32, ()> {
+        Trie::new(KeyedState::new(1))
+    }
+
+    fn ids(trie: &Trie<u32, ()>, name: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let _: ControlFlow<()> = trie.visit(name.as_bytes(), &Lists::default(), &mut |piece| {
+            ids.extend(piece.iter().map(|entry| entry.0));
+            ControlFlow::Continue(())
+        });
+        ids
+    }
+
+    #[test]
+    fn a_filter_that_does_not_fit_leaves_nothing_behind() {
+        let mut trie = trie();
+        trie.insert(b"a/+", 2, Subscribers::One((1, ()))).unwrap();
+        let mut added = Vec::new();
+        for id in 0.. {
+            let filter = format!("+/{}{id:03}/#", "long".repeat(10_000));
+            let nodes = trie.nodes.len();
+            if trie.insert(filter.as_bytes(), 3, Subscribers::One((id, ()))).is_none() {
+                assert_eq!(trie.nodes.len(), nodes);
+                break;
+            }
+            added.push(filter);
+        }
+        assert!(added.len() > 2);
+
+        for filter in added {
+            assert!(trie.remove(filter.as_bytes()).is_some());
+        }
+        assert_eq!(ids(&trie, "a/b"), [1]);
+        assert_eq!(trie.nodes.len(), 3);
+        assert_eq!(trie.sets.len(), 1);
+    }
+
+    #[test]
+    fn a_trie_that_has_lost_most_filters_is_compacted() {
+        let mut trie = trie();
+        for id in 0..2_000 {
+            let filter = format!("a/a rather long level {id}/+/{}/#", id % 10);
+            trie.insert(filter.as_bytes(), 5, Subscribers::One((id, ()))).unwrap();
+        }
+        let full = trie.heap_bytes();
+
+        for id in (0..2_000).filter(|id| id % 50 != 7) {
+            let filter = format!("a/a rather long level {id}/+/{}/#", id % 10);
+            assert!(trie.remove(filter.as_bytes()).is_some());
+        }
+
+        assert!(trie.heap_bytes() * 8 < full, "{} of {full}", trie.heap_bytes());
+        for id in 0..2_000 {
+            let expected: &[u32] = if id % 50 == 7 { &[id] } else { &[] };
+            assert_eq!(ids(&trie, &format!("a/a rather long level {id}/b/{}/c", id % 10)), expected);
+        }
+        for id in (0..2_000).filter(|id| id % 50 == 7) {
+            let filter = format!("a/a rather long level {id}/+/{}/#", id % 10);
+            assert!(trie.remove(filter.as_bytes()).is_some());
+        }
+        assert_eq!(trie.heap_bytes(), 0);
+    }
+}

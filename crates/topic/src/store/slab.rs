@@ -29,6 +29,11 @@ impl<T: Default> Slab<T> {
         self.items.len() - self.free.len()
     }
 
+    /// Whether most of the places are free, and enough of them to be worth moving the items.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.items.len() > 64 && self.len() < self.items.len() / 4
+    }
+
     /// Keeps an item.
     pub(crate) fn insert(&mut self, item: T) -> u32 {
         if let Some(id) = self.free.pop() {
@@ -66,6 +71,11 @@ impl<T: Default> Slab<T> {
     /// All places, the free ones as defaults.
     pub(crate) fn iter(&self) -> core::slice::Iter<'_, T> {
         self.items.iter()
+    }
+
+    /// As [`iter`](Self::iter).
+    pub(crate) fn iter_mut(&mut self) -> core::slice::IterMut<'_, T> {
+        self.items.iter_mut()
     }
 
     /// The bytes asked of the allocator, without what the items own.
