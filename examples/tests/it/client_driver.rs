@@ -78,7 +78,7 @@ fn dropping_the_future_of_the_next_event_loses_none() {
         let (client, mut events) = Client::connect(options(&broker, "both"));
         subscribe(&client, "t", QoS::AtLeastOnce).await;
         for number in 0..50 {
-            let _ = client.publish(message(&client, &number.to_string(), QoS::AtLeastOnce)).unwrap();
+            drop(client.publish(message(&client, &number.to_string(), QoS::AtLeastOnce)).unwrap());
         }
         let mut received = Vec::new();
         while received.len() < 50 {
@@ -125,18 +125,18 @@ fn application_that_does_not_take_its_messages_pauses_reading_and_loses_nothing(
 fn messages_taken_before_there_is_a_connection_leave_before_the_client_closes() {
     let broker = BrokerProcess::start(&[]);
     run(async {
-        let (watcher, mut watched) = Client::connect(options(&broker, "watcher"));
+        let (watcher, mut seen) = Client::connect(options(&broker, "watcher"));
         subscribe(&watcher, "t", QoS::AtLeastOnce).await;
         let (client, events) = Client::connect(options(&broker, "hasty"));
         for number in 0..1_000 {
-            let _ = client.publish(message(&client, &number.to_string(), QoS::AtLeastOnce)).unwrap();
+            drop(client.publish(message(&client, &number.to_string(), QoS::AtLeastOnce)).unwrap());
         }
         client.close(Duration::from_secs(20));
         let refused = client.publish(message(&client, "late", QoS::AtMostOnce)).err().unwrap();
         assert_eq!(refused.why, UsageError::Closed);
         events.join().await;
         for number in 0..1_000 {
-            assert_eq!(next_payload(&mut watched).await, number.to_string());
+            assert_eq!(next_payload(&mut seen).await, number.to_string());
         }
     });
     broker.end();
