@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::level::{self, Levels};
+use crate::num::to_usize;
 use crate::share::{self, SharedFilter};
 use crate::text;
 use crate::{TopicError, TopicFilterBuf, TopicName, relation};
@@ -208,20 +209,27 @@ fn check_unusual(bytes: &[u8], shares: bool) -> Result<(), TopicError> {
 
 /// Each '#' is the last level, each '+' a whole one. [MQTT-4.7.1-1] [MQTT-4.7.1-2]
 fn check_wildcards(bytes: &[u8]) -> Result<(), TopicError> {
-    let mut starts_level = true;
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        match byte {
-            b'#' if !(starts_level && after.is_empty()) => return Err(TopicError::MultiLevelWildcard),
-            b'+' if !(starts_level && matches!(after.first(), None | Some(b'/'))) => {
-                return Err(TopicError::SingleLevelWildcard);
-            }
-            _ => {}
+    let mut first = 0;
+    for chunk in bytes.chunks(8) {
+        let mut found = text::wildcards(chunk);
+        while found != 0 {
+            check_wildcard(bytes, first + to_usize(found.trailing_zeros() / 8))?;
+            found &= found - 1;
         }
-        starts_level = byte == b'/';
-        rest = after;
+        first += 8;
     }
     Ok(())
+}
+
+#[inline]
+fn check_wildcard(bytes: &[u8], at: usize) -> Result<(), TopicError> {
+    let starts_level = at == 0 || bytes.get(at - 1) == Some(&b'/');
+    let next = bytes.get(at + 1);
+    match bytes.get(at) {
+        Some(b'#') if !(starts_level && next.is_none()) => Err(TopicError::MultiLevelWildcard),
+        Some(b'+') if !(starts_level && matches!(next, None | Some(b'/'))) => Err(TopicError::SingleLevelWildcard),
+        _ => Ok(()),
+    }
 }
 
 impl fmt::Debug for TopicFilter<'_> {

@@ -94,6 +94,18 @@ pub(crate) fn is_plain<const WILDCARDS: bool>(bytes: &[u8]) -> bool {
     found == 0
 }
 
+/// The highest bit of each byte that is '+' or '#', among at most eight bytes.
+#[inline]
+pub(crate) fn wildcards(bytes: &[u8]) -> u64 {
+    let word = match bytes.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => bytes.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte)),
+    };
+    let zero_where_found = (word | (ONES * 0x08)) ^ (ONES * 0x2b);
+    // No carry leaves a byte, so that every bit is right.
+    !(((zero_where_found & !HIGH) + !HIGH) | zero_where_found) & HIGH
+}
+
 /// Fewer than eight bytes as a word, in any order, some of them twice; filled up with ordinary characters.
 #[inline]
 fn short_word(bytes: &[u8]) -> u64 {

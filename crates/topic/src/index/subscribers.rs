@@ -93,6 +93,25 @@ impl<K: Copy + Ord, V: Copy> Lists<K, V> {
         }
     }
 
+    /// Whether it is worth asking so many filters to give the lists of a few of them new places.
+    pub(crate) fn is_sparse(&self, filters: usize) -> bool {
+        self.0.is_sparse() && filters / 8 <= self.0.places()
+    }
+
+    /// Gives all lists new places without gaps.
+    pub(crate) fn compact<'a>(&mut self, all: impl Iterator<Item = &'a mut Subscribers<K, V>>)
+    where
+        Subscribers<K, V>: 'a,
+    {
+        let mut lists = Slab::default();
+        for subscribers in all {
+            if let Subscribers::Many(id) = subscribers {
+                *id = lists.insert(self.0.remove(*id));
+            }
+        }
+        self.0 = lists;
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         self.0.has_room(1)
     }

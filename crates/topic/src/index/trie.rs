@@ -96,6 +96,16 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         self.sets.get(id)?.as_ref()
     }
 
+    /// The subscribers of all filters.
+    pub(crate) fn sets_mut(&mut self) -> impl Iterator<Item = &mut Subscribers<K, V>> {
+        self.sets.iter_mut().flatten()
+    }
+
+    /// The number of filters.
+    pub(crate) fn len(&self) -> usize {
+        self.sets.len()
+    }
+
     /// The subscribers of a filter.
     pub(crate) fn find(&self, filter: &[u8]) -> Option<&Subscribers<K, V>> {
         let end = self.end(filter)?;
@@ -228,7 +238,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
     /// time, each removal pays for a few.
     fn compact(&mut self) {
         let mut ids = Vec::new();
-        ids.reserve_exact(self.nodes.iter().len());
+        ids.reserve_exact(self.nodes.places());
         let (mut nodes, mut sets) = (Slab::default(), Slab::default());
         for (id, node) in self.nodes.iter().enumerate() {
             let is_free = id != to_usize(ROOT) && node.parent == NONE;

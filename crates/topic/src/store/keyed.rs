@@ -58,6 +58,10 @@ impl<T> Keyed<T> {
         self.records.get_mut(to_usize(id)).map(|record| &mut record.value)
     }
 
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.records.iter_mut().map(|record| &mut record.value)
+    }
+
     /// Keeps a value under a text that is not there yet; its id is the length so far. `Err` if there is no room.
     pub(crate) fn insert(&mut self, text: &[u8], value: T) -> Result<u32, T> {
         let id = to_u32(self.records.len());

@@ -29,6 +29,11 @@ impl<T: Default> Slab<T> {
         self.items.len() - self.free.len()
     }
 
+    /// The number of places, in use or free.
+    pub(crate) fn places(&self) -> usize {
+        self.items.len()
+    }
+
     /// Whether most of the places are free, and enough of them to be worth moving the items.
     pub(crate) fn is_sparse(&self) -> bool {
         self.items.len() > 64 && self.len() < self.items.len() / 4

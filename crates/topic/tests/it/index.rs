@@ -186,7 +186,35 @@ fn many_subscribers_of_one_filter_come_in_the_order_of_their_keys() {
     }
 }
 
-/// Levels up to seven bytes are compared as words, longer ones as texts, and a text ends anywhere in its last word.
+/// Two subscribers each, then one: the lists are not needed any more, nor is their memory.
+#[test]
+fn memory_follows_the_subscriptions_down() {
+    let mut index = SubscriptionIndex::new(1);
+    let text = |id: u32| if id % 3 == 0 { format!("site/{id}/+/state") } else { format!("site/{id}/lamp/state") };
+    for id in 0..3_000 {
+        index.insert(filter(&text(id)), 1, 1).unwrap();
+        index.insert(filter(&text(id)), 2, 2).unwrap();
+    }
+    let full = index.heap_bytes();
+    assert!(full <= 3_000 * 200, "{} bytes for a filter", full / 3_000);
+
+    for id in 0..3_000 {
+        assert_eq!(index.remove(filter(&text(id)), 1), Some(1));
+    }
+    let half = index.heap_bytes();
+    assert!(half <= 3_000 * 140, "{} bytes for a filter", half / 3_000);
+    for id in 100..3_000 {
+        assert_eq!(index.remove(filter(&text(id)), 2), Some(2));
+    }
+    assert!(index.heap_bytes() <= full / 10, "{} of {full} bytes are still held", index.heap_bytes());
+
+    for id in 0..3_000 {
+        let expected: &[(u32, u8)] = if id < 100 { &[(2, 2)] } else { &[] };
+        assert_eq!(found(&index, &format!("site/{id}/lamp/state")), expected);
+    }
+}
+
+/// Levels up to eight bytes are compared as words, longer ones as texts, and a text ends anywhere in its last word.
 #[test]
 fn levels_of_every_length_are_told_apart() {
     let mut index = SubscriptionIndex::new(1);
