@@ -48,8 +48,8 @@ impl Window {
         true
     }
 
-    /// Gives a slot back. More than were taken are ignored: a PUBCOMP may answer a PUBREL that was resent on this
-    /// connection and took no slot on it.
+    /// Gives a slot back that was taken on this connection. A PUBREL that was resent took none, so its PUBCOMP gives none
+    /// back: else more PUBLISH packets would be under way than Receive Maximum says. More than were taken are ignored.
     pub const fn release(&mut self) {
         self.in_use = self.in_use.saturating_sub(1);
     }
@@ -77,35 +77,53 @@ impl Window {
 
 /// The other direction: holds the peer to *our* Receive Maximum on one Network Connection. [MQTT-3.3.4-7] [MQTT-3.3.4-9]
 ///
-/// Counts as the peer has to count its own send quota, so nobody is accused who kept to the rule: a PUBREL resent
-/// from an earlier connection gives back no slot that was not taken on this one.
+/// Nobody is accused who kept to the standard. Its send quota rises with *each* PUBCOMP (section 4.9), also with that of
+/// a PUBREL resent from an earlier connection, which had lowered nothing. So on a connection that resumes a session a
+/// peer may be above by as many messages as it resent PUBRELs, at most one more Receive Maximum: [`resumed`](Self::resumed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReceiveWindow(Window);
+pub struct ReceiveWindow {
+    receive_maximum: NonZeroU16,
+    in_use: u16,
+    limit: u16,
+}
 
 impl ReceiveWindow {
     /// A new connection's count, with the Receive Maximum we announced. In 3.1.1 nothing is announced: use 65,535.
     pub const fn new(receive_maximum: NonZeroU16) -> Self {
-        Self(Window::new(receive_maximum))
+        Self { receive_maximum, in_use: 0, limit: receive_maximum.get() }
+    }
+
+    /// The connection resumes a session.
+    pub const fn resumed(&mut self) {
+        self.limit = self.receive_maximum.get().saturating_mul(2);
     }
 
     /// Counts a QoS 1 or 2 PUBLISH that arrived, repeats included.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::ReceiveMaximumExceeded`]; it is not counted then.
     pub const fn received(&mut self) -> Result<(), PeerError> {
-        if self.0.take() { Ok(()) } else { Err(PeerError::ReceiveMaximumExceeded) }
+        if self.in_use >= self.limit {
+            return Err(PeerError::ReceiveMaximumExceeded);
+        }
+        self.in_use += 1;
+        Ok(())
     }
 
     /// Counts the PUBACK, PUBCOMP or refusing PUBREC that was sent for one.
     pub const fn answered(&mut self) {
-        self.0.release();
+        self.in_use = self.in_use.saturating_sub(1);
     }
 
     /// Messages received and not finished.
     pub const fn in_use(&self) -> u16 {
-        self.0.in_use()
+        self.in_use
     }
 
     /// The limit we announced.
     pub const fn receive_maximum(&self) -> NonZeroU16 {
-        self.0.receive_maximum()
+        self.receive_maximum
     }
 }
 
@@ -155,5 +173,16 @@ mod tests {
         inbound.answered();
         assert_eq!(inbound.received(), Ok(()));
         assert_eq!(inbound.in_use(), 3);
+    }
+
+    /// Section 4.9 of 5.0: the quota of a sender rises with each PUBCOMP, whatever its PUBREL had cost.
+    #[test]
+    fn peer_is_not_accused_for_the_quota_that_a_resent_pubrel_gave_it() {
+        let mut inbound = ReceiveWindow::new(nonzero(3));
+        inbound.resumed();
+        for _ in 0..6 {
+            assert_eq!(inbound.received(), Ok(()));
+        }
+        assert_eq!(inbound.received(), Err(PeerError::ReceiveMaximumExceeded));
     }
 }

@@ -1,6 +1,7 @@
 //! The pieces against naive models of them.
-#![expect(clippy::expect_used, reason = "helpers of tests are tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests are tests")]
 
+mod flow;
 mod handshakes;
 mod limits;
 mod message;
