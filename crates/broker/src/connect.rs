@@ -304,6 +304,9 @@ impl Broker {
                 inflight.has_slot = false;
             }
         }
+        if let Some(connection) = self.connections.get_mut(id).filter(|_| pending.session_present) {
+            connection.inbound.resumed();
+        }
         self.resume(now, id);
         self.check_connection(now, id);
         self.pump(now, key);

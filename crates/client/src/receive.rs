@@ -157,6 +157,7 @@ impl Client {
         connection.outbound_aliases = OutboundAliases::new(aliases, self.config.max_alias_bytes);
         if is_present {
             connection.replay = Replay::from_start();
+            connection.receive_window.resumed();
         }
         if let Some(client_id) = properties.assigned_client_identifier() {
             self.session.client_id = client_id.into();
