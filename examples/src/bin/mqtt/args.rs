@@ -54,7 +54,7 @@ pub(crate) struct ConnectArgs {
     /// TCP port of the broker.
     #[arg(short = 'p', long, value_name = "PORT", default_value_t = 1883)]
     pub(crate) port: u16,
-    /// Host, port, user, password and topic in one: mqtt://[user[:password]@]host[:port]/topic.
+    /// Host, port, user, password and topic in one: `mqtt://[user[:password]@]host[:port]/topic`.
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     pub(crate) url: Option<Url>,
     /// Client identifier; without it, one is made up.
