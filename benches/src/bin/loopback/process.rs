@@ -192,13 +192,13 @@ const MOSQUITTO: &str = "allow_anonymous true\n\
     set_tcp_nodelay true\n";
 
 fn expand(template: &str, port: u16, dir: &Path) -> Outcome<String> {
-    let mut part = template.replace("{port}", &port.to_string());
-    part = part.replace("{dir}", &dir.to_string_lossy());
-    if part.contains("{mosquitto.conf}") {
+    let mut text = template.replace("{port}", &port.to_string());
+    text = text.replace("{dir}", &dir.to_string_lossy());
+    if text.contains("{mosquitto.conf}") {
         let path = dir.join("mosquitto.conf");
         // Started by root it would change to a user that may not read the directory.
         fs::write(&path, format!("listener {port} 127.0.0.1\nuser root\n{MOSQUITTO}"))?;
-        part = part.replace("{mosquitto.conf}", &path.to_string_lossy());
+        text = text.replace("{mosquitto.conf}", &path.to_string_lossy());
     }
-    Ok(part)
+    Ok(text)
 }
