@@ -1,6 +1,6 @@
 //! What has to hold for whatever bytes and packets there are: shared by property tests and fuzz targets.
 
-use damselfly_codec::{DecodeError, Foreign, FrameLimits, Packet, Version, split_frame};
+use damselfly_codec::{DecodeError, Decoder, Foreign, FrameLimits, Packet, Version, split_frame};
 
 use crate::build::with_packet;
 use crate::reference::Model;
@@ -45,7 +45,6 @@ pub(crate) fn nothing_behind_the_frame_matters(input: &[u8], version: Version) {
 
 /// What a reader makes of a stream that arrives in pieces: whole packets until one is refused.
 pub(crate) fn read_in_pieces(stream: &[u8], sizes: &[usize], version: Version) -> (Vec<Vec<u8>>, Option<DecodeError>) {
-    let limits = FrameLimits::default();
     let mut frames = Vec::new();
     let mut waiting: Vec<u8> = Vec::new();
     let mut arrived = stream;
@@ -56,14 +55,10 @@ pub(crate) fn read_in_pieces(stream: &[u8], sizes: &[usize], version: Version) -
         waiting.extend(piece);
         arrived = rest;
         loop {
-            match split_frame(&waiting, &limits) {
+            match first_frame(&waiting, version) {
                 Ok(None) => break,
                 Err(error) => return (frames, Some(error)),
                 Ok(Some(frame)) => {
-                    let frame = frame.to_vec();
-                    if let Err(error) = Packet::decode(version, &frame) {
-                        return (frames, Some(error));
-                    }
                     waiting.drain(..frame.len());
                     frames.push(frame);
                 }
@@ -71,6 +66,18 @@ pub(crate) fn read_in_pieces(stream: &[u8], sizes: &[usize], version: Version) -
         }
     }
     (frames, None)
+}
+
+/// The frame of the packet at the front, by framing and decoding, and by the decoder that does both.
+fn first_frame(waiting: &[u8], version: Version) -> Result<Option<Vec<u8>>, DecodeError> {
+    let limits = FrameLimits::default();
+    let framed = split_frame(waiting, &limits).map_err(|error| error.for_version(version));
+    let decoded = framed.and_then(|frame| match frame {
+        Some(frame) => Packet::decode(version, frame).map(|packet| Some((packet, frame.len()))),
+        None => Ok(None),
+    });
+    assert_eq!(Decoder::new(version, limits).decode(waiting), decoded);
+    Ok(decoded?.map(|(_, len)| waiting[..len].to_vec()))
 }
 
 fn encode(packet: &Packet<'_>, version: Version) -> Vec<u8> {
