@@ -23,6 +23,7 @@ pub mod roundtrip;
 pub mod seeds;
 pub mod splits;
 pub mod topic_oracle;
+mod topic_tables;
 
 use damselfly_codec::Version;
 

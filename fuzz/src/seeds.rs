@@ -86,7 +86,8 @@ fn topics() -> Vec<(String, Vec<u8>)> {
     (0..seeds)
         .map(|seed| {
             let dealt: Vec<_> = texts.iter().skip(seed).step_by(seeds).map(Vec::as_slice).collect();
-            (format!("topics-{seed:02}"), dealt.join(&0xFF))
+            let budget = u8::try_from(seed % 4).unwrap_or_default();
+            (format!("topics-{seed:02}"), [vec![budget], dealt.join(&0xFF)].concat())
         })
         .collect()
 }

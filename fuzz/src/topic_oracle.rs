@@ -2,17 +2,18 @@
 
 use damselfly_topic::{TopicFilter, TopicName};
 
-use crate::oracle;
+use crate::{oracle, topic_tables};
 
 /// More would make one run slow and find nothing that fewer do not.
-const MOST_TEXTS: usize = 12;
+const MOST_TEXTS: usize = 20;
 
-/// `data` is a list of texts, with FF between them: each is tried as a name and as a filter, then all with each other.
+/// The first byte of `data` is a budget, the rest a list of texts, with FF between them: each is tried as a name and as a
+/// filter, then all with each other, then all in the two indexes.
 pub fn run(data: &[u8]) {
-    let texts: Vec<&[u8]> = data.split(|byte| *byte == 0xFF).take(MOST_TEXTS).collect();
+    let Some((budget, rest)) = data.split_first() else { return };
     let mut names = Vec::new();
     let mut filters = Vec::new();
-    for text in texts {
+    for text in rest.split(|byte| *byte == 0xFF).take(MOST_TEXTS) {
         let name = TopicName::from_bytes(text);
         assert_eq!(name.is_ok(), oracle::is_name(text), "{text:02X?} as a name: {name:?}");
         let filter = TopicFilter::from_bytes(text);
@@ -20,9 +21,13 @@ pub fn run(data: &[u8]) {
         let plain = TopicFilter::plain_from_bytes(text);
         assert_eq!(plain.is_ok(), oracle::is_plain_filter(text), "{text:02X?} as a plain filter: {plain:?}");
         names.extend(name);
-        filters.extend(filter.map(TopicFilter::unshared));
+        // One that is no Shared Subscription's although it begins like that matches as it stands.
+        filters.extend(filter.map(TopicFilter::unshared).or(plain));
     }
     check_pairs(&filters, &names);
+    let budget = usize::from(*budget % 8);
+    topic_tables::check_index(&filters, &names, budget);
+    topic_tables::check_map(&filters, &names, budget);
 }
 
 fn check_pairs(filters: &[TopicFilter<'_>], names: &[TopicName<'_>]) {
@@ -34,12 +39,12 @@ fn check_pairs(filters: &[TopicFilter<'_>], names: &[TopicName<'_>]) {
         assert!(filter.covers(*filter) && filter.overlaps(*filter), "{filter:?} and itself");
         for other in filters {
             assert_eq!(filter.overlaps(*other), other.overlaps(*filter), "{filter:?} and {other:?}");
-            let shared: Vec<_> = names.iter().filter(|name| oracle::matches(other.as_str(), name.as_str())).collect();
+            let of_other: Vec<_> = names.iter().filter(|name| oracle::matches(other.as_str(), name.as_str())).collect();
             if filter.covers(*other) {
-                assert!(shared.iter().all(|name| matched.contains(name)), "{filter:?} does not cover {other:?}");
+                assert!(of_other.iter().all(|name| matched.contains(name)), "{filter:?} does not cover {other:?}");
                 assert!(filter.overlaps(*other), "{filter:?} covers {other:?}");
             }
-            if shared.iter().any(|name| matched.contains(name)) {
+            if of_other.iter().any(|name| matched.contains(name)) {
                 assert!(filter.overlaps(*other), "{filter:?} overlaps {other:?}");
             }
         }
