@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::level::{self, Levels};
-use crate::num::to_usize;
+use crate::num::{load_u64, to_usize};
 use crate::share::{self, SharedFilter};
 use crate::text;
 use crate::{TopicError, TopicFilterBuf, TopicName, relation};
@@ -72,10 +72,9 @@ impl<'a> TopicFilter<'a> {
 
     #[inline]
     fn check_bytes(bytes: &'a [u8], shares: bool) -> Result<Self, TopicError> {
-        if bytes.len().wrapping_sub(1) >= text::MAX_LEN || !text::is_plain::<true>(bytes) {
-            check_unusual(bytes, shares)?;
-        } else if shares && bytes.first() == Some(&b'$') {
-            share::check(bytes)?;
+        let may_share = shares && bytes.first() == Some(&b'$');
+        if may_share || bytes.len().wrapping_sub(1) >= text::MAX_LEN || !is_ordinary(bytes) {
+            check_closely(bytes, shares)?;
         }
         Ok(Self(bytes))
     }
@@ -194,9 +193,39 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
-/// The close look at a text that is not plain.
+/// Whether all bytes are ASCII, none is zero, and all wildcards are at their place: the check of most filters, in one pass.
+fn is_ordinary(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.len().checked_sub(8) else { return is_ordinary_word(bytes, 0, text::padded_word(bytes)) };
+    let mut at = 0;
+    while at < last {
+        if !is_ordinary_word(bytes, at, load_u64(bytes, at)) {
+            return false;
+        }
+        at += 8;
+    }
+    // The last eight bytes, some of which may have been seen before.
+    is_ordinary_word(bytes, last, load_u64(bytes, last))
+}
+
+#[inline]
+fn is_ordinary_word(bytes: &[u8], at: usize, word: u64) -> bool {
+    if text::unusual::<false>(word) != 0 {
+        return false;
+    }
+    let mut found = text::wildcards(word);
+    while found != 0 {
+        if check_wildcard(bytes, at + to_usize(found.trailing_zeros() / 8)).is_err() {
+            return false;
+        }
+        found &= found - 1;
+    }
+    true
+}
+
+/// The check of all others, which knows what is wrong.
+#[cold]
 #[inline(never)]
-fn check_unusual(bytes: &[u8], shares: bool) -> Result<(), TopicError> {
+fn check_closely(bytes: &[u8], shares: bool) -> Result<(), TopicError> {
     if bytes.is_empty() {
         return Err(TopicError::Empty);
     }
@@ -204,23 +233,10 @@ fn check_unusual(bytes: &[u8], shares: bool) -> Result<(), TopicError> {
     if shares {
         share::check(bytes)?;
     }
-    check_wildcards(bytes)
+    (0..bytes.len()).try_for_each(|at| check_wildcard(bytes, at))
 }
 
-/// Each '#' is the last level, each '+' a whole one. [MQTT-4.7.1-1] [MQTT-4.7.1-2]
-fn check_wildcards(bytes: &[u8]) -> Result<(), TopicError> {
-    let mut first = 0;
-    for chunk in bytes.chunks(8) {
-        let mut found = text::wildcards(chunk);
-        while found != 0 {
-            check_wildcard(bytes, first + to_usize(found.trailing_zeros() / 8))?;
-            found &= found - 1;
-        }
-        first += 8;
-    }
-    Ok(())
-}
-
+/// A '#' is the last level, a '+' a whole one. [MQTT-4.7.1-1] [MQTT-4.7.1-2]
 #[inline]
 fn check_wildcard(bytes: &[u8], at: usize) -> Result<(), TopicError> {
     let starts_level = at == 0 || bytes.get(at - 1) == Some(&b'/');

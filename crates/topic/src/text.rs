@@ -94,13 +94,15 @@ pub(crate) fn is_plain<const WILDCARDS: bool>(bytes: &[u8]) -> bool {
     found == 0
 }
 
-/// The highest bit of each byte that is '+' or '#', among at most eight bytes.
+/// Fewer than eight bytes as a word, the first in the lowest bits, filled up with ordinary characters.
 #[inline]
-pub(crate) fn wildcards(bytes: &[u8]) -> u64 {
-    let word = match bytes.first_chunk() {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => bytes.iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte)),
-    };
+pub(crate) fn padded_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(ONES << 4, |word, &byte| (word << 8) | u64::from(byte))
+}
+
+/// The highest bit of each byte that is '+' or '#'.
+#[inline]
+pub(crate) const fn wildcards(word: u64) -> u64 {
     let zero_where_found = (word | (ONES * 0x08)) ^ (ONES * 0x2b);
     // No carry leaves a byte, so that every bit is right.
     !(((zero_where_found & !HIGH) + !HIGH) | zero_where_found) & HIGH
@@ -125,7 +127,7 @@ fn short_word(bytes: &[u8]) -> u64 {
 /// For an ASCII byte, `byte - 1` has its highest bit set only if the byte is zero (or the byte below was and borrowed, which
 /// is a find just the same). '+' and '#' differ in one bit, so that one comparison finds both.
 #[inline]
-const fn unusual<const WILDCARDS: bool>(word: u64) -> u64 {
+pub(crate) const fn unusual<const WILDCARDS: bool>(word: u64) -> u64 {
     let mut found = word | word.wrapping_sub(ONES);
     if WILDCARDS {
         let wildcard = (word | (ONES * 0x08)) ^ (ONES * 0x2b);
