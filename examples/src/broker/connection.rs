@@ -1,31 +1,36 @@
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::mem;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::net::{Shutdown, SocketAddr};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use damselfly_broker::ConnectionId;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use mio::event::Event;
+use mio::net::TcpStream;
 
-/// A frame from this size on is received into a buffer of its own, so that its payload can be shared instead of copied.
+/// A frame from this size on is collected in a buffer of its own, so that its payload can be shared instead of copied.
 pub(super) const LARGE_FRAME: usize = 32 * 1024;
 
-/// The buffer of a large frame starts at this size and doubles as bytes arrive: a length announced and not sent costs no more.
+/// The buffer of a large frame starts at this size and doubles as bytes arrive: a length announced and not sent costs
+/// no more.
 const FIRST_RESERVE: usize = 64 * 1024;
 
 /// One Network Connection: the socket and what has arrived of a frame that is not whole yet.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the socket")]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) phase: Phase,
     /// Waits in the driver's list of connections to be written at the end of the turn.
     pub(super) is_dirty: bool,
-    /// The last write was short: the socket says when it takes more.
+    /// The last write was short: an event says when the socket takes more.
     pub(super) is_blocked: bool,
+    /// That event has come.
+    is_unblocked: bool,
+    /// There may be something to read. Events tell of changes only, so this is remembered.
+    is_readable: bool,
+    /// The peer has closed its side: reading goes on until the end is reached.
+    is_half_closed: bool,
     stream: TcpStream,
-    waker: Waker,
     /// Unconsumed bytes; owns no memory while there are none.
     tail: BytesMut,
     /// The length of the frame that `tail` is the beginning of, where it is a large one; otherwise 0.
@@ -39,88 +44,114 @@ pub(super) enum Phase {
     Paused,
     /// The core is done with it: what it has left to say is written.
     Closing,
-    /// All is written and our side is shut. Closing a socket with unread input would reset the connection and could take the last
-    /// packet away from the peer, so its input is read and dropped until it closes too.
+    /// All is written and our side is shut. Closing a socket with unread input would reset the connection and could take
+    /// the last packet away from the peer, so its input is read and dropped until it closes too.
     Lingering,
 }
 
 pub(super) enum Received {
     /// Nothing has arrived.
     Nothing,
-    /// The first `len` bytes of the buffer are to be handled; `more` may wait in the socket.
-    Bytes { len: usize, more: bool },
-    /// `len` bytes more of a large frame.
-    Part { len: usize, more: bool },
+    /// The first bytes of the buffer, this many, are to be handled.
+    Bytes(usize),
+    /// This many bytes more of a large frame.
+    Part(usize),
     /// A whole large frame.
-    Frame { frame: Bytes },
+    Frame(Bytes),
     /// The peer closed, or the connection failed.
     Ended,
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, stream: TcpStream, waker: Waker) -> Self {
+    pub(super) fn new(id: ConnectionId, stream: TcpStream) -> Self {
         Self {
             id,
             phase: Phase::Open,
             is_dirty: false,
             is_blocked: false,
+            is_unblocked: false,
+            is_readable: false,
+            is_half_closed: false,
             stream,
-            waker,
             tail: BytesMut::new(),
             large: 0,
         }
     }
 
+    /// Remembers what an event says.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.is_half_closed |= event.is_read_closed() || event.is_error();
+        self.is_readable |= event.is_readable() || self.is_half_closed;
+        self.is_unblocked |= self.is_blocked && (event.is_writable() || event.is_error());
+    }
+
+    /// Whether the socket takes more after a short write: told once.
+    pub(super) fn take_unblocked(&mut self) -> bool {
+        let is_unblocked = mem::take(&mut self.is_unblocked);
+        self.is_blocked &= !is_unblocked;
+        is_unblocked
+    }
+
+    /// Whether a read may find something.
+    pub(super) fn is_readable(&self) -> bool {
+        self.is_readable
+    }
+
     /// Reads once. What was left of the last read comes first in `buffer`, followed by what has arrived.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Received {
         if self.large > 0 {
-            return self.receive_large();
+            return self.receive_large(buffer);
         }
-        let tail = self.tail.len();
-        if tail >= buffer.len() {
+        let kept = self.tail.len();
+        let Some((front, rest)) = buffer.split_at_mut_checked(kept).filter(|(_, rest)| !rest.is_empty()) else {
             // The core neither consumes it nor pauses nor wants more: nothing can come of this connection.
             return Received::Ended;
-        }
-        let mut into = ReadBuf::new(buffer);
-        into.put_slice(&self.tail);
-        let mut context = Context::from_waker(&self.waker);
-        match Pin::new(&mut self.stream).poll_read(&mut context, &mut into) {
-            Poll::Pending => Received::Nothing,
-            Poll::Ready(Ok(())) if into.filled().len() > tail => {
-                let (len, is_full) = (into.filled().len(), into.remaining() == 0);
+        };
+        front.copy_from_slice(&self.tail);
+        match self.read(rest) {
+            Ok(0) => Received::Ended,
+            Ok(len) => {
                 self.tail = BytesMut::new();
-                // A read that did not fill the buffer has emptied the socket: no second one to be told so.
-                let more = is_full || self.is_readable();
-                Received::Bytes { len, more }
+                Received::Bytes(kept + len)
             }
-            Poll::Ready(_) => Received::Ended,
+            Err(error) => nothing_or_ended(&error),
         }
     }
 
     /// Reads on into the frame's own buffer, and nothing beyond the frame.
-    fn receive_large(&mut self) -> Received {
+    fn receive_large(&mut self, buffer: &mut [u8]) -> Received {
         let missing = self.large.saturating_sub(self.tail.len());
-        if self.tail.len() == self.tail.capacity() {
-            self.tail.reserve(missing.min(self.tail.len().max(FIRST_RESERVE)));
+        let room = missing.min(buffer.len());
+        let part = buffer.get_mut(..room).unwrap_or_default();
+        let len = match self.read(part) {
+            Ok(0) => return Received::Ended,
+            Ok(len) => len,
+            Err(error) => return nothing_or_ended(&error),
+        };
+        if self.tail.capacity() - self.tail.len() < len {
+            self.tail.reserve(missing.min(self.tail.len().max(FIRST_RESERVE)).max(len));
         }
-        let room = missing.min(self.tail.capacity() - self.tail.len());
-        let mut into = (&mut self.tail).limit(room);
-        let mut context = Context::from_waker(&self.waker);
-        match pin!(self.stream.read_buf(&mut into)).poll(&mut context) {
-            Poll::Pending => Received::Nothing,
-            Poll::Ready(Ok(0) | Err(_)) => Received::Ended,
-            Poll::Ready(Ok(len)) if len < missing => {
-                let more = len == room || self.is_readable();
-                Received::Part { len, more }
-            }
-            Poll::Ready(Ok(_)) => {
-                self.large = 0;
-                Received::Frame { frame: mem::take(&mut self.tail).freeze() }
-            }
+        self.tail.extend(part.iter().take(len));
+        if len < missing {
+            return Received::Part(len);
         }
+        self.large = 0;
+        Received::Frame(mem::take(&mut self.tail).freeze())
     }
 
-    /// Keeps what the core did not consume. `wanted` is the length of the frame it begins, 0 if that cannot be known yet.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.stream.read(buffer);
+        // A read that did not fill the buffer has emptied the socket: no second one to be told so.
+        let may_have_more = match &result {
+            Ok(len) => *len == buffer.len() || self.is_half_closed,
+            Err(error) => error.kind() == ErrorKind::Interrupted,
+        };
+        self.is_readable = may_have_more;
+        result
+    }
+
+    /// Keeps what the core did not consume. `wanted` is the length of the frame it begins, 0 if that cannot be known
+    /// yet.
     pub(super) fn keep(&mut self, rest: &[u8], wanted: usize) {
         if !rest.is_empty() {
             self.put_back(BytesMut::from(rest), wanted);
@@ -141,48 +172,46 @@ impl Connection {
 
     /// Reads once and drops it.
     pub(super) fn discard(&mut self, buffer: &mut [u8]) -> Received {
-        self.tail = BytesMut::new();
-        self.large = 0;
+        self.take_kept();
         self.receive(buffer)
     }
 
-    /// One vectored write. A short one asks the socket to say when it takes more.
+    /// One write; how many bytes the socket took. Fewer than there are: an event tells when it takes more.
     pub(super) fn write(&mut self, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut context = Context::from_waker(&self.waker);
-        let stream = Pin::new(&mut self.stream);
+        let total: usize = chunks.iter().map(|chunk| chunk.len()).sum();
         let result = match chunks {
             // The usual case, and the cheaper system call.
-            [chunk] => stream.poll_write(&mut context, chunk),
-            chunks => stream.poll_write_vectored(&mut context, chunks),
+            [chunk] => self.stream.write(chunk),
+            chunks => self.stream.write_vectored(chunks),
         };
         match result {
-            Poll::Pending => {
+            Ok(len) => {
+                self.is_blocked = len < total;
+                Ok(len)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.is_blocked = true;
                 Ok(0)
             }
-            Poll::Ready(result) => {
-                self.is_blocked = false;
-                result
-            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
         }
     }
 
     /// Shuts our side of the connection: the peer sees the end after the last packet.
-    pub(super) fn shut(&mut self) -> io::Result<()> {
-        let mut context = Context::from_waker(&self.waker);
-        match Pin::new(&mut self.stream).poll_shutdown(&mut context) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(result) => result,
-        }
+    pub(super) fn shut(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
     }
 
     /// Where the peer is, while the connection stands.
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
         self.stream.peer_addr().ok()
     }
+}
 
-    /// Whether the socket is known to have more; if not, the waker is told when it has.
-    fn is_readable(&self) -> bool {
-        self.stream.poll_read_ready(&mut Context::from_waker(&self.waker)).is_ready()
+fn nothing_or_ended(error: &io::Error) -> Received {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::Interrupted => Received::Nothing,
+        _ => Received::Ended,
     }
 }

@@ -1,25 +1,20 @@
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::mem;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use damselfly_broker::{Broker, ConnectionId, Event, Intake, Output, Peer};
 use damselfly_codec::{Frame, FrameLimits};
 use damselfly_session::Timestamp;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{unconstrained, yield_now};
-use tokio::time::{Sleep, sleep};
+use mio::net::TcpStream;
+use mio::{Interest, Token};
 
-use super::connection::{Connection, Phase, Received};
+use super::connection::{Connection, LARGE_FRAME, Phase, Received};
 use super::host::Host;
 use super::listener::{Accepted, Listener};
-use super::ready::{Ready, Source};
+use super::poller::{Poller, Stop};
 use crate::Clock;
 
 /// Chunks handed to one vectored write.
@@ -33,8 +28,10 @@ const INPUT_PER_FLUSH: usize = 256 * 1024;
 /// Rounds of outputs and writes in a row: a receiver that takes whatever it is given must not keep the turn to itself.
 const FLUSH_ROUNDS: usize = 8;
 
-/// The timer fires this often with no deadline at all.
-const IDLE: Duration = Duration::from_secs(3600);
+/// Names the event of [`Stop`].
+const STOP: Token = Token(usize::MAX - 1);
+/// Names the first listener; the others follow downwards. Connections are named by their slots.
+const LISTENERS: usize = usize::MAX - 2;
 
 /// How the driver treats sockets; what a peer may do is the core's `Config`.
 #[derive(Clone, Debug)]
@@ -60,7 +57,7 @@ pub struct Driver<H> {
     host: H,
     settings: Settings,
     clock: Clock,
-    ready: Arc<Ready>,
+    poller: Poller,
     /// What this turn handles.
     batch: Vec<Source>,
     /// What the next turn handles without waiting: more may be in the socket than one read took.
@@ -79,30 +76,30 @@ pub struct Driver<H> {
     buffer: Vec<u8>,
     /// Input handled since the outputs were last looked at.
     unflushed: usize,
-    /// The core has more to do at once.
-    is_due: bool,
     /// When to stop waiting for connections to end.
     stop_at: Option<Timestamp>,
-    /// Something may have become of the future that ends the driver.
-    asks_stop: bool,
-    timer: Pin<Box<Sleep>>,
-    timer_waker: Waker,
-    /// When the timer fires; `Timestamp::MAX` once it has.
-    timer_at: Timestamp,
+    stop: Stop,
+}
+
+/// What a turn looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Listener(usize),
+    Connection(ConnectionId),
 }
 
 impl<H: Host> Driver<H> {
-    /// Must be called within a tokio runtime with I/O and time.
-    pub fn new(mut broker: Broker, mut host: H, settings: Settings) -> Self {
+    /// A driver without listeners.
+    pub fn new(mut broker: Broker, mut host: H, settings: Settings) -> io::Result<Self> {
         let clock = Clock::start();
-        let ready: Arc<Ready> = Arc::default();
-        let timer_waker = ready.waker(Source::Timer);
         host.start(&mut broker, clock.now());
-        Self {
+        let poller = Poller::new()?;
+        Ok(Self {
+            stop: poller.stop(STOP)?,
             broker,
             host,
             clock,
-            ready,
+            poller,
             batch: Vec::new(),
             again: Vec::new(),
             listeners: Vec::new(),
@@ -112,68 +109,66 @@ impl<H: Host> Driver<H> {
             open_connections: 0,
             dirty: Vec::new(),
             closing: VecDeque::new(),
-            buffer: vec![0; settings.read_buffer],
+            buffer: vec![0; settings.read_buffer.max(2 * LARGE_FRAME)],
             unflushed: 0,
-            is_due: true,
             stop_at: None,
-            asks_stop: true,
-            timer: Box::pin(sleep(Duration::ZERO)),
-            timer_waker,
-            timer_at: Timestamp::MAX,
             settings,
+        })
+    }
+
+    /// Listens on `address`, port 0 for a free one, and says where. Connections wait until the driver [runs](Self::run).
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let token = Token(LISTENERS - self.listeners.len());
+        let listener = Listener::bind(address, token, &self.poller)?;
+        let address = listener.address()?;
+        self.listeners.push(listener);
+        Ok(address)
+    }
+
+    /// What ends the driver.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Runs in this thread until it is [stopped](Stop::stop), then closes every connection as the standard wants, which
+    /// takes at most [`Settings::close_limit`]. An error means that readiness cannot be learned any more.
+    pub fn run(mut self) -> io::Result<H> {
+        self.flush(self.clock.now());
+        loop {
+            let limit = self.time_to_wait();
+            self.poller.wait(limit)?;
+            self.turn();
+            if self.stop_at.is_none() && self.stop.is_asked() {
+                self.begin_to_stop();
+            }
+            if self.has_stopped() {
+                return Ok(self.host);
+            }
         }
     }
 
-    /// Accepts connections from `socket` once the driver runs.
-    pub fn listen(&mut self, socket: TcpListener) {
-        let index = self.listeners.len();
-        self.listeners.push(Listener::new(socket, index, &self.ready));
-        self.again.push(Source::Listener(index));
+    /// How long nothing happens unless a socket becomes ready; `None` is for ever.
+    fn time_to_wait(&self) -> Option<Duration> {
+        if !self.again.is_empty() || !self.dirty.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [
+            self.broker.poll_timeout(),
+            self.host.poll_timeout(),
+            self.accept_again_at,
+            self.stop_at,
+            self.closing.front().map(|(at, _)| *at),
+        ];
+        deadlines.into_iter().flatten().min().map(|at| self.clock.until(at))
     }
 
-    /// Runs until `stop` is ready, then closes every connection as the standard wants, which takes at most
-    /// [`Settings::close_limit`].
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> H {
-        // The task is all that happens in this thread: tokio's budget per task would only make it pause for nobody.
-        unconstrained(async move {
-            let mut stop = pin!(stop);
-            let stop_waker = self.ready.waker(Source::Stop);
-            loop {
-                poll_fn(|context| self.poll_work(context)).await;
-                self.turn();
-                let asks_stop = mem::take(&mut self.asks_stop);
-                if asks_stop && stop.as_mut().poll(&mut Context::from_waker(&stop_waker)).is_ready() {
-                    self.stop();
-                }
-                if self.has_stopped() {
-                    return self.host;
-                }
-                if self.has_work() {
-                    // Lets the runtime look at the sockets in between.
-                    yield_now().await;
-                }
-            }
-        })
-        .await
-    }
-
-    fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.ready.take(&mut self.batch, context.waker());
-        if self.has_work() || !self.batch.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    /// Whether something is left to do that no socket and no timer will wake us for.
-    fn has_work(&self) -> bool {
-        !self.again.is_empty() || !self.dirty.is_empty() || self.is_due
-    }
-
-    fn stop(&mut self) {
+    fn begin_to_stop(&mut self) {
         let now = self.clock.now();
         self.stop_at = Some(now.saturating_add(self.settings.close_limit));
         self.listeners.clear();
         self.accept_again_at = None;
         self.broker.shutdown(now);
-        self.is_due = true;
+        self.flush(now);
     }
 
     fn has_stopped(&self) -> bool {
@@ -184,15 +179,13 @@ impl<H: Host> Driver<H> {
     fn turn(&mut self) {
         let now = self.clock.now();
         self.handle_time(now);
-        self.batch.append(&mut self.again);
         let mut batch = mem::take(&mut self.batch);
+        batch.append(&mut self.again);
+        self.note_events(&mut batch);
         for source in batch.drain(..) {
             match source {
                 Source::Listener(index) => self.accept(now, index),
                 Source::Connection(id) => self.serve(now, id),
-                // What is due is looked at in every turn.
-                Source::Timer => self.timer_at = Timestamp::MAX,
-                Source::Stop => self.asks_stop = true,
             }
             if self.unflushed >= INPUT_PER_FLUSH {
                 self.flush(now);
@@ -200,7 +193,19 @@ impl<H: Host> Driver<H> {
         }
         self.batch = batch;
         self.flush(now);
-        self.set_timer(now);
+    }
+
+    fn note_events(&mut self, batch: &mut Vec<Source>) {
+        for event in self.poller.events() {
+            let Token(token) = event.token();
+            if let Some(connection) = self.connections.get_mut(token).and_then(Option::as_mut) {
+                connection.note(event);
+                batch.push(Source::Connection(connection.id));
+            } else {
+                // Or a connection that is gone, or `STOP`: no listener is found under what that gives.
+                batch.push(Source::Listener(LISTENERS.wrapping_sub(token)));
+            }
+        }
     }
 
     fn handle_time(&mut self, now: Timestamp) {
@@ -212,7 +217,7 @@ impl<H: Host> Driver<H> {
         }
         if self.accept_again_at.is_some_and(|at| at <= now) {
             self.accept_again_at = None;
-            self.batch.extend((0..self.listeners.len()).map(Source::Listener));
+            self.again.extend((0..self.listeners.len()).map(Source::Listener));
         }
         while let Some((at, id)) = self.closing.front().copied() {
             if at > now {
@@ -220,30 +225,6 @@ impl<H: Host> Driver<H> {
             }
             self.closing.pop_front();
             self.drop_connection(now, id);
-        }
-    }
-
-    fn set_timer(&mut self, now: Timestamp) {
-        let deadlines = [
-            self.broker.poll_timeout(),
-            self.host.poll_timeout(),
-            self.accept_again_at,
-            self.stop_at,
-            self.closing.front().map(|(at, _)| *at),
-        ];
-        let idle = now.saturating_add(IDLE);
-        let at = deadlines.into_iter().flatten().min().unwrap_or(idle).min(idle);
-        self.is_due = at <= now;
-        // A timer that fires too early costs one empty turn; moving it back each turn costs every turn.
-        if self.is_due || at >= self.timer_at {
-            return;
-        }
-        let Some(instant) = self.clock.instant(at) else { return };
-        self.timer.as_mut().reset(instant.into());
-        self.timer_at = at;
-        if self.timer.as_mut().poll(&mut Context::from_waker(&self.timer_waker)).is_ready() {
-            self.timer_at = Timestamp::MAX;
-            self.is_due = true;
         }
     }
 
@@ -273,7 +254,7 @@ impl<H: Host> Driver<H> {
         self.again.push(Source::Listener(index));
     }
 
-    fn open(&mut self, now: Timestamp, stream: TcpStream, address: SocketAddr) {
+    fn open(&mut self, now: Timestamp, mut stream: TcpStream, address: SocketAddr) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, %error, "the connection was gone before it was opened");
             return;
@@ -285,29 +266,33 @@ impl<H: Host> Driver<H> {
                 return;
             }
         };
-        let source = Source::Connection(id);
-        let connection = Connection::new(id, stream, self.ready.waker(source));
-        if self.connections.len() <= index(id) {
-            self.connections.resize_with(index(id) + 1, || None);
+        let slot = index(id);
+        if let Err(error) = self.poller.register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE) {
+            tracing::warn!(%address, %error, "refused: the connection cannot be watched");
+            self.broker.handle_connection_lost(now, id);
+            return;
         }
-        if let Some(slot) = self.connections.get_mut(index(id)) {
-            *slot = Some(connection);
+        if self.connections.len() <= slot {
+            self.connections.resize_with(slot + 1, || None);
+        }
+        if let Some(place) = self.connections.get_mut(slot) {
+            *place = Some(Connection::new(id, stream));
             self.open_connections += 1;
         }
-        self.serve(now, id);
     }
 
     /// The socket is ready for something.
     fn serve(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
-        if connection.is_blocked && !connection.is_dirty {
-            connection.is_dirty = true;
-            self.dirty.push(id);
+        let (phase, is_readable) = (connection.phase, connection.is_readable());
+        let is_unblocked = connection.take_unblocked();
+        if is_unblocked {
+            self.mark_dirty(id);
         }
-        match connection.phase {
-            Phase::Open => self.receive(now, id),
-            Phase::Paused | Phase::Closing => {}
-            Phase::Lingering => self.discard(now, id),
+        match phase {
+            Phase::Open if is_readable => self.receive(now, id),
+            Phase::Lingering if is_readable => self.discard(now, id),
+            Phase::Open | Phase::Lingering | Phase::Paused | Phase::Closing => {}
         }
     }
 
@@ -315,28 +300,30 @@ impl<H: Host> Driver<H> {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         match connection.receive(&mut self.buffer) {
             Received::Nothing => {}
-            Received::Ended => self.drop_connection(now, id),
-            Received::Bytes { len, more } => {
-                if more {
-                    self.again.push(Source::Connection(id));
-                }
+            Received::Ended => return self.drop_connection(now, id),
+            Received::Bytes(len) => {
                 self.unflushed += len;
                 let Some(input) = self.buffer.get(..len) else { return };
                 let intake = self.broker.handle_input(now, id, input);
                 keep(connection, intake, input);
             }
-            Received::Part { len, more } => {
-                if more {
-                    self.again.push(Source::Connection(id));
-                }
+            Received::Part(len) => {
                 self.unflushed += len;
                 self.broker.handle_progress(now, id);
             }
-            Received::Frame { frame } => {
-                self.again.push(Source::Connection(id));
+            Received::Frame(frame) => {
                 self.unflushed += frame.len();
                 self.handle_frame(now, id, &frame);
             }
+        }
+        self.read_again(id);
+    }
+
+    /// Puts the connection into the next turn if more may be waiting in the socket.
+    fn read_again(&mut self, id: ConnectionId) {
+        let Some(connection) = connection(&mut self.connections, id) else { return };
+        if connection.is_readable() && connection.phase != Phase::Paused {
+            self.again.push(Source::Connection(id));
         }
     }
 
@@ -433,6 +420,9 @@ impl<H: Host> Driver<H> {
     fn transmit(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         connection.is_dirty = false;
+        if connection.is_blocked {
+            return;
+        }
         for _ in 0..WRITES {
             let mut chunks: [&[u8]; CHUNKS] = [&[]; CHUNKS];
             let count = self.broker.transmit(id, &mut chunks);
@@ -444,10 +434,12 @@ impl<H: Host> Driver<H> {
             let Ok(written) = connection.write(slices.get(..count).unwrap_or(&slices)) else {
                 return self.drop_connection(now, id);
             };
-            if written == 0 {
+            if written > 0 {
+                self.broker.handle_transmitted(now, id, written);
+            }
+            if connection.is_blocked {
                 return;
             }
-            self.broker.handle_transmitted(now, id, written);
             if written == total && count < CHUNKS {
                 // What the core adds now it announces by another `Transmit`.
                 break;
@@ -484,9 +476,8 @@ impl<H: Host> Driver<H> {
     fn discard(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         match connection.discard(&mut self.buffer) {
-            Received::Bytes { more: true, .. } => self.again.push(Source::Connection(id)),
-            Received::Bytes { .. } | Received::Nothing => {}
-            Received::Ended | Received::Part { .. } | Received::Frame { .. } => self.drop_connection(now, id),
+            Received::Bytes(_) | Received::Nothing => self.read_again(id),
+            Received::Ended | Received::Part(_) | Received::Frame(_) => self.drop_connection(now, id),
         }
     }
 

@@ -1,18 +1,14 @@
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use tokio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
 
-use super::ready::{Ready, Source};
+use super::poller::Poller;
 
-/// A listening socket and the waker that names it.
+/// A listening socket.
 #[derive(Debug)]
-pub(super) struct Listener {
-    socket: TcpListener,
-    waker: Waker,
-}
+pub(super) struct Listener(TcpListener);
 
 pub(super) enum Accepted {
     Stream(TcpStream, SocketAddr),
@@ -24,22 +20,29 @@ pub(super) enum Accepted {
 }
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, index: usize, ready: &Arc<Ready>) -> Self {
-        Self { socket, waker: ready.waker(Source::Listener(index)) }
+    pub(super) fn bind(address: SocketAddr, token: Token, poller: &Poller) -> io::Result<Self> {
+        let mut socket = TcpListener::bind(address)?;
+        poller.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Self(socket))
+    }
+
+    /// Where it listens: with port 0 asked for, the port it got.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 
     pub(super) fn accept(&self) -> Accepted {
-        match self.socket.poll_accept(&mut Context::from_waker(&self.waker)) {
-            Poll::Pending => Accepted::Nothing,
-            Poll::Ready(Ok((stream, address))) => Accepted::Stream(stream, address),
-            Poll::Ready(Err(error)) if is_about_the_peer(&error) => Accepted::Failed(error),
-            Poll::Ready(Err(error)) => Accepted::Exhausted(error),
+        match self.0.accept() {
+            Ok((stream, address)) => Accepted::Stream(stream, address),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,
+            Err(error) if is_about_the_peer(&error) => Accepted::Failed(error),
+            Err(error) => Accepted::Exhausted(error),
         }
     }
 }
 
-/// `accept` reports an error of the connection that it was about to return. Everything else (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`)
-/// is about this process.
+/// `accept` reports an error of the connection that it was about to return. Everything else (`EMFILE`, `ENFILE`,
+/// `ENOBUFS`, `ENOMEM`) is about this process.
 fn is_about_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown};
     use io::ErrorKind::{Interrupted, NetworkUnreachable, PermissionDenied};

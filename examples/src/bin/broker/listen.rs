@@ -1,7 +1,5 @@
 use std::io;
-use std::net::SocketAddr;
-
-use tokio::net::{TcpListener, lookup_host};
+use std::net::{SocketAddr, ToSocketAddrs};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
@@ -13,36 +11,34 @@ pub(crate) enum ListenError {
     )]
     Anonymous { text: String, address: SocketAddr },
     #[error(
-        "--listen {text}: another program listens on {address} already. \
+        "--listen {address}: another program listens there already. \
          Stop it, or choose another port: --listen {ip}:0 takes a free one", ip = address.ip()
     )]
-    Busy { text: String, address: SocketAddr },
-    #[error("--listen {text}: cannot listen on {address}: {error}")]
-    Bind { text: String, address: SocketAddr, error: io::Error },
+    Busy { address: SocketAddr },
+    #[error("--listen {address}: {error}")]
+    Bind { address: SocketAddr, error: io::Error },
 }
 
-/// One socket for each text, all of them or none.
-pub(crate) async fn bind(texts: &[String], allow_anonymous: bool) -> Result<Vec<TcpListener>, ListenError> {
-    let mut sockets = Vec::with_capacity(texts.len());
-    for text in texts {
-        let address = resolve(text).await?;
-        if !address.ip().is_loopback() && !allow_anonymous {
-            return Err(ListenError::Anonymous { text: text.clone(), address });
+impl ListenError {
+    pub(crate) fn from_bind(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::Busy { address },
+            _ => Self::Bind { address, error },
         }
-        let socket = TcpListener::bind(address).await.map_err(|error| {
-            let text = text.clone();
-            match error.kind() {
-                io::ErrorKind::AddrInUse => ListenError::Busy { text, address },
-                _ => ListenError::Bind { text, address, error },
-            }
-        })?;
-        sockets.push(socket);
     }
-    Ok(sockets)
 }
 
-async fn resolve(text: &str) -> Result<SocketAddr, ListenError> {
+/// The addresses to listen on, if all of them may be.
+pub(crate) fn addresses(texts: &[String], allow_anonymous: bool) -> Result<Vec<SocketAddr>, ListenError> {
+    texts.iter().map(|text| allowed(text, allow_anonymous)).collect()
+}
+
+fn allowed(text: &str, allow_anonymous: bool) -> Result<SocketAddr, ListenError> {
     let fail = |error| ListenError::Address { text: text.to_owned(), error };
-    let mut addresses = lookup_host(text).await.map_err(fail)?;
-    addresses.next().ok_or_else(|| fail(io::ErrorKind::NotFound.into()))
+    let address = text.to_socket_addrs().map_err(fail)?.next().ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+    if address.ip().is_loopback() || allow_anonymous {
+        Ok(address)
+    } else {
+        Err(ListenError::Anonymous { text: text.to_owned(), address })
+    }
 }

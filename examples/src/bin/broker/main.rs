@@ -9,15 +9,16 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Parser;
 use damselfly_broker::{Broker, Config};
-use damselfly_examples::broker::{Driver, Host, Settings};
-use tokio::net::TcpListener;
+use damselfly_examples::broker::{Driver, Host, Settings, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::Arguments;
 use demo::Demo;
+use listen::ListenError;
 use log::Log;
 
 fn main() -> ExitCode {
@@ -41,13 +42,11 @@ fn main() -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Listen(#[from] listen::ListenError),
+    Listen(#[from] ListenError),
     #[error("a limit cannot work: {0}")]
     Config(#[from] damselfly_broker::ConfigError),
-    #[error("cannot start: {0}")]
-    Start(#[from] io::Error),
-    #[error("the broker stopped: {0}")]
-    Stopped(#[from] tokio::task::JoinError),
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -55,37 +54,41 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     config.check()?;
     let descriptors = damselfly_examples::raise_descriptor_limit();
     tracing::debug!(descriptors, "each connection takes one");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        if arguments.demo {
-            serve(arguments, config, Demo::default()).await
-        } else {
-            serve(arguments, config, Log).await
-        }
-    })
+    if arguments.demo { serve(arguments, config, Demo::default()) } else { serve(arguments, config, Log) }
 }
 
-async fn serve(arguments: &Arguments, config: Config, host: impl Host) -> Result<(), Failure> {
-    let sockets = listen::bind(&arguments.listen, arguments.allow_anonymous).await?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-
-    let addresses = sockets.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-    let mut driver = Driver::new(Broker::new(config, seed())?, host, Settings::default());
-    for socket in sockets {
-        driver.listen(socket);
+fn serve(arguments: &Arguments, config: Config, host: impl Host) -> Result<(), Failure> {
+    let asked = listen::addresses(&arguments.listen, arguments.allow_anonymous)?;
+    let mut driver = Driver::new(Broker::new(config, seed())?, host, Settings::default())?;
+    let mut addresses = Vec::with_capacity(asked.len());
+    for address in asked {
+        addresses.push(driver.listen(address).map_err(|error| ListenError::from_bind(address, error))?);
     }
+    stop_at_signals(driver.stop())?;
     // Whoever started us may have closed its end: that is no reason to stop.
     let _ = announce(&addresses, arguments.demo);
+    driver.run()?;
+    Ok(())
+}
 
-    let stop = async move {
-        tokio::select! {
-            _ = interrupt.recv() => tracing::info!("SIGINT: closing all connections"),
-            _ = terminate.recv() => tracing::info!("SIGTERM: closing all connections"),
+/// From here on SIGINT and SIGTERM end the driver instead of the process.
+fn stop_at_signals(stop: Stop) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    drop(guard);
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => tracing::info!("SIGINT: closing all connections"),
+                _ = terminate.recv() => tracing::info!("SIGTERM: closing all connections"),
+            }
+        });
+        if let Err(error) = stop.stop() {
+            tracing::error!(%error, "the broker cannot be stopped");
         }
-    };
-    // A task of its own: the runtime wakes tasks without a system call, unlike the future it blocks on.
-    tokio::spawn(driver.run(stop)).await?;
+    })?;
     Ok(())
 }
 

@@ -1,0 +1,69 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mio::event::{Event, Source};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+/// Events taken from the system in one call.
+const EVENTS: usize = 1024;
+
+/// Tells which sockets are ready.
+#[derive(Debug)]
+pub(super) struct Poller {
+    poll: Poll,
+    events: Events,
+}
+
+impl Poller {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS) })
+    }
+
+    /// From now on `token` is named whenever the state of `socket` *changes*, until it is closed.
+    pub(super) fn register(&self, socket: &mut impl Source, token: Token, interest: Interest) -> io::Result<()> {
+        self.poll.registry().register(socket, token, interest)
+    }
+
+    /// Waits for events, at most for `limit`.
+    pub(super) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, limit) {
+            // A signal: whoever handles it tells us in another way.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// What [`wait`](Self::wait) found.
+    pub(super) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter()
+    }
+
+    pub(super) fn stop(&self, token: Token) -> io::Result<Stop> {
+        let waker = Waker::new(self.poll.registry(), token)?;
+        Ok(Stop { waker: Arc::new(waker), is_asked: Arc::default() })
+    }
+}
+
+/// Ends a [`Driver`](super::Driver) from another thread.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    waker: Arc<Waker>,
+    is_asked: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// Asks the driver to close every connection and to return.
+    pub fn stop(&self) -> io::Result<()> {
+        self.is_asked.store(true, Ordering::Release);
+        self.waker.wake()
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
+    }
+}
