@@ -262,6 +262,8 @@ impl Broker {
                 _ => {}
             }
         }
+        // What is durable may have waited behind what is gone.
+        self.release_held(now, key);
     }
 
     /// DISCONNECT by the client. [MQTT-3.14.4]

@@ -6,7 +6,10 @@ use damselfly_codec::{QoS, SubscriptionId, Version};
 use damselfly_session::{Message, SessionExpiry, Timestamp};
 use damselfly_topic::{TopicCursor, TopicFilter, TopicName};
 
-use crate::{Broker, ConnectionId, DropReason, sessions::Sink};
+use crate::{
+    Broker, ConnectionId, DropReason,
+    sessions::{Session, Sink},
+};
 
 /// One session as [`Broker::sessions`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,33 +122,33 @@ pub struct Memory {
 impl Broker {
     /// All sessions, in an order that depends on nothing but the history.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
-        self.sessions.iter().map(|(_, session)| {
-            let connection = match session.sink {
-                Sink::Connection(connection) => Some(connection),
-                Sink::Offline | Sink::Local => None,
-            };
-            SessionView {
-                client_id: &session.client_id,
-                principal: session.principal.as_deref(),
-                connection,
-                is_local: session.sink == Sink::Local,
-                version: connection.and_then(|id| self.connections.get(id)).map(|connection| connection.version),
-                expiry: session.expiry,
-                ends_at: session.ends_at,
-                subscriptions: session.subscriptions.len(),
-                queued: session.outbound.messages,
-                queued_bytes: session.outbound.bytes,
-                in_flight: session.outbound.inflight.len(),
-                dropped: session.drops,
-            }
-        })
+        self.sessions.iter().map(|(_, session)| self.view(session))
     }
 
     /// One session by its Client Identifier.
     pub fn session(&self, client_id: &str) -> Option<SessionView<'_>> {
-        let key = self.sessions.find(client_id)?;
-        let session = self.sessions.get(key)?;
-        self.sessions().find(|view| core::ptr::eq(view.client_id, &raw const *session.client_id))
+        self.sessions.get(self.sessions.find(client_id)?).map(|session| self.view(session))
+    }
+
+    fn view<'a>(&'a self, session: &'a Session) -> SessionView<'a> {
+        let connection = match session.sink {
+            Sink::Connection(connection) => Some(connection),
+            Sink::Offline | Sink::Local => None,
+        };
+        SessionView {
+            client_id: &session.client_id,
+            principal: session.principal.as_deref(),
+            connection,
+            is_local: session.sink == Sink::Local,
+            version: connection.and_then(|id| self.connections.get(id)).map(|connection| connection.version),
+            expiry: session.expiry,
+            ends_at: session.ends_at,
+            subscriptions: session.subscriptions.len(),
+            queued: session.outbound.messages,
+            queued_bytes: session.outbound.bytes,
+            in_flight: session.outbound.inflight.len(),
+            dropped: session.drops,
+        }
     }
 
     /// The subscriptions of a session, in the order of their filters.

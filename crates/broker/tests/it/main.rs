@@ -3,8 +3,10 @@
 
 mod delivery;
 mod gate;
+mod hostile;
 mod limits;
 mod local;
+mod order;
 mod questions;
 mod retained;
 mod sessions;

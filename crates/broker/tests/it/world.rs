@@ -404,6 +404,10 @@ impl World {
         self.settle();
     }
 
+    pub(crate) fn speaks_v5(&self, connection: ConnectionId) -> bool {
+        self.links[&connection].version == Some(Version::V5_0)
+    }
+
     /// Whether the broker closed a connection.
     pub(crate) fn is_closed(&self, connection: ConnectionId) -> bool {
         self.links[&connection].is_closed
