@@ -5,8 +5,10 @@ use damselfly_session::{Message, Timestamp};
 use damselfly_topic::TopicFilter;
 
 use crate::{
-    AckToken, Client, DropReason, Outcome, OverflowPolicy, Refused, Ticket, UsageError, connection::Authentication,
-    requests::Ask, send::usage_error,
+    AckToken, Client, DropReason, Outcome, OverflowPolicy, Refused, Ticket, UsageError,
+    connection::Authentication,
+    requests::Ask,
+    send::{Held, usage_error},
 };
 
 impl Client {
@@ -20,26 +22,26 @@ impl Client {
     /// The message comes back if the queue is full (and the policy is [`OverflowPolicy::Reject`]), if the broker of
     /// this connection does not allow it, or after [`Client::close`].
     pub fn publish(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
-        if let Err(why) = self.check_publish(&message) {
-            return Err(Refused { why, message });
+        if self.is_closed() {
+            return Err(Refused { why: UsageError::Closed, message });
         }
-        if self.queue.is_empty() && self.is_connected() {
+        if self.is_turn_of_next() {
             let ticket = self.peek_ticket();
-            if self.send_at_once(now, ticket, &message) {
-                return Ok(self.next_ticket());
+            match self.send_message(now, ticket, &message) {
+                Ok(()) => return Ok(self.next_ticket()),
+                Err(Held::Refused(why)) => return Err(Refused { why, message }),
+                Err(Held::Wait) => {}
             }
         }
-        self.enqueue(now, message)
+        match self.check_queued(&message) {
+            Ok(()) => self.enqueue(now, message),
+            Err(why) => Err(Refused { why, message }),
+        }
     }
 
-    fn check_publish(&self, message: &Message) -> Result<(), UsageError> {
-        if self.is_closed() {
-            return Err(UsageError::Closed);
-        }
-        if self.config.version != Version::V5_0 && !message.properties().is_empty() {
-            return Err(UsageError::NeedsVersion5);
-        }
-        let Some(server) = self.server_limits() else { return Ok(()) };
+    /// May this message be sent, as far as that is known before it is its turn?
+    fn check_queued(&self, message: &Message) -> Result<(), UsageError> {
+        let server = self.server_limits().copied().unwrap_or_else(|| self.asked_limits());
         server.check_message(message)?;
         server.check_size(message)
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Why the next message stays where it is.
-enum Held {
+pub(crate) enum Held {
     /// Nothing may leave now.
     Wait,
     /// It can never leave on this connection.
@@ -171,25 +171,15 @@ impl Client {
         }
     }
 
-    /// Sends a message for the first time, if it may leave before all that waits: false if it has to join the queue.
-    pub(crate) fn send_at_once(&mut self, now: Timestamp, ticket: Ticket, message: &Message) -> bool {
-        let is_its_turn = self.queue.is_empty()
+    /// May the next message leave before all that waits, because nothing waits?
+    pub(crate) fn is_turn_of_next(&self) -> bool {
+        self.queue.is_empty()
+            && self.connection.as_ref().is_some_and(|connection| connection.replay.is_done())
             && self.has_transmit_room()
-            && self.connection.as_ref().is_some_and(|connection| connection.replay.is_done());
-        if !is_its_turn {
-            return false;
-        }
-        match self.send_message(now, ticket, message) {
-            Ok(()) => true,
-            Err(Held::Wait) => false,
-            Err(Held::Refused(error)) => {
-                self.complete(ticket, Outcome::Refused(Refusal::ByLimit(error)));
-                true
-            }
-        }
     }
 
-    fn send_message(&mut self, now: Timestamp, ticket: Ticket, message: &Message) -> Result<(), Held> {
+    /// Sends a message for the first time.
+    pub(crate) fn send_message(&mut self, now: Timestamp, ticket: Ticket, message: &Message) -> Result<(), Held> {
         self.check_message(message).map_err(Held::Refused)?;
         let Some(state) = SendState::after_publish(message.qos()) else {
             self.append_message(now, message, Delivery::AtMostOnce).map_err(Held::Refused)?;
@@ -231,9 +221,33 @@ impl Client {
         self.server_limits().map_or(Ok(()), |server| server.check_message(message))
     }
 
-    /// Writes PUBLISH with the Message Expiry Interval that is left and, if there is one, a Topic Alias: here and
-    /// nowhere earlier, because both depend on the moment.
+    /// Writes PUBLISH.
     fn append_message(&mut self, now: Timestamp, message: &Message, delivery: Delivery) -> Result<(), UsageError> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let is_plain = message.expires_at().is_none() && connection.outbound_aliases.maximum() == 0;
+        if !is_plain || message.payload().len() >= SHARE_FROM {
+            return self.append_message_in_parts(now, message, delivery);
+        }
+        let server = connection.server;
+        let publish = message.to_publish(delivery, message.retain());
+        let size = publish.encoded_len(server.version, Foreign::Reject).map_err(usage_error)?;
+        server.check_len(size)?;
+        let out = connection.transmit_mut().tail(&mut self.pool);
+        publish.encode(server.version, Foreign::Reject, out).map_err(usage_error)?;
+        if connection.appended(size) {
+            self.say(Output::Transmit);
+        }
+        Ok(())
+    }
+
+    /// Writes PUBLISH with the Message Expiry Interval that is left and, if there is one, a Topic Alias: here and
+    /// nowhere earlier, because both depend on the moment. A large payload is shared.
+    fn append_message_in_parts(
+        &mut self,
+        now: Timestamp,
+        message: &Message,
+        delivery: Delivery,
+    ) -> Result<(), UsageError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let server = connection.server;
         let (topic, payload) = (message.topic(), message.payload());

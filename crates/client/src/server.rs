@@ -53,6 +53,9 @@ impl ServerLimits {
 
     /// May this message be sent at all?
     pub(crate) fn check_message(&self, message: &Message) -> Result<(), UsageError> {
+        if !self.version.has_properties() && !message.properties().is_empty() {
+            return Err(UsageError::NeedsVersion5);
+        }
         self.accepts.check_publish(message.qos(), message.retain()).map_err(|error| self.usage_error(error))
     }
 
