@@ -75,7 +75,7 @@ impl Players {
                 let delay = if version5 { u32::from(will) } else { 0 };
                 let will = (will > 0).then(|| ("a/b", "will", will - 1, will == 2, delay));
                 let receive_maximum = version5.then_some(window);
-                self.links[who] = Some(world.begin(As { will, receive_maximum, ..client }));
+                self.links[who] = Some(world.begin(As { receive_maximum, will, ..client }));
             }
             Step::Pass(seconds) => world.pass(Duration::from_secs(seconds)),
             Step::HoldCommits(holds) => {
