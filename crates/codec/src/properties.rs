@@ -288,20 +288,33 @@ impl<'a> Properties<'a> {
         Ok(())
     }
 
-    /// The same for a PUBLISH, whose properties are forwarded from packet to packet more often than all others.
+    /// Looks once at each property of a PUBLISH to be: they are forwarded more often than those of all other packets.
     #[inline(never)]
-    pub(crate) fn len_in_publish(self) -> Result<usize, EncodeError> {
+    pub(crate) fn in_publish(self) -> Result<InPublish, EncodeError> {
+        let mut found = InPublish::default();
         let mut rest = self.0;
         while let [number, value @ ..] = rest {
-            let len = match IN_PUBLISH[usize::from(*number)] {
-                FIELD => 2 + prefix(value),
-                NOT_ALLOWED => return Err(self.not_encodable(allowed::PUBLISH)),
-                fixed @ 1..=4 => usize::from(fixed),
-                _ => value_len(*number, value),
+            let len = match PropertyId::try_from(*number) {
+                Ok(PropertyId::ContentType | PropertyId::ResponseTopic | PropertyId::CorrelationData) => {
+                    2 + prefix(value)
+                }
+                Ok(PropertyId::UserProperty) => pair_len(value),
+                Ok(PropertyId::PayloadFormatIndicator) => 1,
+                Ok(PropertyId::MessageExpiryInterval) => {
+                    found.expiry_at = self.0.len() - value.len() - found.of_connection;
+                    4
+                }
+                Ok(PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier) => {
+                    let len = value_len(*number, value).min(value.len());
+                    found.of_connection += 1 + len;
+                    len
+                }
+                _ => return Err(self.not_encodable(allowed::PUBLISH)),
             };
-            rest = value.get(len..).unwrap_or_default();
+            let Some(behind) = value.get(len..) else { break };
+            rest = behind;
         }
-        Ok(variable_len(self.0.len()) + self.0.len())
+        Ok(found)
     }
 
     #[cold]
@@ -320,6 +333,15 @@ impl<'a> Properties<'a> {
         put_variable_integer(out, u32::try_from(self.0.len()).unwrap_or(u32::MAX));
         out.extend_from_slice(self.0);
     }
+}
+
+/// What [`Properties::in_publish`] found.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct InPublish {
+    /// Bytes of the properties that mean something on one connection only: Topic Alias and Subscription Identifiers.
+    pub(crate) of_connection: usize,
+    /// Where the value of the Message Expiry Interval is among all the others, 0 if there is none.
+    pub(crate) expiry_at: usize,
 }
 
 impl<'a> IntoIterator for Properties<'a> {
@@ -377,10 +399,7 @@ impl FusedIterator for RawIter<'_> {}
 pub(crate) fn value_len(number: u8, rest: &[u8]) -> usize {
     match SHAPES[usize::from(number & 0x3F)] {
         FIELD => 2 + prefix(rest),
-        PAIR => {
-            let name = 2 + prefix(rest);
-            name + 2 + prefix(rest.get(name..).unwrap_or_default())
-        }
+        PAIR => pair_len(rest),
         VARIABLE => 1 + rest.iter().take_while(|byte| **byte >= 0x80).count(),
         fixed => usize::from(fixed),
     }
@@ -402,7 +421,7 @@ const PAIR: u8 = 0x20;
 const VARIABLE: u8 = 0x30;
 
 /// The shape of each property's value, by number: its length if that is fixed. No property has a number above 0x2A.
-const SHAPES: [u8; 64] = {
+static SHAPES: [u8; 64] = {
     let mut table = [0; 64];
     let mut at = 0;
     while at < PropertyId::ALL.len() {
@@ -420,21 +439,6 @@ const SHAPES: [u8; 64] = {
     table
 };
 
-const NOT_ALLOWED: u8 = 0;
-
-/// The shapes of those that a PUBLISH may carry.
-static IN_PUBLISH: [u8; 256] = {
-    let mut table = [NOT_ALLOWED; 256];
-    let mut number: u8 = 0;
-    while number < 64 {
-        if allowed::PUBLISH.bit(number) != 0 {
-            table[index(number)] = SHAPES[index(number)];
-        }
-        number += 1;
-    }
-    table
-};
-
 /// How each number is encoded.
 static KINDS: [Option<Kind>; 64] = {
     let mut table = [None; 64];
@@ -446,6 +450,12 @@ static KINDS: [Option<Kind>; 64] = {
     }
     table
 };
+
+#[inline]
+fn pair_len(rest: &[u8]) -> usize {
+    let name = 2 + prefix(rest);
+    name + 2 + prefix(rest.get(name..).unwrap_or_default())
+}
 
 #[inline]
 fn prefix(rest: &[u8]) -> usize {

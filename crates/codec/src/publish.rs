@@ -6,7 +6,7 @@ use damselfly_topic::{TopicError, TopicName};
 
 use crate::properties::{name_rule, properties};
 use crate::property::allowed;
-use crate::wire::{Broken, error_at, frame_len, put_variable_integer, remaining_length};
+use crate::wire::{Broken, error_at, frame_len, put_variable_integer, remaining_length, variable_len};
 use crate::{
     DecodeError, Delivery, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, Rule, Version,
 };
@@ -140,7 +140,11 @@ impl<'a> Publish<'a> {
         }
         match (is_v5, self.properties.is_empty()) {
             (true, true) => Ok(1),
-            (true, false) => self.properties.len_in_publish(),
+            (true, false) => {
+                self.properties.in_publish()?;
+                let len = self.properties.as_bytes().len();
+                Ok(variable_len(len) + len)
+            }
             (false, true) => Ok(0),
             (false, false) => policy.allow(true, PacketType::Publish).map(|()| 0),
         }
@@ -160,7 +164,8 @@ pub(crate) fn first_byte(delivery: Delivery, retain: bool) -> u8 {
 }
 
 /// Makes room for the whole packet and writes fixed header and Topic Name, the usual lengths in one go.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "one call fewer for every message that is encoded, 20 instructions")]
 pub(crate) fn put_head(out: &mut Vec<u8>, first: u8, body: usize, topic: &[u8]) -> Result<(), EncodeError> {
     let length = remaining_length(body)?;
     let [high, low] = u16::try_from(topic.len()).map_err(|_| EncodeError::FieldTooLong)?.to_be_bytes();

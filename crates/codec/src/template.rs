@@ -4,8 +4,7 @@ use alloc::vec::Vec;
 
 use damselfly_topic::TopicName;
 
-use crate::properties::split_property;
-use crate::property::allowed;
+use crate::properties::{InPublish, split_property};
 use crate::publish::put_head;
 use crate::wire::{frame_len, put_fixed_header, put_variable_integer, to_usize, variable_len};
 use crate::{EncodeError, PacketId, Properties, PropertyId, QoS, SubscriptionId, TopicAlias, Version};
@@ -127,7 +126,7 @@ impl PublishTemplate {
         properties: Properties<'_>,
         payload: &[u8],
     ) -> Result<(), EncodeError> {
-        self.reset_head(version, qos, retain, topic, properties, payload.len())?;
+        self.fill_head(version, qos, retain, topic, properties, payload.len())?;
         self.frame.extend_from_slice(payload);
         Ok(())
     }
@@ -144,26 +143,60 @@ impl PublishTemplate {
         properties: Properties<'_>,
         payload_len: usize,
     ) -> Result<(), EncodeError> {
-        self.clear();
-        let is_v5 = version.has_properties();
-        let shared = if is_v5 { Shared::of(properties)? } else { Shared::default() };
-        let topic = topic.as_bytes();
-        let id = if qos == QoS::AtMostOnce { 0 } else { 2 };
-        let properties_len = if is_v5 { variable_len(shared.len) + shared.len } else { 0 };
-        let body = 2 + topic.len() + id + properties_len + payload_len;
-        put_head(&mut self.frame, 0x30 | qos.level() << 1 | u8::from(retain), body, topic)?;
+        self.fill_head(version, qos, retain, topic, properties, payload_len)
+    }
 
+    /// Empties the template and keeps its memory.
+    pub fn clear(&mut self) {
+        let mut frame = core::mem::take(&mut self.frame);
+        frame.clear();
+        *self = Self { frame, ..Self::default() };
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "two calls fewer for every message that is routed, 30 instructions")]
+    fn fill_head(
+        &mut self,
+        version: Version,
+        qos: QoS,
+        retain: bool,
+        topic: TopicName<'_>,
+        properties: Properties<'_>,
+        payload_len: usize,
+    ) -> Result<(), EncodeError> {
+        let is_v5 = version.has_properties();
+        let has_properties = is_v5 && !properties.is_empty();
+        let found = if has_properties { properties.in_publish() } else { Ok(InPublish::default()) };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return self.refuse(error),
+        };
+        let kept = properties.as_bytes().len() - found.of_connection;
+        let topic = topic.as_bytes();
+        let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
+        let properties_len = if is_v5 { variable_len(kept) + kept } else { 0 };
+        let body = 2 + topic.len() + id_len + properties_len + payload_len;
+
+        self.frame.clear();
+        let first = 0x30 | qos.level() << 1 | u8::from(retain);
+        if let Err(error) = put_head(&mut self.frame, first, body, topic) {
+            return self.refuse(error);
+        }
         self.topic_end = self.at();
         self.topic_at = self.topic_end - u32::try_from(topic.len() + 2).unwrap_or(0);
-        if id > 0 {
+        if id_len > 0 {
             self.frame.extend_from_slice(&[0; 2]);
         }
-        if is_v5 {
-            put_variable_integer(&mut self.frame, u32::try_from(shared.len).unwrap_or(u32::MAX));
-        }
-        self.properties_at = self.at();
-        if shared.len > 0 {
-            self.put_kept(properties, shared);
+        self.expiry_at = 0;
+        if has_properties {
+            put_variable_integer(&mut self.frame, u32::try_from(kept).unwrap_or(u32::MAX));
+            self.properties_at = self.at();
+            self.put_kept(properties, found);
+        } else {
+            if is_v5 {
+                self.frame.push(0);
+            }
+            self.properties_at = self.at();
         }
         self.payload_at = self.at();
         self.payload_len = payload_len;
@@ -172,11 +205,11 @@ impl PublishTemplate {
         Ok(())
     }
 
-    /// Empties the template and keeps its memory.
-    pub fn clear(&mut self) {
-        let mut frame = core::mem::take(&mut self.frame);
-        frame.clear();
-        *self = Self { frame, ..Self::default() };
+    /// An error leaves nothing of the message before.
+    #[cold]
+    fn refuse(&mut self, error: EncodeError) -> Result<(), EncodeError> {
+        self.clear();
+        Err(error)
     }
 
     /// Where the next byte goes; no packet is longer than a `u32` can say.
@@ -190,11 +223,12 @@ impl PublishTemplate {
     }
 
     /// Copies the properties that all subscribers share.
-    fn put_kept(&mut self, properties: Properties<'_>, shared: Shared) {
-        if shared.expiry_at > 0 {
-            self.expiry_at = self.at() + u32::try_from(shared.expiry_at).unwrap_or(u32::MAX);
+    #[inline(never)]
+    fn put_kept(&mut self, properties: Properties<'_>, found: InPublish) {
+        if found.expiry_at > 0 {
+            self.expiry_at = self.at() + u32::try_from(found.expiry_at).unwrap_or(u32::MAX);
         }
-        if shared.len == properties.as_bytes().len() {
+        if found.of_connection == 0 {
             self.frame.extend_from_slice(properties.as_bytes());
             return;
         }
@@ -208,11 +242,20 @@ impl PublishTemplate {
     }
 
     /// Bytes of the whole packet with this addition, payload included, or why there cannot be one.
+    #[inline]
     pub fn encoded_len(&self, addition: &Addition<'_>) -> Result<usize, EncodeError> {
-        if self.is_copy(addition) {
-            return Ok(to_usize(self.payload_at) + self.payload_len);
-        }
-        frame_len(self.body_len(addition))
+        if addition.is_bare() { Ok(self.copied_len()) } else { self.encoded_len_with(addition) }
+    }
+
+    #[inline(never)]
+    fn encoded_len_with(&self, addition: &Addition<'_>) -> Result<usize, EncodeError> {
+        if self.is_copy(addition) { Ok(self.copied_len()) } else { frame_len(self.body_len(addition)) }
+    }
+
+    /// Bytes of the whole packet without additions.
+    #[inline]
+    fn copied_len(&self) -> usize {
+        to_usize(self.payload_at) + self.payload_len
     }
 
     /// Appends the packet with this addition; on an error nothing is written.
@@ -341,36 +384,6 @@ impl PublishTemplate {
         let is_expiry_new = addition.message_expiry_interval.is_some() && self.expiry_at == 0;
         let expiry = if is_expiry_new { 5 } else { 0 };
         to_usize(self.payload_at - self.properties_at) + alias + expiry + ids.sum::<usize>()
-    }
-}
-
-/// What all subscribers share of a message's properties.
-#[derive(Clone, Copy, Default)]
-struct Shared {
-    /// Bytes on the wire without the Property Length.
-    len: usize,
-    /// Where the value of the Message Expiry Interval is in them, 0 if there is none.
-    expiry_at: usize,
-}
-
-impl Shared {
-    /// Looks at each property once, and refuses those that a PUBLISH may not carry.
-    fn of(properties: Properties<'_>) -> Result<Self, EncodeError> {
-        let mut shared = Self::default();
-        let mut rest = properties.as_bytes();
-        while let Some((number, encoded, behind)) = split_property(rest) {
-            if allowed::PUBLISH.bit(number) == 0 {
-                return Err(properties.not_encodable(allowed::PUBLISH));
-            }
-            if number == PropertyId::MessageExpiryInterval.number() {
-                shared.expiry_at = shared.len + 1;
-            }
-            if !is_of_connection(number) {
-                shared.len += encoded.len();
-            }
-            rest = behind;
-        }
-        Ok(shared)
     }
 }
 
