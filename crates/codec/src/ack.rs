@@ -3,8 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, properties};
-use crate::property::allowed;
+use crate::properties::{allowed, properties};
 use crate::wire::{Parsed, broken, frame_len, put_fixed_header, whole};
 use crate::{
     DecodeError, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, ReasonCode, Rule, Version,
@@ -168,7 +167,7 @@ fn ack(body: &[u8], version: Version, packet_type: PacketType) -> Parsed<'_, Ack
     if behind.is_empty() {
         return Ok((behind, Ack::with_reason(packet_id, reason_code)));
     }
-    let (rest, properties) = properties(behind, allowed::ACKNOWLEDGEMENT, REPEATED)?;
+    let (rest, properties) = properties(behind, allowed::ACKNOWLEDGEMENT, allowed::REPEATED)?;
     Ok((rest, Ack { packet_id, reason_code, properties }))
 }
 

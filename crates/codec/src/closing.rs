@@ -3,8 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, properties};
-use crate::property::{PropertySet, allowed};
+use crate::properties::{PropertySet, allowed, properties};
 use crate::wire::{Parsed, broken, frame_len, put_fixed_header, whole};
 use crate::{DecodeError, EncodeError, FixedHeader, Foreign, PacketType, Properties, ReasonCode, Rule, Version};
 
@@ -101,7 +100,7 @@ impl<'a> Auth<'a> {
         if self.is_method_missing() {
             return Err(EncodeError::AuthenticationMethodMissing);
         }
-        let properties = self.properties.encoded_len(allowed::AUTH, REPEATED)?;
+        let properties = self.properties.encoded_len(allowed::AUTH, allowed::REPEATED)?;
         body_len(packet_type, self.reason_code, self.properties, properties)
     }
 
@@ -128,7 +127,7 @@ fn reason_and_properties(
     if rest.is_empty() && packet_type == PacketType::Disconnect {
         return Ok((rest, (reason_code, Properties::EMPTY)));
     }
-    let (rest, properties) = properties(rest, allowed, REPEATED)?;
+    let (rest, properties) = properties(rest, allowed, allowed::REPEATED)?;
     Ok((rest, (reason_code, properties)))
 }
 

@@ -3,8 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, properties};
-use crate::property::allowed;
+use crate::properties::{allowed, properties};
 use crate::wire::{Parsed, broken, byte, frame_len, put_fixed_header, whole};
 use crate::{DecodeError, EncodeError, FixedHeader, Foreign, PacketType, Properties, ReasonCode, Rule, Version};
 
@@ -89,7 +88,7 @@ fn connack(body: &[u8], version: Version) -> Parsed<'_, Connack<'_>> {
         return broken(Rule::SessionPresentWithError, body);
     }
     let (rest, properties) = if version.has_properties() {
-        properties(behind, allowed::CONNACK, REPEATED)?
+        properties(behind, allowed::CONNACK, allowed::REPEATED)?
     } else {
         (behind, Properties::EMPTY)
     };

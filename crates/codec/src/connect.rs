@@ -9,8 +9,7 @@ use nom::Parser;
 use nom::combinator::{cond, map};
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, listed_properties, name_rule, properties};
-use crate::property::allowed;
+use crate::properties::{allowed, listed_properties, name_rule, properties};
 use crate::wire::{
     Parsed, binary, broken, byte, error_at, field_len, frame_len, put_field, put_fixed_header, text, text_len,
     two_bytes, whole,
@@ -228,7 +227,7 @@ fn connect_properties(input: &[u8], version: Version) -> Parsed<'_, Properties<'
     if !version.has_properties() {
         return Ok((input, Properties::EMPTY));
     }
-    let (rest, (properties, seen)) = listed_properties(input, allowed::CONNECT, REPEATED)?;
+    let (rest, (properties, seen)) = listed_properties(input, allowed::CONNECT, allowed::REPEATED)?;
     if seen.has_authentication_data_alone() {
         return broken(Rule::AuthenticationDataAlone, input);
     }
@@ -236,7 +235,11 @@ fn connect_properties(input: &[u8], version: Version) -> Parsed<'_, Properties<'
 }
 
 fn will_properties(input: &[u8], version: Version) -> Parsed<'_, Properties<'_>> {
-    if version.has_properties() { properties(input, allowed::WILL, REPEATED) } else { Ok((input, Properties::EMPTY)) }
+    if version.has_properties() {
+        properties(input, allowed::WILL, allowed::REPEATED)
+    } else {
+        Ok((input, Properties::EMPTY))
+    }
 }
 
 /// Will Properties, Will Topic, Will Payload. [MQTT-3.1.3.2] to [MQTT-3.1.3.4]

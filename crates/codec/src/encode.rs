@@ -1,6 +1,6 @@
 //! What the encoders of all packets share.
 
-use crate::property::PropertySet;
+use crate::properties::{PropertySet, allowed};
 use crate::{EncodeError, PacketType, Properties, Version};
 
 /// What becomes of 5.0 data on a 3.1 or 3.1.1 connection.
@@ -33,7 +33,7 @@ pub(crate) fn properties_len(
     allowed: PropertySet,
 ) -> Result<usize, EncodeError> {
     if version.has_properties() {
-        properties.encoded_len(allowed, crate::properties::REPEATED)
+        properties.encoded_len(allowed, allowed::REPEATED)
     } else {
         policy.allow(!properties.is_empty(), packet_type)?;
         Ok(0)

@@ -4,14 +4,14 @@ use core::fmt;
 
 use crate::{PacketType, PropertyId, ReasonCode, Version};
 
-/// One table for all rules about the bytes: name, Reason Code to answer with, statement in 5.0, statement in 3.1.1, text.
+/// One table for all rules about the bytes: name, Reason Code to answer with, statement in 5.0, statement in 3.1.1.
 macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $name:ident: $reason:ident, $v5:literal, $v3:literal;)+) => {
+    ($($name:ident: $reason:ident, $v5:literal, $v3:literal, $text:literal;)+) => {
         /// A rule about the bytes of a packet, broken by the peer that sent them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Rule {
-            $($(#[doc = $doc])+ #[doc = concat!("\n\n[", $v5, "], 3.1.1: [", $v3, "]")] $name,)+
+            $(#[doc = concat!("Broken when ", $text, ". [", $v5, "], in 3.1.1 [", $v3, "]")] $name,)+
         }
 
         impl Rule {
@@ -39,7 +39,7 @@ macro_rules! rules {
 
             const fn text(self) -> &'static str {
                 match self {
-                    $(Self::$name => concat!($($doc),+),)+
+                    $(Self::$name => $text,)+
                 }
             }
         }
@@ -47,156 +47,81 @@ macro_rules! rules {
 }
 
 rules! {
-    /// packet type 0 is reserved
-    PacketTypeReserved: MalformedPacket, "MQTT-2.1.2", "MQTT3-2.2.1";
-    /// packet type 15 is AUTH only in 5.0
-    AuthNotInVersion: MalformedPacket, "MQTT-3.15", "MQTT3-2.2.1";
-    /// reserved flags of the fixed header are not as listed
-    FlagsReserved: MalformedPacket, "MQTT-2.1.3-1", "MQTT3-2.2.2-1";
-    /// the flags of PUBREL must be 0010
-    PubrelFlags: MalformedPacket, "MQTT-3.6.1-1", "MQTT-3.6.1-1";
-    /// the flags of SUBSCRIBE must be 0010
-    SubscribeFlags: MalformedPacket, "MQTT-3.8.1-1", "MQTT-3.8.1-1";
-    /// the flags of UNSUBSCRIBE must be 0010
-    UnsubscribeFlags: MalformedPacket, "MQTT-3.10.1-1", "MQTT-3.10.1-1";
-    /// the flags of DISCONNECT must be 0
-    DisconnectFlags: MalformedPacket, "MQTT-3.14.1-1", "MQTT-3.14.1-1";
-    /// the flags of AUTH must be 0
-    AuthFlags: MalformedPacket, "MQTT-3.15.1-1", "MQTT3-2.2.1";
-    /// a PUBLISH has both QoS bits set
-    QoSInvalid: MalformedPacket, "MQTT-3.3.1-4", "MQTT-3.3.1-4";
-    /// DUP is set on a PUBLISH with QoS 0
-    DupAtMostOnce: MalformedPacket, "MQTT-3.3.1-2", "MQTT-3.3.1-2";
-    /// a length is encoded in more than four bytes
-    VariableIntegerTooLong: MalformedPacket, "MQTT-1.5.5", "MQTT3-2.2.3";
-    /// a length is not encoded in the minimum number of bytes
-    VariableIntegerNotMinimal: MalformedPacket, "MQTT-1.5.5-1", "MQTT3-2.2.3";
-    /// the packet is larger than the receiver accepts
-    PacketTooLarge: PacketTooLarge, "MQTT-3.2.2-15", "MQTT3-2.2.3";
-    /// the bytes are not one whole packet
-    FrameIncomplete: MalformedPacket, "MQTT-2.1.4", "MQTT3-2.2.3";
-    /// a field reaches beyond the end of the packet or of its properties
-    CutShort: MalformedPacket, "MQTT-2.1.4", "MQTT3-2.2.3";
-    /// bytes follow the last field of the packet
-    TrailingBytes: MalformedPacket, "MQTT-2.1.4", "MQTT3-2.2.3";
-    /// a string is not well-formed UTF-8
-    NotUtf8: MalformedPacket, "MQTT-1.5.4-1", "MQTT3-1.5.3-1";
-    /// a string contains U+0000
-    NullCharacter: MalformedPacket, "MQTT-1.5.4-2", "MQTT3-1.5.3-2";
-    /// the packet identifier is 0
-    PacketIdZero: ProtocolError, "MQTT-2.2.1-3", "MQTT3-2.3.1-1";
-    /// the topic name of a PUBLISH contains a wildcard
-    TopicNameWildcard: MalformedPacket, "MQTT-3.3.2-2", "MQTT-3.3.2-2";
-    /// the topic name is empty and there is no topic alias
-    TopicNameMissing: ProtocolError, "MQTT-3.3.2.1", "MQTT-4.7.3-1";
-    /// the response topic contains a wildcard
-    ResponseTopicWildcard: MalformedPacket, "MQTT-3.3.2-14", "MQTT-3.3.2-14";
-    /// a topic name is empty
-    TopicNameEmpty: MalformedPacket, "MQTT-4.7.3-1", "MQTT-4.7.3-1";
-    /// the will topic contains a wildcard
-    WillTopicWildcard: MalformedPacket, "MQTT-4.7.0-1", "MQTT3-4.7.1-1";
-    /// a topic filter is empty
-    TopicFilterEmpty: MalformedPacket, "MQTT-4.7.3-1", "MQTT-4.7.3-1";
-    /// '#' in a topic filter does not stand alone in the last level
-    MultiLevelWildcard: MalformedPacket, "MQTT-4.7.1-1", "MQTT3-4.7.1-2";
-    /// '+' in a topic filter does not occupy an entire level
-    SingleLevelWildcard: MalformedPacket, "MQTT-4.7.1-2", "MQTT3-4.7.1-3";
-    /// a shared subscription without a share name
-    ShareNameMissing: MalformedPacket, "MQTT-4.8.2-1", "MQTT-4.8.2-1";
-    /// a wildcard in the share name of a shared subscription, or no topic filter behind it
-    SharedFilterInvalid: MalformedPacket, "MQTT-4.8.2-2", "MQTT-4.8.2-2";
-    /// the property length is missing
-    PropertyLengthMissing: MalformedPacket, "MQTT-2.2.2-1", "MQTT-2.2.2-1";
-    /// a property is unknown or not allowed in this packet
-    PropertyNotAllowed: MalformedPacket, "MQTT-2.2.2.2", "MQTT-2.2.2.2";
-    /// a property that may appear once appears twice
-    PropertyTwice: ProtocolError, "MQTT-2.2.2.2", "MQTT-2.2.2.2";
-    /// the topic alias is 0
-    TopicAliasZero: TopicAliasInvalid, "MQTT-3.3.2-8", "MQTT-3.3.2-8";
-    /// the subscription identifier is 0
-    SubscriptionIdZero: ProtocolError, "MQTT-3.8.2.1.2", "MQTT-3.8.2.1.2";
-    /// the receive maximum is 0
-    ReceiveMaximumZero: ProtocolError, "MQTT-3.1.2.11.3", "MQTT-3.1.2.11.3";
-    /// the maximum packet size is 0
-    MaximumPacketSizeZero: ProtocolError, "MQTT-3.1.2.11.4", "MQTT-3.1.2.11.4";
-    /// the payload format indicator is neither 0 nor 1
-    PayloadFormatInvalid: ProtocolError, "MQTT-3.3.2.3.2", "MQTT-3.3.2.3.2";
-    /// request problem information or request response information is neither 0 nor 1
-    RequestInformationInvalid: ProtocolError, "MQTT-3.1.2.11.7", "MQTT-3.1.2.11.7";
-    /// the maximum QoS is neither 0 nor 1
-    MaximumQoSInvalid: ProtocolError, "MQTT-3.2.2.3.4", "MQTT-3.2.2.3.4";
-    /// what a server says to be available is neither 0 nor 1
-    AvailabilityInvalid: ProtocolError, "MQTT-3.2.2.3.5", "MQTT-3.2.2.3.5";
-    /// authentication data without an authentication method
-    AuthenticationDataAlone: ProtocolError, "MQTT-3.1.2.11.10", "MQTT-3.1.2.11.10";
-    /// the protocol name is neither MQTT nor MQIsdp
-    ProtocolNameUnknown: UnsupportedProtocolVersion, "MQTT-3.1.2-1", "MQTT-3.1.2-1";
-    /// the protocol version is not one of 3, 4 and 5
-    ProtocolVersionUnsupported: UnsupportedProtocolVersion, "MQTT-3.1.2-2", "MQTT-3.1.2-2";
-    /// the reserved connect flag is set
-    ConnectFlagReserved: MalformedPacket, "MQTT-3.1.2-3", "MQTT-3.1.2-3";
-    /// the will QoS is 3
-    WillQoSInvalid: MalformedPacket, "MQTT-3.1.2-12", "MQTT3-3.1.2-14";
-    /// will QoS is set without the will flag
-    WillQoSWithoutWill: MalformedPacket, "MQTT-3.1.2-11", "MQTT3-3.1.2-13";
-    /// will retain is set without the will flag
-    WillRetainWithoutWill: MalformedPacket, "MQTT-3.1.2-13", "MQTT3-3.1.2-15";
-    /// the password flag is set without the user name flag
-    PasswordWithoutUserName: MalformedPacket, "MQTT-3.1.2.9", "MQTT3-3.1.2-22";
-    /// the client identifier is missing
-    ClientIdMissing: MalformedPacket, "MQTT-3.1.3-3", "MQTT-3.1.3-3";
-    /// the will flag is set and the will is missing
-    WillMissing: MalformedPacket, "MQTT-3.1.2-9", "MQTT-3.1.2-9";
-    /// the user name flag is set and the user name is missing
-    UserNameMissing: MalformedPacket, "MQTT-3.1.2-17", "MQTT3-3.1.2-19";
-    /// the password flag is set and the password is missing
-    PasswordMissing: MalformedPacket, "MQTT-3.1.2-19", "MQTT3-3.1.2-21";
-    /// the user name flag is not set and bytes of a user name follow
-    UserNameNotFlagged: MalformedPacket, "MQTT-3.1.2-16", "MQTT3-3.1.2-18";
-    /// the password flag is not set and bytes of a password follow
-    PasswordNotFlagged: MalformedPacket, "MQTT-3.1.2-18", "MQTT3-3.1.2-20";
-    /// reserved connect acknowledge flags are set
-    ConnackFlagsReserved: MalformedPacket, "MQTT-3.2.2-1", "MQTT3-3.2.2.1";
-    /// session present is set beside an error
-    SessionPresentWithError: ProtocolError, "MQTT-3.2.2-6", "MQTT3-3.2.2-4";
-    /// not a reason code of CONNACK
-    ConnackReasonCode: ProtocolError, "MQTT-3.2.2-8", "MQTT3-3.2.2.3";
-    /// not a reason code of PUBACK
-    PubackReasonCode: ProtocolError, "MQTT-3.4.2-1", "MQTT-3.4.2-1";
-    /// not a reason code of PUBREC
-    PubrecReasonCode: ProtocolError, "MQTT-3.5.2-1", "MQTT-3.5.2-1";
-    /// not a reason code of PUBREL
-    PubrelReasonCode: ProtocolError, "MQTT-3.6.2-1", "MQTT-3.6.2-1";
-    /// not a reason code of PUBCOMP
-    PubcompReasonCode: ProtocolError, "MQTT-3.7.2-1", "MQTT-3.7.2-1";
-    /// not a reason code of SUBACK
-    SubackReasonCode: ProtocolError, "MQTT-3.9.3-2", "MQTT-3.9.3-2";
-    /// a SUBACK without a reason code
-    SubackEmpty: ProtocolError, "MQTT-3.8.4-6", "MQTT3-3.8.4-5";
-    /// not a reason code of UNSUBACK
-    UnsubackReasonCode: ProtocolError, "MQTT-3.11.3-2", "MQTT-3.11.3-2";
-    /// an UNSUBACK without a reason code
-    UnsubackEmpty: ProtocolError, "MQTT-3.11.3-1", "MQTT-3.11.3-1";
-    /// not a reason code of DISCONNECT
-    DisconnectReasonCode: ProtocolError, "MQTT-3.14.2-1", "MQTT-3.14.2-1";
-    /// not a reason code of AUTH
-    AuthReasonCode: ProtocolError, "MQTT-3.15.2-1", "MQTT-3.15.2-1";
-    /// an AUTH without an authentication method
-    AuthenticationMethodMissing: ProtocolError, "MQTT-3.15.2.2.2", "MQTT-3.15.2.2.2";
-    /// a SUBSCRIBE without a topic filter
-    SubscribeEmpty: ProtocolError, "MQTT-3.8.3-2", "MQTT3-3.8.3-3";
-    /// reserved subscription options are set
-    SubscriptionOptionsReserved: MalformedPacket, "MQTT-3.8.3-5", "MQTT3-3.8.3-4";
-    /// the QoS of a subscription is 3
-    SubscriptionQoSInvalid: ProtocolError, "MQTT-3.8.3.1", "MQTT3-3.8.3-4";
-    /// the retain handling of a subscription is 3
-    RetainHandlingInvalid: ProtocolError, "MQTT-3.8.3.1", "MQTT3-3.8.3-4";
-    /// no local is set on a shared subscription
-    NoLocalOnShared: ProtocolError, "MQTT-3.8.3-4", "MQTT-3.8.3-4";
-    /// an UNSUBSCRIBE without a topic filter
-    UnsubscribeEmpty: ProtocolError, "MQTT-3.10.3-2", "MQTT-3.10.3-2";
-    /// a connection does not begin with CONNECT
-    ConnectExpected: ProtocolError, "MQTT-3.1.0-1", "MQTT-3.1.0-1";
+    PacketTypeReserved: MalformedPacket, "MQTT-2.1.2", "MQTT3-2.2.1", "the packet type is 0, which is reserved";
+    AuthNotInVersion: MalformedPacket, "MQTT-3.15", "MQTT3-2.2.1", "the packet type is 15, which is AUTH only in 5.0";
+    FlagsReserved: MalformedPacket, "MQTT-2.1.3-1", "MQTT3-2.2.2-1", "reserved flags of the fixed header are not as listed";
+    PubrelFlags: MalformedPacket, "MQTT-3.6.1-1", "MQTT-3.6.1-1", "the flags of PUBREL are not 0010";
+    SubscribeFlags: MalformedPacket, "MQTT-3.8.1-1", "MQTT-3.8.1-1", "the flags of SUBSCRIBE are not 0010";
+    UnsubscribeFlags: MalformedPacket, "MQTT-3.10.1-1", "MQTT-3.10.1-1", "the flags of UNSUBSCRIBE are not 0010";
+    DisconnectFlags: MalformedPacket, "MQTT-3.14.1-1", "MQTT-3.14.1-1", "the flags of DISCONNECT are not 0";
+    AuthFlags: MalformedPacket, "MQTT-3.15.1-1", "MQTT3-2.2.1", "the flags of AUTH are not 0";
+    QoSInvalid: MalformedPacket, "MQTT-3.3.1-4", "MQTT-3.3.1-4", "a PUBLISH has both QoS bits set";
+    DupAtMostOnce: MalformedPacket, "MQTT-3.3.1-2", "MQTT-3.3.1-2", "DUP is set on a PUBLISH with QoS 0";
+    VariableIntegerTooLong: MalformedPacket, "MQTT-1.5.5", "MQTT3-2.2.3", "a length is encoded in more than four bytes";
+    VariableIntegerNotMinimal: MalformedPacket, "MQTT-1.5.5-1", "MQTT3-2.2.3", "a length is not encoded in the minimum number of bytes";
+    PacketTooLarge: PacketTooLarge, "MQTT-3.2.2-15", "MQTT3-2.2.3", "the packet is larger than the receiver accepts";
+    FrameIncomplete: MalformedPacket, "MQTT-2.1.4", "MQTT3-2.2.3", "the bytes are not one whole packet";
+    CutShort: MalformedPacket, "MQTT-2.1.4", "MQTT3-2.2.3", "a field reaches beyond the end of the packet or of its properties";
+    TrailingBytes: MalformedPacket, "MQTT-2.1.4", "MQTT3-2.2.3", "bytes follow the last field of the packet";
+    NotUtf8: MalformedPacket, "MQTT-1.5.4-1", "MQTT3-1.5.3-1", "a string is not well-formed UTF-8";
+    NullCharacter: MalformedPacket, "MQTT-1.5.4-2", "MQTT3-1.5.3-2", "a string contains U+0000";
+    PacketIdZero: ProtocolError, "MQTT-2.2.1-3", "MQTT3-2.3.1-1", "the packet identifier is 0";
+    TopicNameWildcard: MalformedPacket, "MQTT-3.3.2-2", "MQTT-3.3.2-2", "the topic name of a PUBLISH contains a wildcard";
+    TopicNameMissing: ProtocolError, "MQTT-3.3.2.1", "MQTT-4.7.3-1", "the topic name is empty and there is no topic alias";
+    ResponseTopicWildcard: MalformedPacket, "MQTT-3.3.2-14", "MQTT-3.3.2-14", "the response topic contains a wildcard";
+    TopicNameEmpty: MalformedPacket, "MQTT-4.7.3-1", "MQTT-4.7.3-1", "a topic name is empty";
+    WillTopicWildcard: MalformedPacket, "MQTT-4.7.0-1", "MQTT3-4.7.1-1", "the will topic contains a wildcard";
+    TopicFilterEmpty: MalformedPacket, "MQTT-4.7.3-1", "MQTT-4.7.3-1", "a topic filter is empty";
+    MultiLevelWildcard: MalformedPacket, "MQTT-4.7.1-1", "MQTT3-4.7.1-2", "'#' in a topic filter does not stand alone in the last level";
+    SingleLevelWildcard: MalformedPacket, "MQTT-4.7.1-2", "MQTT3-4.7.1-3", "'+' in a topic filter does not occupy an entire level";
+    ShareNameMissing: MalformedPacket, "MQTT-4.8.2-1", "MQTT-4.8.2-1", "a shared subscription has no share name";
+    SharedFilterInvalid: MalformedPacket, "MQTT-4.8.2-2", "MQTT-4.8.2-2", "a share name has a wildcard, or no topic filter follows it";
+    PropertyLengthMissing: MalformedPacket, "MQTT-2.2.2-1", "MQTT-2.2.2-1", "the property length is missing";
+    PropertyNotAllowed: MalformedPacket, "MQTT-2.2.2.2", "MQTT-2.2.2.2", "a property is unknown or not allowed in this packet";
+    PropertyTwice: ProtocolError, "MQTT-2.2.2.2", "MQTT-2.2.2.2", "a property that may appear once appears twice";
+    TopicAliasZero: TopicAliasInvalid, "MQTT-3.3.2-8", "MQTT-3.3.2-8", "the topic alias is 0";
+    SubscriptionIdZero: ProtocolError, "MQTT-3.8.2.1.2", "MQTT-3.8.2.1.2", "the subscription identifier is 0";
+    ReceiveMaximumZero: ProtocolError, "MQTT-3.1.2.11.3", "MQTT-3.1.2.11.3", "the receive maximum is 0";
+    MaximumPacketSizeZero: ProtocolError, "MQTT-3.1.2.11.4", "MQTT-3.1.2.11.4", "the maximum packet size is 0";
+    PayloadFormatInvalid: ProtocolError, "MQTT-3.3.2.3.2", "MQTT-3.3.2.3.2", "the payload format indicator is neither 0 nor 1";
+    RequestInformationInvalid: ProtocolError, "MQTT-3.1.2.11.7", "MQTT-3.1.2.11.7", "request problem information or request response information is neither 0 nor 1";
+    MaximumQoSInvalid: ProtocolError, "MQTT-3.2.2.3.4", "MQTT-3.2.2.3.4", "the maximum QoS is neither 0 nor 1";
+    AvailabilityInvalid: ProtocolError, "MQTT-3.2.2.3.5", "MQTT-3.2.2.3.5", "what a server says to be available is neither 0 nor 1";
+    AuthenticationDataAlone: ProtocolError, "MQTT-3.1.2.11.10", "MQTT-3.1.2.11.10", "authentication data stands without an authentication method";
+    ProtocolNameUnknown: UnsupportedProtocolVersion, "MQTT-3.1.2-1", "MQTT-3.1.2-1", "the protocol name is neither MQTT nor MQIsdp";
+    ProtocolVersionUnsupported: UnsupportedProtocolVersion, "MQTT-3.1.2-2", "MQTT-3.1.2-2", "the protocol version is not one of 3, 4 and 5";
+    ConnectFlagReserved: MalformedPacket, "MQTT-3.1.2-3", "MQTT-3.1.2-3", "the reserved connect flag is set";
+    WillQoSInvalid: MalformedPacket, "MQTT-3.1.2-12", "MQTT3-3.1.2-14", "the will QoS is 3";
+    WillQoSWithoutWill: MalformedPacket, "MQTT-3.1.2-11", "MQTT3-3.1.2-13", "will QoS is set without the will flag";
+    WillRetainWithoutWill: MalformedPacket, "MQTT-3.1.2-13", "MQTT3-3.1.2-15", "will retain is set without the will flag";
+    PasswordWithoutUserName: MalformedPacket, "MQTT-3.1.2.9", "MQTT3-3.1.2-22", "the password flag is set without the user name flag";
+    ClientIdMissing: MalformedPacket, "MQTT-3.1.3-3", "MQTT-3.1.3-3", "the client identifier is missing";
+    WillMissing: MalformedPacket, "MQTT-3.1.2-9", "MQTT-3.1.2-9", "the will flag is set and the will is missing";
+    UserNameMissing: MalformedPacket, "MQTT-3.1.2-17", "MQTT3-3.1.2-19", "the user name flag is set and the user name is missing";
+    PasswordMissing: MalformedPacket, "MQTT-3.1.2-19", "MQTT3-3.1.2-21", "the password flag is set and the password is missing";
+    UserNameNotFlagged: MalformedPacket, "MQTT-3.1.2-16", "MQTT3-3.1.2-18", "the user name flag is not set and bytes of a user name follow";
+    PasswordNotFlagged: MalformedPacket, "MQTT-3.1.2-18", "MQTT3-3.1.2-20", "the password flag is not set and bytes of a password follow";
+    ConnackFlagsReserved: MalformedPacket, "MQTT-3.2.2-1", "MQTT3-3.2.2.1", "reserved connect acknowledge flags are set";
+    SessionPresentWithError: ProtocolError, "MQTT-3.2.2-6", "MQTT3-3.2.2-4", "session present is set beside an error";
+    ConnackReasonCode: ProtocolError, "MQTT-3.2.2-8", "MQTT3-3.2.2.3", "the reason code is none of CONNACK";
+    PubackReasonCode: ProtocolError, "MQTT-3.4.2-1", "MQTT-3.4.2-1", "the reason code is none of PUBACK";
+    PubrecReasonCode: ProtocolError, "MQTT-3.5.2-1", "MQTT-3.5.2-1", "the reason code is none of PUBREC";
+    PubrelReasonCode: ProtocolError, "MQTT-3.6.2-1", "MQTT-3.6.2-1", "the reason code is none of PUBREL";
+    PubcompReasonCode: ProtocolError, "MQTT-3.7.2-1", "MQTT-3.7.2-1", "the reason code is none of PUBCOMP";
+    SubackReasonCode: ProtocolError, "MQTT-3.9.3-2", "MQTT-3.9.3-2", "the reason code is none of SUBACK";
+    SubackEmpty: ProtocolError, "MQTT-3.8.4-6", "MQTT3-3.8.4-5", "a SUBACK has no reason code";
+    UnsubackReasonCode: ProtocolError, "MQTT-3.11.3-2", "MQTT-3.11.3-2", "the reason code is none of UNSUBACK";
+    UnsubackEmpty: ProtocolError, "MQTT-3.11.3-1", "MQTT-3.11.3-1", "an UNSUBACK has no reason code";
+    DisconnectReasonCode: ProtocolError, "MQTT-3.14.2-1", "MQTT-3.14.2-1", "the reason code is none of DISCONNECT";
+    AuthReasonCode: ProtocolError, "MQTT-3.15.2-1", "MQTT-3.15.2-1", "the reason code is none of AUTH";
+    AuthenticationMethodMissing: ProtocolError, "MQTT-3.15.2.2.2", "MQTT-3.15.2.2.2", "an AUTH has no authentication method";
+    SubscribeEmpty: ProtocolError, "MQTT-3.8.3-2", "MQTT3-3.8.3-3", "a SUBSCRIBE has no topic filter";
+    SubscriptionOptionsReserved: MalformedPacket, "MQTT-3.8.3-5", "MQTT3-3.8.3-4", "reserved subscription options are set";
+    SubscriptionQoSInvalid: ProtocolError, "MQTT-3.8.3.1", "MQTT3-3.8.3-4", "the QoS of a subscription is 3";
+    RetainHandlingInvalid: ProtocolError, "MQTT-3.8.3.1", "MQTT3-3.8.3-4", "the retain handling of a subscription is 3";
+    NoLocalOnShared: ProtocolError, "MQTT-3.8.3-4", "MQTT-3.8.3-4", "no local is set on a shared subscription";
+    UnsubscribeEmpty: ProtocolError, "MQTT-3.10.3-2", "MQTT-3.10.3-2", "an UNSUBSCRIBE has no topic filter";
+    ConnectExpected: ProtocolError, "MQTT-3.1.0-1", "MQTT-3.1.0-1", "a connection does not begin with CONNECT";
 }
 
 /// The bytes of a peer break a rule of the standard: which, where, and what to answer.
@@ -259,7 +184,7 @@ impl DecodeError {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text().trim_start())
+        f.write_str(self.text())
     }
 }
 

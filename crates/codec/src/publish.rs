@@ -4,8 +4,7 @@ use alloc::vec::Vec;
 
 use damselfly_topic::{TopicError, TopicName};
 
-use crate::properties::{name_rule, properties};
-use crate::property::allowed;
+use crate::properties::{allowed, name_rule, properties};
 use crate::wire::{Broken, error_at, frame_len, put_variable_integer, remaining_length, variable_len};
 use crate::{
     DecodeError, Delivery, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, Rule, Version,

@@ -5,8 +5,7 @@ use core::fmt;
 use alloc::vec::Vec;
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, properties};
-use crate::property::allowed;
+use crate::properties::{allowed, properties};
 use crate::wire::{broken, frame_len, packet_id, put_fixed_header, whole};
 use crate::{
     DecodeError, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, ReasonCode, Rule, Version,
@@ -66,7 +65,7 @@ impl<'a> Suback<'a> {
         whole(version, header, body, |body| {
             let (rest, packet_id) = packet_id(body)?;
             let (codes, properties) = if version.has_properties() {
-                properties(rest, allowed::ACKNOWLEDGEMENT, REPEATED)?
+                properties(rest, allowed::ACKNOWLEDGEMENT, allowed::REPEATED)?
             } else {
                 (rest, Properties::EMPTY)
             };
@@ -151,7 +150,7 @@ impl<'a> Unsuback<'a> {
             if !version.has_properties() {
                 return Ok((rest, Self::new(packet_id, Properties::EMPTY, &[])));
             }
-            let (codes, properties) = properties(rest, allowed::ACKNOWLEDGEMENT, REPEATED)?;
+            let (codes, properties) = properties(rest, allowed::ACKNOWLEDGEMENT, allowed::REPEATED)?;
             let is_code =
                 |code: &u8| ReasonCode::try_from(*code).is_ok_and(|code| code.is_allowed_in(PacketType::Unsuback));
             if codes.is_empty() {

@@ -7,8 +7,7 @@ use alloc::vec::Vec;
 use damselfly_topic::{TopicError, TopicFilter};
 
 use crate::encode::properties_len;
-use crate::properties::{REPEATED, properties};
-use crate::property::allowed;
+use crate::properties::{allowed, properties};
 use crate::wire::{
     Parsed, binary, broken, byte, each, field_len, frame_len, packet_id, put_field, put_fixed_header, text_rule, whole,
 };
@@ -141,7 +140,7 @@ impl<'a> Subscribe<'a> {
         whole(version, header, body, |body| {
             let (rest, packet_id) = packet_id(body)?;
             let (wire, properties) = if version.has_properties() {
-                properties(rest, allowed::SUBSCRIBE, REPEATED)?
+                properties(rest, allowed::SUBSCRIBE, allowed::REPEATED)?
             } else {
                 (rest, Properties::EMPTY)
             };
@@ -288,7 +287,7 @@ impl<'a> Unsubscribe<'a> {
         whole(version, header, body, |body| {
             let (rest, packet_id) = packet_id(body)?;
             let (wire, properties) = if version.has_properties() {
-                properties(rest, allowed::UNSUBSCRIBE, REPEATED)?
+                properties(rest, allowed::UNSUBSCRIBE, allowed::REPEATED)?
             } else {
                 (rest, Properties::EMPTY)
             };

@@ -8,7 +8,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 #[error("the number is out of range")]
 pub struct OutOfRange;
 
-/// The protocol version of a Network Connection: an argument of decoding and encoding, never a field of a packet.
+/// The protocol version of a Network Connection: an argument of decoding and encoding. Only CONNECT carries it itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(into = "u8", try_from = "u8"))]
 pub enum Version {

@@ -4,7 +4,7 @@ use core::fmt;
 
 use alloc::vec::Vec;
 
-use crate::property::allowed;
+use super::allowed;
 use crate::wire::{field_len, put_field, put_variable_integer, text_len};
 use crate::{EncodeError, Properties, Property, PropertyId, QoS};
 
@@ -135,7 +135,7 @@ impl PropertiesBuf {
     /// Checked already, for any one packet.
     #[cfg(feature = "serde")]
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        crate::properties::check(&bytes, allowed::ALL, allowed::REPEATED_IN_PUBLISH).ok()?;
+        super::check::check(&bytes, allowed::ALL, allowed::REPEATED_IN_PUBLISH).ok()?;
         Some(Self { bytes })
     }
 }

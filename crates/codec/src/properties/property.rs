@@ -183,11 +183,6 @@ impl PropertySet {
     }
 
     #[inline]
-    pub(crate) const fn contains_bit(self, bit: u64) -> bool {
-        self.0 & bit != 0
-    }
-
-    #[inline]
     pub(crate) const fn with_bit(self, bit: u64) -> Self {
         Self(self.0 | bit)
     }
@@ -196,6 +191,10 @@ impl PropertySet {
     #[inline]
     pub(crate) const fn without_bit(self, bit: u64, kept: Self) -> Self {
         Self(self.0 & !(bit & !kept.0))
+    }
+
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Authentication Data belongs to an Authentication Method. [MQTT-3.1.2.11.10]
