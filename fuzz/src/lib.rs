@@ -6,6 +6,8 @@ mod build;
 #[expect(dead_code, reason = "the fuzzer takes the place of the strategy")]
 #[path = "../../crates/codec/tests/it/dice.rs"]
 mod dice;
+#[path = "../../crates/codec/tests/it/encoding.rs"]
+mod encoding;
 #[path = "../../crates/codec/tests/it/laws.rs"]
 mod laws;
 #[path = "../../crates/codec/tests/it/notation.rs"]

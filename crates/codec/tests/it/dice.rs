@@ -95,7 +95,7 @@ impl Dice<'_> {
         Model::Connack { session_present, code, properties: self.properties("CONNACK", five) }
     }
 
-    fn publish(&mut self, five: bool) -> Model {
+    pub(crate) fn publish(&mut self, five: bool) -> Model {
         let (qos, id, dup, retain) = (self.below(3), self.id(), self.flag(), self.flag());
         let (mut topic, properties) = (self.topic_name(), self.properties("PUBLISH", five));
         let has_alias = properties.iter().any(|property| property.id == TOPIC_ALIAS);
@@ -229,11 +229,11 @@ impl Dice<'_> {
         from[usize::from(self.byte()) % from.len()]
     }
 
-    fn below(&mut self, end: u8) -> u8 {
+    pub(crate) fn below(&mut self, end: u8) -> u8 {
         self.byte() % end
     }
 
-    fn flag(&mut self) -> bool {
+    pub(crate) fn flag(&mut self) -> bool {
         self.byte() % 2 == 1
     }
 
@@ -243,11 +243,11 @@ impl Dice<'_> {
         *first
     }
 
-    fn two_bytes(&mut self) -> u16 {
+    pub(crate) fn two_bytes(&mut self) -> u16 {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    fn four_bytes(&mut self) -> u32 {
+    pub(crate) fn four_bytes(&mut self) -> u32 {
         u32::from_be_bytes([self.byte(), self.byte(), self.byte(), self.byte()])
     }
 }

@@ -3,10 +3,10 @@
 use damselfly_codec::{FrameLimits, Packet, Version, peek, split_frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::Index;
+use proptest::sample::{Index, select};
 
-use crate::dice::frame;
-use crate::laws;
+use crate::dice::{Dice, frame};
+use crate::{encoding, laws};
 
 use crate::vectors::all;
 
@@ -77,6 +77,18 @@ proptest! {
     }
 
     #[test]
+    fn foreign_data_is_stripped_or_rejected(bytes in vec(any::<u8>(), 0..400), version in select(&VERSIONS[..2])) {
+        encoding::foreign_data_is_stripped_or_rejected(&Dice(&bytes).model(Version::V5_0), version);
+    }
+
+    #[test]
+    fn templates_write_the_packet(bytes in vec(any::<u8>(), 0..400), version in select(&VERSIONS[..])) {
+        let mut dice = Dice(&bytes);
+        let model = dice.publish(version == Version::V5_0);
+        encoding::a_template_writes_the_packet(&model, version, &mut dice);
+    }
+
+    #[test]
     fn every_beginning_of_a_packet_is_waited_for((_, _, bytes) in frame(), at in any::<Index>()) {
         let limits = FrameLimits::default();
         prop_assert_eq!(split_frame(&bytes[..at.index(bytes.len())], &limits), Ok(None));
@@ -135,7 +147,7 @@ proptest! {
     #[test]
     fn streams_give_the_same_packets_however_they_are_cut(
         frames in vec(frame(), 1..6),
-        version in proptest::sample::select(&VERSIONS[..]),
+        version in select(&VERSIONS[..]),
         damage in proptest::option::weighted(0.3, change()),
         sizes in vec(1..40_usize, 0..60),
     ) {

@@ -5,6 +5,7 @@ mod build;
 mod citations;
 mod crossed;
 mod dice;
+mod encoding;
 mod exhaustive;
 mod generated;
 mod laws;
