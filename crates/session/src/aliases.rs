@@ -121,7 +121,8 @@ impl InboundAliases {
 /// The aliases we have set on this connection: the least recently used one is given to a new topic.
 ///
 /// To be asked when a PUBLISH is written into the transmit buffer and not before: an alias in a queued or stored
-/// message could be sent on another connection, or after it came to mean another topic.
+/// message could be sent on another connection, or after it came to mean another topic. And only when that packet surely
+/// leaves, its size with [`ALIAS_LEN`](Self::ALIAS_LEN) more bytes checked: the other side must see what is set.
 ///
 /// ```
 /// use damselfly_session::OutboundAliases;
@@ -169,10 +170,13 @@ struct Slot {
     older: u16,
 }
 
-/// The property takes three bytes, so a shorter topic gains nothing.
-const MIN_TOPIC_LEN: usize = 4;
+/// A topic that is no longer than the property gains nothing.
+const MIN_TOPIC_LEN: usize = OutboundAliases::ALIAS_LEN + 1;
 
 impl OutboundAliases {
+    /// Bytes that an alias adds to a packet that carries its topic too.
+    pub const ALIAS_LEN: usize = 3;
+
     /// An empty table. `maximum` is the smaller of what the other side announced, 0 if it did not, and our own limit;
     /// `max_bytes` bounds the topics remembered. [MQTT-3.3.2-9] [MQTT-3.3.2-11]
     pub const fn new(maximum: u16, max_bytes: usize) -> Self {
