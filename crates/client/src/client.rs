@@ -173,7 +173,9 @@ impl Client {
         }
         let clean_start = self.clean_start(now);
         let config = &self.config;
-        let server = self.asked_limits();
+        let mut server = self.asked_limits();
+        server.session_expiry =
+            SessionExpiry::from_connect(config.version, clean_start, Some(server.session_expiry.to_wire()));
         // Before 5.0 nothing is announced, so nothing binds the broker.
         let receive_maximum = if config.version == Version::V5_0 { config.receive_maximum } else { NonZeroU16::MAX };
         let alias_maximum = if config.version == Version::V5_0 { config.topic_alias_maximum } else { 0 };
@@ -236,6 +238,7 @@ impl Client {
             self.complete(ticket, Outcome::Transmitted);
         }
         self.pump(now);
+        self.go_on_closing(now);
     }
 
     /// Takes no more input until [`Client::resume`]: for an application that cannot follow. PINGREQ is still sent, and

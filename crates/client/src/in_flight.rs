@@ -117,3 +117,80 @@ impl InFlight {
         self.entries.binary_search_by_key(sequence, |slot| slot.sequence).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+    use damselfly_codec::{Delivery, Properties, Publish};
+    use damselfly_session::Timestamp;
+    use damselfly_topic::TopicName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message() -> Message {
+        let topic = TopicName::new("a").unwrap();
+        let publish = Publish {
+            delivery: Delivery::first(damselfly_codec::QoS::AtLeastOnce, PacketId::MIN),
+            retain: false,
+            topic: Some(topic),
+            properties: Properties::EMPTY,
+            payload: b"",
+        };
+        Message::new(&publish, topic, Timestamp::ZERO)
+    }
+
+    fn walk(in_flight: &mut InFlight) -> Vec<u16> {
+        let mut ids = Vec::new();
+        let mut after = 0;
+        while let Some(sent) = in_flight.next_after(after) {
+            after = sent.sequence;
+            ids.push(sent.packet_id.get());
+        }
+        ids
+    }
+
+    #[test]
+    fn gaps_in_the_middle_do_not_pile_up_behind_a_message_that_stays() {
+        let mut in_flight = InFlight::new(7);
+        in_flight.push(PacketId::MIN, Ticket(1), SendState::AwaitPuback, message());
+        for ticket in 2..10_000 {
+            let id = PacketId::new(2).unwrap();
+            in_flight.push(id, Ticket(ticket), SendState::AwaitPuback, message());
+            assert_eq!(in_flight.remove(id).map(|sent| sent.ticket), Some(Ticket(ticket)));
+            assert!(in_flight.entries.len() < 20);
+        }
+        assert_eq!(walk(&mut in_flight), [1]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is added and finished, the walk is in the order of sending and each identifier finds its message.
+        #[test]
+        fn any_history_agrees_with_a_list(steps in proptest::collection::vec((any::<bool>(), 1..40_u16), 1..300)) {
+            let mut in_flight = InFlight::new(7);
+            let mut model: Vec<(u16, Ticket)> = Vec::new();
+            for (number, (is_new, id)) in (1..).zip(steps) {
+                let packet_id = PacketId::new(id).unwrap();
+                let place = model.iter().position(|(known, _)| *known == id);
+                match (is_new, place) {
+                    (true, None) => {
+                        in_flight.push(packet_id, Ticket(number), SendState::AwaitPuback, message());
+                        model.push((id, Ticket(number)));
+                    }
+                    (false, place) => {
+                        let expected = place.map(|place| model.remove(place).1);
+                        prop_assert_eq!(in_flight.remove(packet_id).map(|sent| sent.ticket), expected);
+                    }
+                    (true, Some(place)) => {
+                        let ticket = in_flight.get_mut(packet_id).map(|sent| sent.ticket);
+                        prop_assert_eq!(ticket, Some(model[place].1));
+                    }
+                }
+                prop_assert_eq!(in_flight.len(), model.len());
+                prop_assert_eq!(walk(&mut in_flight), model.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -127,3 +127,91 @@ impl Queue {
 fn cost(message: &Message) -> usize {
     size_of::<Entry>().saturating_add(message.heap_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use alloc::vec::Vec;
+    use damselfly_codec::{Delivery, Properties, Publish};
+    use damselfly_topic::TopicName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(payload: &[u8]) -> Message {
+        let topic = TopicName::new("a").unwrap();
+        let publish = Publish {
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+            topic: Some(topic),
+            properties: Properties::EMPTY,
+            payload,
+        };
+        Message::new(&publish, topic, Timestamp::ZERO)
+    }
+
+    fn queue(max_messages: usize, max_bytes: usize, max_wait: Option<Duration>) -> Queue {
+        Queue::new(QueueConfig { max_messages, max_bytes, max_wait, ..QueueConfig::default() })
+    }
+
+    #[test]
+    fn room_ends_at_the_number_and_at_the_bytes() {
+        let mut queue = queue(3, usize::MAX, None);
+        for ticket in 1..=3 {
+            assert!(queue.has_room_for(&message(b"")));
+            queue.push_back(Timestamp::ZERO, Ticket(ticket), message(b""));
+        }
+        assert!(!queue.has_room_for(&message(b"")));
+
+        let one = cost(&message(b"0123456789"));
+        let mut queue = self::queue(9, 2 * one, None);
+        queue.push_back(Timestamp::ZERO, Ticket(1), message(b"0123456789"));
+        assert!(queue.has_room_for(&message(b"0123456789")));
+        assert!(!queue.has_room_for(&message(b"0123456789a")));
+        assert!(!queue.could_hold(&message(&[0; 1_000])));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Any history leaves what a plain list of messages with deadlines leaves.
+        #[test]
+        fn any_history_agrees_with_a_list(steps in proptest::collection::vec((0..5_u8, 0..20_u64), 1..200)) {
+            let mut queue = queue(usize::MAX, usize::MAX, Some(Duration::from_secs(9)));
+            let mut model: Vec<(Ticket, Timestamp)> = Vec::new();
+            let (mut now, mut highest, mut lowest) = (Timestamp::from_secs(100), 1_000, 1_000);
+            for (step, seconds) in steps {
+                let deadline = now.saturating_add(Duration::from_secs(9));
+                match step {
+                    0 | 1 => {
+                        highest += 1;
+                        queue.push_back(now, Ticket(highest), message(b"x"));
+                        model.push((Ticket(highest), deadline));
+                    }
+                    2 => {
+                        lowest -= 1;
+                        queue.push_front(now, Ticket(lowest), message(b"x"));
+                        model.insert(0, (Ticket(lowest), deadline));
+                    }
+                    3 => {
+                        let expected = (!model.is_empty()).then(|| model.remove(0).0);
+                        prop_assert_eq!(queue.pop_front().map(|(ticket, _)| ticket), expected);
+                    }
+                    _ => {
+                        now = now.saturating_add(Duration::from_secs(seconds));
+                        let mut expired: Vec<Ticket> = core::iter::from_fn(|| queue.pop_expired(now)).collect();
+                        expired.sort();
+                        let (gone, left) = model.iter().partition::<Vec<_>, _>(|(_, at)| *at <= now);
+                        prop_assert_eq!(expired, gone.into_iter().map(|(ticket, _)| ticket).collect::<Vec<_>>());
+                        model = left;
+                    }
+                }
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.is_empty(), model.is_empty());
+                prop_assert_eq!(queue.front().map(|(ticket, _)| ticket), model.first().map(|(ticket, _)| *ticket));
+                prop_assert_eq!(queue.bytes(), model.len() * cost(&message(b"x")));
+            }
+        }
+    }
+}

@@ -347,6 +347,21 @@ fn close_settles_every_ticket_at_its_deadline() {
 }
 
 #[test]
+fn close_waits_until_qos0_messages_are_flushed() {
+    let mut peer = Peer::connected(Version::V5_0, |_| ());
+    peer.is_flushing = false;
+    let ticket = peer.publish(QoS::AtMostOnce, "a", "x");
+    peer.client.close(peer.now, peer.now.saturating_add(core::time::Duration::from_secs(9)));
+    peer.poll();
+    assert!(!peer.is_closed);
+    peer.flush();
+    peer.poll();
+    assert_eq!(peer.take_outcomes(), [(ticket, Outcome::Transmitted)]);
+    assert!(peer.is_closed);
+    assert_eq!(peer.take_sent(), ["PUBLISH q0 a x", "DISCONNECT 0x00"]);
+}
+
+#[test]
 fn close_without_a_connection_is_immediate() {
     let mut peer = Peer::new(Version::V5_0, |_| ());
     peer.client.close(peer.now, peer.now);
@@ -409,4 +424,10 @@ proptest! {
         peer.reconnect(false);
         prop_assert!(peer.client.is_connected());
     }
+}
+
+#[test]
+fn client_may_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<damselfly_client::Client>();
 }

@@ -340,3 +340,16 @@ fn session_lasts_as_long_as_its_connection_whatever_its_expiry() {
     let reason_code = ReasonCode::Success;
     assert_eq!(peer.take_outcomes(), [(ticket, Outcome::Acknowledged { reason_code })]);
 }
+
+/// [MQTT3-3.1.2-6]
+#[test]
+fn clean_session_of_3_1_1_ends_with_its_connection() {
+    let mut peer = Peer::new(Version::V3_1_1, |config| {
+        config.session_expiry = SessionExpiry::Never;
+        config.clean_start = CleanStart::Always;
+    });
+    peer.connect(false, &[]);
+    peer.reconnect(false);
+    assert_eq!(peer.take_sent(), ["CONNECT heron clean 60"]);
+    assert_eq!(status(&peer), SessionStatus::New, "there was none to lose");
+}

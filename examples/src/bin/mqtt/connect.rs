@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) endpoint: Endpoint,
     /// A connection was accepted before.
     was_connected: bool,
+    /// Connections that come and go are not mentioned.
+    is_quiet: bool,
 }
 
 impl Link {
@@ -37,7 +39,7 @@ impl Link {
         let options = Options::with_parameters(endpoint.clone(), config(args, properties), parameters);
         tracing::debug!(%endpoint, version = %args.protocol_version, "connecting");
         let (client, events) = Client::connect(options);
-        Ok(Self { client, events, endpoint, was_connected: false })
+        Ok(Self { client, events, endpoint, was_connected: false, is_quiet: args.quiet })
     }
 
     /// The next event. The first attempt to connect has to succeed, a refusal is final; later the client connects again
@@ -53,6 +55,9 @@ impl Link {
                 tracing::debug!(%end, "disconnected");
                 if !self.was_connected || matches!(end, ConnectionEnd::Refused { .. }) {
                     return Err(self.failure(end));
+                }
+                if !self.is_quiet {
+                    eprintln!("mqtt: {}: {end}; connecting again", self.endpoint);
                 }
             }
             Some(event) => tracing::debug!(?event, "event"),
