@@ -180,7 +180,7 @@ impl Broker {
         if is_final {
             connection.inbound.answered();
         }
-        Self::mark_dirty(&mut self.outputs, id, connection);
+        Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         if let Some(answer) = ack.answer {
             self.begin_replays(now, id, answer.replays);
         }

@@ -81,6 +81,8 @@ pub struct Broker {
     pub(crate) full_sessions: usize,
     pub(crate) after_commit: AfterCommit,
     pub(crate) pool: BufferPool,
+    /// Bytes in the transmit buffers of all connections.
+    pub(crate) waiting_bytes: usize,
     pub(crate) keys: KeyedState,
     pub(crate) counters: Counters,
     pub(crate) scratch: Scratch,
@@ -171,6 +173,7 @@ impl Broker {
             full_sessions: 0,
             after_commit: AfterCommit::default(),
             pool: BufferPool::new(BufferPoolLimits::default()),
+            waiting_bytes: 0,
             keys: KeyedState::new(seed.rotate_left(32)),
             counters: Counters::default(),
             scratch: Scratch::default(),
@@ -301,6 +304,7 @@ impl Broker {
     pub fn handle_connection_lost(&mut self, now: Timestamp, connection: ConnectionId) {
         self.end_connection(now, connection, Why::ConnectionLost);
         if let Some(mut gone) = self.connections.remove(connection) {
+            self.waiting_bytes -= gone.waiting_bytes;
             gone.transmit.clear(&mut self.pool);
         }
         self.deadlines.disarm(Timer::Connection(connection));
@@ -373,6 +377,9 @@ impl Broker {
     pub fn handle_transmitted(&mut self, now: Timestamp, id: ConnectionId, n: usize) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.transmit.advance(n, &mut self.pool);
+        let waiting = connection.transmit.len();
+        self.waiting_bytes -= connection.waiting_bytes - waiting;
+        connection.waiting_bytes = waiting;
         if connection.transmit.is_empty() {
             connection.is_dirty = false;
         }
@@ -408,9 +415,17 @@ impl Broker {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Says once that a connection has bytes.
+    /// Counts the bytes a connection has got and says once that it has some.
     #[inline]
-    pub(crate) fn mark_dirty(outputs: &mut VecDeque<Output>, id: ConnectionId, connection: &mut Connection) {
+    pub(crate) fn mark_dirty(
+        outputs: &mut VecDeque<Output>,
+        waiting_bytes: &mut usize,
+        id: ConnectionId,
+        connection: &mut Connection,
+    ) {
+        let waiting = connection.transmit.len();
+        *waiting_bytes += waiting - connection.waiting_bytes;
+        connection.waiting_bytes = waiting;
         if !connection.is_dirty {
             connection.is_dirty = true;
             outputs.push_back(Output::Transmit(id));

@@ -63,7 +63,7 @@ impl Broker {
         // A code that DISCONNECT does not have ends the connection without words.
         let tail = connection.transmit.tail(&mut self.pool);
         if fits && disconnect.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
-            Self::mark_dirty(&mut self.outputs, id, connection);
+            Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         }
     }
 

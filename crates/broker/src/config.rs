@@ -60,8 +60,9 @@ pub struct Config {
     pub max_retained_messages: u32,
     /// Bytes of all retained messages; as `max_retained_messages`. Default 512 MiB.
     pub max_retained_bytes: u64,
-    /// Bytes of all stored messages and caches of the whole broker. At the budget publishers are paused for
-    /// [`Config::pause_limit`], then answered `0x97` (QoS 0 and 3.1.1: dropped and counted). Default 2 GiB.
+    /// Bytes of all stored messages, transmit buffers and caches of the whole broker. At the budget acknowledgements of
+    /// QoS 1 and 2 are withheld for [`Config::pause_limit`], then say `0x97` (3.1.1: dropped and counted); QoS 0 is
+    /// dropped for clients that are behind, and counted. Default 2 GiB.
     pub max_memory: u64,
     /// How long a publisher is left unread or its acknowledgement withheld for want of room. Default 2 s.
     pub pause_limit: Duration,

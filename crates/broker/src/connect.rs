@@ -411,7 +411,7 @@ impl Broker {
         let sent = fits
             && connack.encode(connection.version, Foreign::Strip, connection.transmit.tail(&mut self.pool)).is_ok();
         if sent {
-            Self::mark_dirty(&mut self.outputs, id, connection);
+            Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         }
         sent
     }

@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     /// The session, once the stage is [`Stage::Open`].
     pub(crate) session: SessionKey,
     pub(crate) transmit: TransmitBuffer,
+    /// How many bytes of it the broker's memory budget knows of.
+    pub(crate) waiting_bytes: usize,
     /// [`Output::Transmit`](crate::Output::Transmit) was said and the buffer was not drained since.
     pub(crate) is_dirty: bool,
     /// Reading waits; see [`Pause`].
@@ -146,6 +148,7 @@ impl Connection {
             version: Version::V3_1_1,
             session: SessionKey { slot: u32::MAX, generation: 0 },
             transmit: TransmitBuffer::new(),
+            waiting_bytes: 0,
             is_dirty: false,
             pause: None,
             window: Window::new(NonZeroU16::MAX),

@@ -69,7 +69,7 @@ impl Broker {
         let cache = connection.route_cache.take();
         self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
         connection.transmit.tail(&mut self.pool).extend_from_slice(&[0xD0, 0x00]);
-        Self::mark_dirty(&mut self.outputs, id, connection);
+        Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
     }
 
     /// A step of enhanced authentication, or the beginning of another. [MQTT-4.12]
@@ -163,7 +163,7 @@ impl Broker {
         let auth = Auth { reason_code, properties: properties.as_properties() };
         let tail = connection.transmit.tail(&mut self.pool);
         if pushed && auth.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
-            Self::mark_dirty(&mut self.outputs, id, connection);
+            Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         }
     }
 }

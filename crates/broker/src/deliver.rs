@@ -28,8 +28,6 @@ pub(crate) struct Outgoing<'a> {
     /// When it expires; the remaining seconds are what `expiry` says.
     pub(crate) expiry: Option<u32>,
     pub(crate) source: Source<'a>,
-    /// The QoS 0 frame it came in, fit to be sent as it is to receivers of that wire class.
-    verbatim: Option<(&'a [u8], usize)>,
     stored: Option<MessageRef>,
     /// Which templates of the scratch hold this message.
     filled: u8,
@@ -55,16 +53,7 @@ pub(crate) enum Fate {
 }
 
 impl<'a> Outgoing<'a> {
-    pub(crate) fn of_publish(
-        publish: &'a Publish<'a>,
-        topic: TopicName<'a>,
-        version: Version,
-        frame: &'a [u8],
-        shared: Option<&'a Frame>,
-    ) -> Self {
-        let is_plain = publish.topic.is_some()
-            && publish.delivery.qos() == QoS::AtMostOnce
-            && (publish.properties.is_empty() || publish.properties.topic_alias().is_none());
+    pub(crate) fn of_publish(publish: &'a Publish<'a>, topic: TopicName<'a>, shared: Option<&'a Frame>) -> Self {
         Self {
             topic,
             properties: publish.properties,
@@ -73,7 +62,6 @@ impl<'a> Outgoing<'a> {
             retain: publish.retain,
             expiry: if publish.properties.is_empty() { None } else { publish.properties.message_expiry_interval() },
             source: shared.map_or(Source::Publish(publish), |frame| Source::Frame(frame, publish)),
-            verbatim: is_plain.then_some((frame, wire_class(version))),
             stored: None,
             filled: 0,
             shares_payload: shared.is_some() && publish.payload.len() >= SHARE_FROM,
@@ -89,7 +77,6 @@ impl<'a> Outgoing<'a> {
             retain: message.retain(),
             expiry: message.remaining_expiry(now),
             source: Source::Message(message),
-            verbatim: None,
             stored: None,
             filled: 0,
             shares_payload: message.payload().len() >= SHARE_FROM,
@@ -187,7 +174,7 @@ impl Broker {
         frame: &[u8],
         class: usize,
     ) -> bool {
-        if frame.len() >= SHARE_FROM && route.receivers.len() > 1 {
+        if (frame.len() >= SHARE_FROM && route.receivers.len() > 1) || self.has_no_memory() {
             return false;
         }
         for receiver in &route.receivers {
@@ -209,7 +196,7 @@ impl Broker {
                 continue;
             }
             connection.transmit.tail(&mut self.pool).extend_from_slice(frame);
-            Self::mark_dirty(&mut self.outputs, id, connection);
+            Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
             self.counters.deliveries += 1;
         }
         true
@@ -220,7 +207,7 @@ impl Broker {
     fn copy_slowly(&mut self, now: Timestamp, slot: u32, topic: TopicName<'_>, frame: &[u8], class: usize) {
         let version = if class == 0 { Version::V3_1_1 } else { Version::V5_0 };
         let Ok(Packet::Publish(publish)) = Packet::decode(version, frame) else { return };
-        let mut out = Outgoing::of_publish(&publish, topic, version, frame, None);
+        let mut out = Outgoing::of_publish(&publish, topic, None);
         let fate = self.deliver(now, &mut out, slot, plain_terms(QoS::AtMostOnce, false, &[]));
         self.counters.deliveries += u64::from(fate == Fate::Accepted);
         self.finish(out);
@@ -229,26 +216,15 @@ impl Broker {
     #[inline]
     fn send_qos0(&mut self, out: &mut Outgoing<'_>, id: ConnectionId, terms: Terms<'_>) -> Fate {
         let limit = crate::slab::index(self.config.max_transmit_bytes);
-        let Some(connection) = self.connections.get_mut(id) else { return Fate::Nobody };
-        if let Some((frame, class)) = out.verbatim {
-            let is_same = class == wire_class(connection.version) && terms.ids.is_empty();
-            if is_same && connection.outbound_aliases.is_none() && !out.shares_payload {
-                let waiting = connection.transmit.len();
-                if waiting != 0 && waiting + frame.len() > limit {
-                    return Fate::Dropped(DropReason::SlowReader);
-                }
-                if frame.len() > crate::slab::index(connection.max_packet_size) {
-                    return Fate::Dropped(DropReason::PacketTooLarge);
-                }
-                let tail = connection.transmit.tail(&mut self.pool);
-                tail.push(PUBLISH_QOS0 | u8::from(terms.retain));
-                tail.extend_from_slice(frame.get(1..).unwrap_or(&[]));
-                Self::mark_dirty(&mut self.outputs, id, connection);
-                return Fate::Accepted;
-            }
-        }
-        if connection.transmit.len() > limit {
+        let has_no_memory = self.has_no_memory();
+        let Some(connection) = self.connections.get(id) else { return Fate::Nobody };
+        // A client that keeps up is served whatever the others hold.
+        let waiting = connection.transmit.len();
+        if waiting > 0 && waiting + out.payload.len() > limit {
             return Fate::Dropped(DropReason::SlowReader);
+        }
+        if waiting > 0 && has_no_memory {
+            return Fate::Dropped(DropReason::Memory);
         }
         match self.write(out, id, Delivery::AtMostOnce, terms) {
             Ok(()) => Fate::Accepted,
@@ -355,7 +331,7 @@ impl Broker {
             written
         };
         debug_assert!(written.is_ok(), "a length that was computed could not be written");
-        Self::mark_dirty(&mut self.outputs, id, connection);
+        Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         Ok(())
     }
 

@@ -33,7 +33,6 @@ pub(crate) struct Inbound<'a> {
     pub(crate) session: SessionKey,
     pub(crate) publish: &'a Publish<'a>,
     pub(crate) topic: TopicName<'a>,
-    pub(crate) frame: &'a [u8],
     pub(crate) shared: Option<&'a Frame>,
 }
 
@@ -60,10 +59,10 @@ impl Broker {
                 if frame.first() == Some(&PUBLISH_QOS0) && self.publish_verbatim(now, id, topic, frame) {
                     return Ok(());
                 }
-                let inbound = Inbound { connection: id, session, publish: &publish, topic, frame, shared };
+                let inbound = Inbound { connection: id, session, publish: &publish, topic, shared };
                 self.accept_publish(now, &inbound)
             }
-            _ => self.publish_with_properties(now, id, session, &publish, frame, shared),
+            _ => self.publish_with_properties(now, id, session, &publish, shared),
         }
     }
 
@@ -94,7 +93,6 @@ impl Broker {
         connection: ConnectionId,
         session: SessionKey,
         publish: &Publish<'_>,
-        frame: &[u8],
         shared: Option<&Frame>,
     ) -> Result<(), Fault> {
         if publish.properties.subscription_ids().next().is_some() {
@@ -114,7 +112,7 @@ impl Broker {
             // A stored alias is a Topic Name that was checked.
             None => TopicName::new(&aliased).map_err(|_| PeerError::TopicAliasUnknown)?,
         };
-        self.accept_publish(now, &Inbound { connection, session, publish, topic, frame, shared })
+        self.accept_publish(now, &Inbound { connection, session, publish, topic, shared })
     }
 
     fn accept_publish(&mut self, now: Timestamp, inbound: &Inbound<'_>) -> Result<(), Fault> {
@@ -312,9 +310,8 @@ impl Broker {
         let is_large = publish.payload.len() >= SHARE_FROM;
         let is_shared = route.receivers.len() > 1 || publish.delivery.qos() != QoS::AtMostOnce;
         let needs_message = publish.retain || (is_large && is_shared && inbound.shared.is_none());
-        let version = self.connections.get(inbound.connection).map_or(damselfly_codec::Version::V5_0, |c| c.version);
         if !needs_message {
-            let mut out = Outgoing::of_publish(publish, inbound.topic, version, inbound.frame, inbound.shared);
+            let mut out = Outgoing::of_publish(publish, inbound.topic, inbound.shared);
             let tally = self.route(now, &mut out, route);
             self.finish(out);
             return tally;

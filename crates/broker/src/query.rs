@@ -260,7 +260,7 @@ impl Broker {
             retained: self.retained.bytes() + wide(self.retained.heap_bytes()),
             subscriptions: wide(self.index.heap_bytes() + self.groups.heap_bytes()),
             sessions: wide(self.sessions.heap_bytes() + sessions.sum::<usize>()),
-            connections: wide(self.connections.heap_bytes() + self.pool.heap_bytes()),
+            connections: wide(self.connections.heap_bytes() + self.pool.heap_bytes() + self.waiting_bytes),
             route_caches: wide(self.counters.route_cache_bytes),
         }
     }
@@ -268,8 +268,8 @@ impl Broker {
     /// What counts against [`Config::max_memory`](crate::Config::max_memory).
     #[inline]
     pub(crate) fn memory_used(&self) -> u64 {
-        let caches = u64::try_from(self.counters.route_cache_bytes).unwrap_or(u64::MAX);
-        self.messages.bytes() + self.retained.bytes() + caches
+        let held = u64::try_from(self.counters.route_cache_bytes + self.waiting_bytes).unwrap_or(u64::MAX);
+        self.messages.bytes() + self.retained.bytes() + held
     }
 
     #[inline]

@@ -322,6 +322,27 @@ fn max_memory_and_pause_limit() {
 }
 
 #[test]
+fn what_waits_for_slow_readers_counts_against_max_memory() {
+    let mut world = World::with(|config| config.max_memory = 5_000);
+    let alice = world.connect(v5("alice"));
+    let readers: Vec<_> = (0..20).map(|n| world.connect(v3(&format!("reader{n}")))).collect();
+    for reader in &readers {
+        world.subscribe(*reader, &[("#", 0)]);
+    }
+    world.is_stalled = true;
+    for _ in 0..10 {
+        world.publish(alice, "a", &"x".repeat(100), 0, 0);
+    }
+    assert!(world.broker.counters().dropped(DropReason::Memory) > 100);
+    world.unstall();
+    for reader in &readers {
+        assert!(!world.received(*reader).is_empty());
+    }
+    world.publish(alice, "a", "y", 0, 0);
+    assert!(readers.iter().all(|reader| world.received(*reader) == ["PUBLISH q0 a=y"]));
+}
+
+#[test]
 fn question_timeout() {
     let mut world = World::with(|config| config.question_timeout = Duration::from_secs(3));
     world.holds_questions = true;
