@@ -76,6 +76,8 @@ pub struct Broker {
     pub(crate) deadlines: Deadlines<Timer>,
     /// Sessions that may send more at once, but not within the call that found out.
     pub(crate) work: VecDeque<SessionKey>,
+    /// Sessions that ended and still have subscriptions in the index.
+    pub(crate) ended: VecDeque<SessionKey>,
     pub(crate) held_back: HeldBack,
     /// Connected sessions whose queue is full.
     pub(crate) full_sessions: usize,
@@ -169,6 +171,7 @@ impl Broker {
             outputs: VecDeque::new(),
             deadlines: Deadlines::new(),
             work: VecDeque::new(),
+            ended: VecDeque::new(),
             held_back: HeldBack::default(),
             full_sessions: 0,
             after_commit: AfterCommit::default(),
@@ -335,11 +338,12 @@ impl Broker {
 
     /// When [`Broker::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        if self.work.is_empty() { self.deadlines.next() } else { Some(Timestamp::ZERO) }
+        if self.work.is_empty() && self.ended.is_empty() { self.deadlines.next() } else { Some(Timestamp::ZERO) }
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.bury();
         for _ in 0..self.work.len().min(WORK_PER_CALL) {
             if let Some(session) = self.work.pop_front() {
                 self.pump(now, session);

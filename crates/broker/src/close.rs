@@ -9,7 +9,7 @@ use damselfly_topic::TopicFilter;
 use crate::{
     Broker, CommitId, ConnectionId, DropReason, Event, Output, Why,
     access::Permission,
-    broker::{Fault, Timer, owned},
+    broker::{Fault, Timer, WORK_PER_CALL, owned},
     connections::{Connection, Stage},
     gate::Release,
     route::GROUP,
@@ -198,14 +198,10 @@ impl Broker {
         self.publish_will(now, key);
         self.rebalance(now, key, true);
         self.deadlines.disarm(Timer::Session(key));
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let subscriptions = core::mem::take(&mut session.subscriptions);
-        for filter in &subscriptions {
-            if let Ok(filter) = TopicFilter::new(filter) {
-                self.remove_subscription(key, filter);
-            }
+        if !self.remove_subscriptions(key, WORK_PER_CALL) {
+            self.ended.push_back(key);
         }
-        let Some(session) = self.sessions.remove(key) else { return };
+        let Some(session) = self.sessions.end(key) else { return };
         if session.expiry.outlives_connection() {
             self.gate.record(None);
         }
@@ -229,6 +225,28 @@ impl Broker {
             }
         }
         self.event(Event::SessionEnded { client_id: session.client_id, discarded });
+    }
+
+    /// Takes some subscriptions of a session out of the index. True if none is left.
+    fn remove_subscriptions(&mut self, key: SessionKey, limit: usize) -> bool {
+        for _ in 0..limit {
+            let filter = self.sessions.get_mut(key).and_then(|session| session.subscriptions.pop_first());
+            let Some(filter) = filter else { return true };
+            if let Ok(filter) = TopicFilter::new(&filter) {
+                self.remove_subscription(key, filter);
+            }
+        }
+        self.sessions.get(key).is_none_or(|session| session.subscriptions.is_empty())
+    }
+
+    /// Goes on with the subscriptions of sessions that ended with very many.
+    pub(crate) fn bury(&mut self) {
+        let Some(key) = self.ended.pop_front() else { return };
+        if self.remove_subscriptions(key, WORK_PER_CALL) {
+            self.sessions.bury(key);
+        } else {
+            self.ended.push_back(key);
+        }
     }
 
     /// Routes what waited for a commit longer than its publisher lived.

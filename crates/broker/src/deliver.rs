@@ -149,6 +149,7 @@ impl Broker {
             }
             (Sink::Local, _) => self.deliver_locally(now, out, slot, terms),
             (Sink::Offline, QoS::AtMostOnce) => Fate::Nobody,
+            (Sink::Offline, _) if session.is_ended => Fate::Nobody,
             (Sink::Offline, _) => self.enqueue(now, out, slot, terms),
         };
         if let Fate::Dropped(reason) = fate {

@@ -43,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) principal: Option<Arc<str>>,
     pub(crate) access: Option<Arc<Access>>,
     pub(crate) sink: Sink,
+    /// Only its subscriptions are left, on their way out of the index.
+    pub(crate) is_ended: bool,
     /// The connection whose CONNECT claimed it; the sink follows with CONNACK.
     pub(crate) owner: Option<ConnectionId>,
     pub(crate) expiry: SessionExpiry,
@@ -160,6 +162,7 @@ impl Session {
             principal,
             access: None,
             sink: Sink::Offline,
+            is_ended: false,
             owner: None,
             expiry,
             ends_at: None,
@@ -182,11 +185,13 @@ impl Session {
 pub(crate) struct Sessions {
     slots: Slab<Session>,
     by_client_id: HashMap<Box<str>, u32, KeyedState>,
+    /// Slots of sessions that ended and wait for [`Sessions::bury`].
+    ended: usize,
 }
 
 impl Sessions {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { slots: Slab::new(), by_client_id: HashMap::with_hasher(KeyedState::new(seed)) }
+        Self { slots: Slab::new(), by_client_id: HashMap::with_hasher(KeyedState::new(seed)), ended: 0 }
     }
 
     pub(crate) fn find(&self, client_id: &str) -> Option<SessionKey> {
@@ -201,11 +206,27 @@ impl Sessions {
         SessionKey { slot, generation }
     }
 
-    pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Session> {
-        self.slots.get_checked(key.slot, key.generation)?;
-        let session = self.slots.remove(key.slot)?;
+    /// Ends a session and gives out what it held. One that still has subscriptions keeps its slot until
+    /// [`Sessions::bury`], under no name and for no message.
+    pub(crate) fn end(&mut self, key: SessionKey) -> Option<Session> {
+        let session = self.slots.get_checked_mut(key.slot, key.generation)?;
         self.by_client_id.remove(&session.client_id);
-        Some(session)
+        if session.subscriptions.is_empty() {
+            return self.slots.remove(key.slot);
+        }
+        let mut shell = Session::new("".into(), None, session.expiry, NonZeroU16::MIN);
+        shell.subscriptions = core::mem::take(&mut session.subscriptions);
+        shell.is_ended = true;
+        self.ended += 1;
+        Some(core::mem::replace(session, shell))
+    }
+
+    /// Frees the slot of a session that ended.
+    pub(crate) fn bury(&mut self, key: SessionKey) {
+        if self.slots.get_checked(key.slot, key.generation).is_some_and(|session| session.is_ended) {
+            self.slots.remove(key.slot);
+            self.ended -= 1;
+        }
     }
 
     #[inline]
@@ -234,11 +255,11 @@ impl Sessions {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
-        self.slots.iter()
+        self.slots.iter().filter(|(_, session)| !session.is_ended)
     }
 
     pub(crate) const fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.ended
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {

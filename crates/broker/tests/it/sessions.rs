@@ -275,3 +275,25 @@ fn shutting_down_tells_5_0_clients_and_refuses_new_ones() {
     assert!(world.is_closed(new) && world.is_closed(old));
     assert!(world.broker.handle_connection(world.now, damselfly_broker::Peer::default()).is_err());
 }
+
+#[test]
+fn a_session_that_ends_with_very_many_subscriptions_goes_in_steps() {
+    let mut world = World::new();
+    let bob = world.connect(v5("bob"));
+    let names: Vec<String> = (0..10_000).map(|n| format!("t/{n}")).collect();
+    for some in names.chunks(500) {
+        let filters: Vec<_> = some.iter().map(|name| (name.as_str(), 1)).collect();
+        world.subscribe(bob, &filters);
+    }
+    world.broker.handle_connection_lost(world.now, bob);
+    assert_eq!(world.broker.sessions_len(), 0, "it is gone for everybody at once");
+    assert!(world.broker.session("bob").is_none());
+    assert_eq!(world.broker.subscriptions_len(), 10_000 - 4_096);
+    let alice = world.connect(v5("alice"));
+    world.received(alice);
+    assert_eq!(world.broker.poll_timeout(), None, "the rest went while the adapter went on");
+    world.publish(alice, "t/9999", "x", 1, 1);
+    assert_eq!(world.received(alice), ["PUBACK #1 10"]);
+    world.cut(alice);
+    world.assert_empty();
+}
