@@ -7,3 +7,4 @@ mod client_driver;
 mod embed_broker;
 mod mqtt;
 mod support;
+mod traffic;

@@ -29,9 +29,13 @@ impl Wire {
     }
 
     pub(crate) fn send_connect(&mut self, level: u8, client_id: &str) {
+        self.send_connect_with_keep_alive(level, client_id, 0);
+    }
+
+    pub(crate) fn send_connect_with_keep_alive(&mut self, level: u8, client_id: &str, seconds: u8) {
         self.level = level;
         let mut body = b"\0\x04MQTT".to_vec();
-        body.extend([level, 0b10, 0, 0]);
+        body.extend([level, 0b10, 0, seconds]);
         body.extend(self.no_properties());
         body.extend(string(client_id));
         self.send(&frame(0x10, &body));
