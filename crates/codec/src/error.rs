@@ -66,6 +66,7 @@ rules! {
     NotUtf8: MalformedPacket, "MQTT-1.5.4-1", "MQTT3-1.5.3-1", "a string is not well-formed UTF-8";
     NullCharacter: MalformedPacket, "MQTT-1.5.4-2", "MQTT3-1.5.3-2", "a string contains U+0000";
     PacketIdZero: ProtocolError, "MQTT-2.2.1-3", "MQTT3-2.3.1-1", "the packet identifier is 0";
+    TopicNameCut: MalformedPacket, "MQTT-3.3.2-1", "MQTT-3.3.2-1", "the topic name of a PUBLISH is missing or cut short";
     TopicNameWildcard: MalformedPacket, "MQTT-3.3.2-2", "MQTT-3.3.2-2", "the topic name of a PUBLISH contains a wildcard";
     TopicNameMissing: ProtocolError, "MQTT-3.3.2.1", "MQTT-4.7.3-1", "the topic name is empty and there is no topic alias";
     ResponseTopicWildcard: MalformedPacket, "MQTT-3.3.2-14", "MQTT-3.3.2-14", "the response topic contains a wildcard";

@@ -51,9 +51,9 @@ impl<'a> Publish<'a> {
         header.check_for(version)?;
         let fail = |rule, at: &[u8]| Err(Broken { rule, left: at.len() }.at(version, header, body));
 
-        let Some((length, rest)) = body.split_first_chunk() else { return fail(Rule::CutShort, body) };
+        let Some((length, rest)) = body.split_first_chunk() else { return fail(Rule::TopicNameCut, body) };
         let Some((name, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))) else {
-            return fail(Rule::CutShort, body);
+            return fail(Rule::TopicNameCut, body);
         };
         let topic = match TopicName::from_bytes(name) {
             Ok(topic) => Some(topic),
