@@ -4,6 +4,7 @@ mod cursor;
 mod levels;
 mod subscribers;
 mod trie;
+mod walk;
 
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
@@ -67,7 +68,7 @@ pub enum IndexError {
 ///
 /// The places of removed subscriptions are used again, and given back once three of four are free. Tables grow by half and
 /// vectors by a quarter; growing and giving back is paid for by the changes since the last time, but one call does it:
-/// an insertion now and then moves all eight-byte slots of a table (some milliseconds at a million filters), a removal now
+/// an insertion now and then moves all eight-byte slots of a table (up to some tens of milliseconds at a million filters), a removal now
 /// and then the nodes that are left. Texts are moved in small steps.
 #[derive(Clone, Debug)]
 pub struct SubscriptionIndex<K, V> {

@@ -1,10 +1,9 @@
 //! The filters with wildcards.
 
 use alloc::vec::Vec;
-use core::ops::ControlFlow;
 
 use super::levels::{Cut, Level};
-use super::subscribers::{Lists, Pieces, Subscribers};
+use super::subscribers::Subscribers;
 use crate::KeyedState;
 use crate::num::{join, to_usize};
 use crate::store::{IdTable, NONE, Slab, Texts, tag};
@@ -19,7 +18,6 @@ pub(crate) struct Trie<K, V> {
     /// Levels that are too long for a node, owned by their nodes.
     labels: Texts,
     sets: Slab<Option<Subscribers<K, V>>>,
-    /// The most levels that any filter had since the trie was empty.
     deepest: usize,
 }
 
@@ -31,7 +29,7 @@ pub(crate) struct Node {
     text: u32,
     parent: u32,
     /// Children that are neither '+' nor '#'.
-    children: u32,
+    pub(crate) children: u32,
     pub(crate) plus: u32,
     /// The subscribers of the filter that ends here.
     pub(crate) here: u32,
@@ -82,8 +80,15 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         self.nodes.len() == 0
     }
 
+    #[inline]
     pub(crate) fn hash(&self) -> &KeyedState {
         &self.hash
+    }
+
+    /// The most levels that any filter had since the trie was empty.
+    #[inline]
+    pub(crate) fn deepest(&self) -> usize {
+        self.deepest
     }
 
     #[inline]
@@ -293,124 +298,19 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         }
     }
 
-    /// Calls `found` with the subscribers of each filter that matches a name, until it breaks.
-    #[inline]
-    pub(crate) fn visit<B>(
-        &self,
-        name: &[u8],
-        lists: &Lists<K, V>,
-        found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        if self.is_empty() {
-            return ControlFlow::Continue(());
-        }
-        if self.deepest <= SHALLOW {
-            return self.walk::<SHALLOW, B>(name, lists, found);
-        }
-        self.walk::<DEEP, B>(name, lists, found)
-    }
-
-    /// Depth first. Where both '+' and the level itself lead on, '+' waits on a stack: one place per level is enough.
-    #[inline]
-    fn walk<const LEVELS: usize, B>(
-        &self,
-        name: &[u8],
-        lists: &Lists<K, V>,
-        found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        let mut cut = Cut::new(name);
-        let mut levels = [Level::default(); LEVELS];
-        let mut count = 0;
-        for level in &mut levels {
-            let Some(next) = cut.next(&self.hash) else { break };
-            *level = next;
-            count += 1;
-        }
-        let is_cut_short = cut.has_more();
-        let mut waiting = [(NONE, 0_u32); LEVELS];
-        let mut waits = 0_usize;
-        let (mut id, mut depth) = (ROOT, 0_u32);
-        let mut next = self.nodes.get(id);
-        // Past the wildcards of the root. [MQTT-4.7.2-1]
-        if name.first() == Some(&b'$') {
-            let Some((child, there)) = levels.first().and_then(|level| self.child(id, *level, name)) else {
-                return ControlFlow::Continue(());
-            };
-            (id, depth, next) = (child, 1, Some(there));
-        }
-        while let Some(node) = next.take() {
-            if node.below != NONE {
-                self.emit(node.below, lists, found)?;
-            }
-            let mut plus = NONE;
-            if depth < count {
-                if node.children > 0 {
-                    let level = levels.get(to_usize(depth)).copied().unwrap_or_default();
-                    if let Some((child, there)) = self.child(id, level, name) {
-                        (id, next) = (child, Some(there));
-                    }
-                }
-                depth += 1;
-                plus = node.plus;
-            } else if node.here != NONE && !is_cut_short {
-                self.emit(node.here, lists, found)?;
-            }
-            if next.is_none() {
-                if plus == NONE {
-                    let Some(last) = waits.checked_sub(1) else { break };
-                    waits = last;
-                    (plus, depth) = waiting.get(last).copied().unwrap_or((NONE, 0));
-                }
-                id = plus;
-                next = self.nodes.get(id);
-            } else if plus != NONE {
-                if let Some(place) = waiting.get_mut(waits) {
-                    *place = (plus, depth);
-                    waits += 1;
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "most filters have one subscriber; measured")]
-    fn emit<B>(
-        &self,
-        set: u32,
-        lists: &Lists<K, V>,
-        found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        match self.set(set) {
-            Some(Subscribers::One(only)) => found(core::slice::from_ref(only)),
-            Some(subscribers) => emit_all(lists.pieces(subscribers), found),
-            None => ControlFlow::Continue(()),
-        }
-    }
-
     /// The bytes asked of the allocator.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.nodes.heap_bytes() + self.edges.heap_bytes() + self.labels.heap_bytes() + self.sets.heap_bytes()
     }
 }
 
-#[inline(never)]
-fn emit_all<K, V, B>(
-    mut pieces: Pieces<'_, K, V>,
-    found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    pieces.try_for_each(found)
-}
-
-/// Levels that a walk keeps on its stack in the usual case, and at most.
-const SHALLOW: usize = 16;
-const DEEP: usize = super::MAX_LEVELS;
-
 #[cfg(test)]
 mod tests {
+    use super::super::subscribers::Lists;
     use super::*;
     use alloc::format;
     use alloc::vec::Vec;
+    use core::ops::ControlFlow;
 
     fn trie() -> Trie<u32, ()> {
         Trie::new(KeyedState::new(1))

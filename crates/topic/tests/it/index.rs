@@ -386,3 +386,14 @@ proptest! {
         }
     }
 }
+
+/// A broker is moved to the thread that serves it.
+#[test]
+fn the_indexes_can_be_sent_and_shared() {
+    fn assert_send_sync<T: Send + Sync>() {}
+
+    assert_send_sync::<SubscriptionIndex<u32, u8>>();
+    assert_send_sync::<MatchCursor<u32>>();
+    assert_send_sync::<damselfly_topic::TopicMap<u8>>();
+    assert_send_sync::<damselfly_topic::TopicCursor>();
+}
