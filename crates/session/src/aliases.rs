@@ -170,12 +170,15 @@ struct Slot {
     older: u16,
 }
 
+/// The property: its identifier and the alias.
+const PROPERTY_LEN: usize = 3;
 /// A topic that is no longer than the property gains nothing.
-const MIN_TOPIC_LEN: usize = OutboundAliases::ALIAS_LEN + 1;
+const MIN_TOPIC_LEN: usize = PROPERTY_LEN + 1;
 
 impl OutboundAliases {
-    /// Bytes that an alias adds to a packet that carries its topic too.
-    pub const ALIAS_LEN: usize = 3;
+    /// Bytes that an alias adds, at most, to a packet that carries its topic too: the property, and one byte more in each
+    /// of the two lengths around it.
+    pub const ALIAS_LEN: usize = PROPERTY_LEN + 2;
 
     /// An empty table. `maximum` is the smaller of what the other side announced, 0 if it did not, and our own limit;
     /// `max_bytes` bounds the topics remembered. [MQTT-3.3.2-9] [MQTT-3.3.2-11]
