@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use damselfly_codec::{
-    Ack, AckType, Addition, Auth, Delivery, Disconnect, EncodeError, Foreign, Packet, PacketId, PropertiesBuf, QoS,
-    ReasonCode, Subscribe, Unsubscribe, Version,
+    Ack, AckType, Addition, Auth, Delivery, Disconnect, EncodeError, Foreign, Packet, PacketId, Properties,
+    PropertiesBuf, PropertyId, QoS, ReasonCode, Subscribe, Unsubscribe, Version,
 };
 use damselfly_session::{Message, SendAction, SendInput, SendState, Timestamp};
 use damselfly_topic::TopicFilter;
@@ -221,27 +221,40 @@ impl Client {
         self.server_limits().map_or(Ok(()), |server| server.check_message(message))
     }
 
-    /// Writes PUBLISH.
+    /// Writes PUBLISH, with a Topic Alias if there is one: here and nowhere earlier, because an alias means something on
+    /// this connection only and at this moment.
     fn append_message(&mut self, now: Timestamp, message: &Message, delivery: Delivery) -> Result<(), UsageError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        let is_plain = message.expires_at().is_none() && connection.outbound_aliases.maximum() == 0;
+        let has_aliases = connection.outbound_aliases.maximum() > 0;
+        let is_plain = message.expires_at().is_none() && (!has_aliases || message.properties().is_empty());
         if !is_plain || message.payload().len() >= SHARE_FROM {
             return self.append_message_in_parts(now, message, delivery);
         }
         let server = connection.server;
-        let publish = message.to_publish(delivery, message.retain());
+        let mut publish = message.to_publish(delivery, message.retain());
         let size = publish.encoded_len(server.version, Foreign::Reject).map_err(usage_error)?;
         server.check_len(size)?;
+        let mut alias_property = [PropertyId::TopicAlias.number(), 0, 0];
+        if has_aliases && server.check_len(size + ALIAS_LEN).is_ok() {
+            if let Some(assigned) = connection.outbound_aliases.assign(message.topic()) {
+                let [high, low] = assigned.alias.get().to_be_bytes();
+                alias_property[1..].copy_from_slice(&[high, low]);
+                publish.properties = Properties::from_checked_bytes(&alias_property);
+                publish.topic = publish.topic.filter(|_| assigned.send_topic);
+            }
+        }
         let out = connection.transmit_mut().tail(&mut self.pool);
+        let before = out.len();
         publish.encode(server.version, Foreign::Reject, out).map_err(usage_error)?;
+        let size = out.len() - before;
         if connection.appended(size) {
             self.say(Output::Transmit);
         }
         Ok(())
     }
 
-    /// Writes PUBLISH with the Message Expiry Interval that is left and, if there is one, a Topic Alias: here and
-    /// nowhere earlier, because both depend on the moment. A large payload is shared.
+    /// The same for a message with more to it: the Message Expiry Interval that is left is put among its properties, and
+    /// a large payload is shared.
     fn append_message_in_parts(
         &mut self,
         now: Timestamp,

@@ -300,3 +300,27 @@ fn topic_aliases_end_with_their_connection() {
     peer.publish(QoS::AtMostOnce, "home/one", "x");
     assert_eq!(peer.take_sent(), ["PUBLISH q0 home/one x"], "the new broker allows none");
 }
+
+/// However a message is put together, alias, expiry and its own properties travel side by side.
+#[test]
+fn topic_alias_goes_with_properties_expiry_and_large_payloads() {
+    let mut peer = Peer::connected_to(Version::V5_0, &[Property::TopicAliasMaximum(2)], |config| {
+        config.outbound_topic_aliases = 64;
+    });
+    let large = "z".repeat(5_000);
+    let says = [Property::UserProperty("k", "v"), Property::MessageExpiryInterval(9)];
+    for (payload, says) in [("1", &says[..1]), ("2", &says[1..]), ("3", &says[..]), (large.as_str(), &says[..])] {
+        let message = crate::peer::message_with(QoS::AtLeastOnce, "home/one", payload, says, peer.now);
+        peer.client.publish(peer.now, message).unwrap();
+    }
+    peer.poll();
+    assert_eq!(
+        peer.take_sent(),
+        [
+            "PUBLISH q1 #1 home/one 1 alias 1",
+            "PUBLISH q1 #2  2 alias 1 expiry 9",
+            "PUBLISH q1 #3  3 alias 1 expiry 9",
+            &format!("PUBLISH q1 #4  {large} alias 1 expiry 9"),
+        ]
+    );
+}
