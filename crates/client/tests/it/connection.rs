@@ -3,7 +3,9 @@
 use damselfly_client::{
     ConnectParameters, ConnectionEnd, DropReason, Event, IndeterminateReason, Outcome, TransportLost, UsageError, Will,
 };
-use damselfly_codec::{AckType, Auth, Connack, Disconnect, Foreign, Packet, Property, QoS, ReasonCode, Version};
+use damselfly_codec::{
+    AckType, Auth, Connack, Disconnect, Foreign, Packet, PropertiesBuf, Property, QoS, ReasonCode, Version,
+};
 use damselfly_topic::TopicNameBuf;
 use proptest::prelude::*;
 
@@ -197,12 +199,7 @@ fn enhanced_authentication_asks_the_application_for_each_step() {
     peer.poll();
     assert_eq!(peer.take_sent(), ["CONNECT heron clean 60", "AUTH 0x18 SCRAM proof"]);
 
-    let last = auth("SCRAM", "ok");
-    peer.receive(&Packet::Connack(Connack {
-        session_present: false,
-        reason_code: ReasonCode::Success,
-        properties: last.as_properties(),
-    }));
+    accept(&mut peer, &auth("SCRAM", "ok"));
     assert!(peer.client.is_connected());
     assert_eq!(peer.take_sent(), ["PUBLISH q0 a x"]);
 }
@@ -211,18 +208,14 @@ fn enhanced_authentication_asks_the_application_for_each_step() {
 #[test]
 fn reauthentication_uses_the_method_of_the_connect() {
     let mut peer = authenticating();
-    let last = auth("SCRAM", "ok");
-    peer.receive(&Packet::Connack(Connack {
-        session_present: false,
-        reason_code: ReasonCode::Success,
-        properties: last.as_properties(),
-    }));
+    accept(&mut peer, &auth("SCRAM", "ok"));
     peer.forget();
     let data = properties(&[Property::AuthenticationData(b"again")]);
     peer.client.reauthenticate(data.as_properties()).unwrap();
     peer.poll();
     assert_eq!(peer.take_sent(), ["AUTH 0x19 SCRAM again"]);
     assert_eq!(peer.client.reauthenticate(EMPTY), Err(UsageError::NoAuthentication), "one is under way");
+    let last = auth("SCRAM", "ok");
     peer.receive(&Packet::Auth(Auth { reason_code: ReasonCode::Success, properties: last.as_properties() }));
     assert!(peer.events.iter().any(|event| matches!(event, Event::Reauthenticated { .. })));
 }
@@ -231,12 +224,7 @@ fn reauthentication_uses_the_method_of_the_connect() {
 #[test]
 fn failed_reauthentication_ends_the_connection() {
     let mut peer = authenticating();
-    let last = auth("SCRAM", "ok");
-    peer.receive(&Packet::Connack(Connack {
-        session_present: false,
-        reason_code: ReasonCode::Success,
-        properties: last.as_properties(),
-    }));
+    accept(&mut peer, &auth("SCRAM", "ok"));
     peer.client.reauthenticate(EMPTY).unwrap();
     peer.receive(&Packet::Disconnect(Disconnect::with_reason(ReasonCode::NotAuthorized)));
     assert!(peer.is_closed && !peer.client.is_connected());
@@ -245,17 +233,10 @@ fn failed_reauthentication_ends_the_connection() {
 /// [MQTT-3.15.2-2] [MQTT-3.15.2-3]
 #[test]
 fn authentication_step_that_is_too_large_is_refused_and_may_be_made_smaller() {
-    let mut peer = Peer::new(Version::V5_0, |_| ());
-    let mut parameters = ConnectParameters::default();
-    parameters.properties = auth("SCRAM", "first");
-    peer.transport_up_with(&parameters);
+    let mut peer = authenticating();
     let mut last = auth("SCRAM", "ok");
     last.push(Property::MaximumPacketSize(core::num::NonZeroU32::new(40).unwrap())).unwrap();
-    peer.receive(&Packet::Connack(Connack {
-        session_present: false,
-        reason_code: ReasonCode::Success,
-        properties: last.as_properties(),
-    }));
+    accept(&mut peer, &last);
     peer.forget();
     let long = "x".repeat(40);
     let large = properties(&[Property::UserProperty("k", &long)]);
@@ -299,7 +280,13 @@ fn authenticating() -> Peer {
     peer
 }
 
-fn auth(method: &str, data: &str) -> damselfly_codec::PropertiesBuf {
+/// CONNACK accepts, with these properties.
+fn accept(peer: &mut Peer, says: &PropertiesBuf) {
+    let properties = says.as_properties();
+    peer.receive(&Packet::Connack(Connack { session_present: false, reason_code: ReasonCode::Success, properties }));
+}
+
+fn auth(method: &str, data: &str) -> PropertiesBuf {
     properties(&[Property::AuthenticationMethod(method), Property::AuthenticationData(data.as_bytes())])
 }
 

@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 
 use damselfly_client::{IndeterminateReason, Outcome, Refusal, UsageError};
-use damselfly_codec::{Property, QoS, RetainHandling, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_codec::{AckType, Property, QoS, RetainHandling, SubscriptionId, SubscriptionOptions, Version};
 use damselfly_session::{Message, Timestamp};
 use damselfly_topic::TopicName;
 
@@ -216,4 +216,18 @@ fn publish_has_no_subscription_identifier() {
     };
     assert_eq!(publish.properties.subscription_ids().count(), 0);
     assert_eq!(publish.properties.content_type(), Some("text/plain"));
+}
+
+/// Neither Reason Strings nor User Properties make an answer larger than the broker takes. [MQTT-3.4.2-2] [MQTT-3.4.2-3]
+/// [MQTT-3.5.2-2] [MQTT-3.5.2-3] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3] [MQTT-3.14.2-3]
+/// [MQTT-3.14.2-4]
+#[test]
+fn answers_fit_the_smallest_packet_size_that_can_carry_a_reason_code() {
+    let mut peer = Peer::connected_to(Version::V5_0, &[packet_size(5)], |_| ());
+    peer.receive_publish(QoS::AtLeastOnce, 7, "a", "1");
+    peer.receive_publish(QoS::ExactlyOnce, 8, "a", "2");
+    peer.receive_ack(AckType::Pubrel, 9);
+    peer.receive_ack(AckType::Pubrec, 10);
+    let _ = peer.receive_bytes(&[0x36, 0x00]);
+    assert_eq!(peer.take_sent(), ["PUBACK #7", "PUBREC #8", "PUBCOMP #9 0x92", "PUBREL #10 0x92", "DISCONNECT 0x81"]);
 }
