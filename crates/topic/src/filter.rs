@@ -166,7 +166,8 @@ impl<'a> TopicFilter<'a> {
     /// # Ok::<(), damselfly_topic::TopicError>(())
     /// ```
     ///
-    /// Of Shared Subscriptions the filters inside are compared, so that an access rule holds for them as well.
+    /// Of Shared Subscriptions the filters inside are compared, so that an access rule holds for them as well. That a name
+    /// has at most 65,535 bytes is left out of account.
     pub fn covers(self, other: TopicFilter<'_>) -> bool {
         relation::covers(self.unshared().0, other.unshared().0)
     }
@@ -182,7 +183,7 @@ impl<'a> TopicFilter<'a> {
     /// # Ok::<(), damselfly_topic::TopicError>(())
     /// ```
     ///
-    /// Of Shared Subscriptions the filters inside are compared.
+    /// Of Shared Subscriptions the filters inside are compared. That a name has at most 65,535 bytes is left out of account.
     pub fn overlaps(self, other: TopicFilter<'_>) -> bool {
         relation::overlaps(self.unshared().0, other.unshared().0)
     }

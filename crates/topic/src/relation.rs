@@ -1,5 +1,7 @@
 //! How a filter relates to a name or to another filter. All texts are checked: '+' and '#' stand alone in their level.
 
+use crate::text::common_prefix;
+
 /// Whether the first level is a wildcard, so that no name that starts with '$' matches. [MQTT-4.7.2-1]
 #[inline]
 pub(crate) fn starts_with_wildcard(filter: &[u8]) -> bool {
@@ -18,17 +20,19 @@ pub(crate) fn matches(filter: &[u8], name: &[u8]) -> bool {
     }
     let (mut filter, mut name) = (filter, name);
     loop {
-        match (filter.split_first(), name.split_first()) {
-            (Some((b'#', _)), _) | (None, None) => return true,
-            (Some((b'+', after)), _) => {
+        // Never beyond a wildcard, as no name contains one.
+        let agreed = common_prefix(filter, name);
+        (filter, name) = (filter.split_at(agreed).1, name.split_at(agreed).1);
+        match filter.split_first() {
+            None => return name.is_empty(),
+            Some((b'#', _)) => return true,
+            Some((b'+', after)) => {
                 filter = after;
                 let level = name.iter().position(|&byte| byte == b'/').unwrap_or(name.len());
                 name = name.split_at(level).1;
             }
             // "a/#" matches the parent level "a" too. (4.7.1.2)
-            (Some(_), None) => return filter == b"/#",
-            (Some((expected, after)), Some((byte, rest))) if expected == byte => (filter, name) = (after, rest),
-            (_, Some(_)) => return false,
+            Some(_) => return name.is_empty() && filter == b"/#",
         }
     }
 }

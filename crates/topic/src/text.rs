@@ -5,7 +5,7 @@
 //! mark is an ordinary character, kept as it is. [MQTT-1.5.4-3]
 
 use crate::TopicError;
-use crate::num::{load_u32, load_u64};
+use crate::num::{load_u32, load_u64, to_usize};
 
 /// The most bytes that a UTF-8 Encoded String can hold: its length travels in two bytes.
 pub const MAX_LEN: usize = 65_535;
@@ -78,6 +78,24 @@ pub(crate) const fn checked(bytes: &[u8]) -> &str {
             Err(_) => "",
         },
     }
+}
+
+/// The number of bytes at the front in which two texts agree.
+#[inline]
+pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let shorter = a.len().min(b.len());
+    let mut at = 0;
+    while at + 8 <= shorter {
+        let difference = load_u64(a, at) ^ load_u64(b, at);
+        if difference != 0 {
+            return at + to_usize(difference.trailing_zeros() / 8);
+        }
+        at += 8;
+    }
+    while at < shorter && a.get(at) == b.get(at) {
+        at += 1;
+    }
+    at
 }
 
 /// Whether all bytes are ASCII, none is zero and, if `WILDCARDS`, none is '+' or '#'.

@@ -4,31 +4,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::num::load_u64;
 use crate::relation::next_level;
 use crate::store::{grow, heap_bytes, shrink};
+use crate::text::common_prefix;
 
 /// Compares two texts so that a topic comes directly before the topics below it: '/' is lower than all other characters.
 #[inline]
 pub(super) fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    let common = a.len().min(b.len());
-    let mut at = 0;
-    while at + 8 <= common {
-        let difference = load_u64(a, at) ^ load_u64(b, at);
-        if difference != 0 {
-            at += usize::try_from(difference.trailing_zeros() / 8).unwrap_or(0);
-            return rank(a, at).cmp(&rank(b, at));
-        }
-        at += 8;
-    }
-    while at < common {
-        let order = rank(a, at).cmp(&rank(b, at));
-        if order.is_ne() {
-            return order;
-        }
-        at += 1;
-    }
-    a.len().cmp(&b.len())
+    let at = common_prefix(a, b);
+    rank(a, at).cmp(&rank(b, at)).then(a.len().cmp(&b.len()))
 }
 
 /// No text contains U+0000, so its place is free.
