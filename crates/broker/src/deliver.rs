@@ -178,6 +178,7 @@ impl Broker {
         if (frame.len() >= SHARE_FROM && route.receivers.len() > 1) || self.has_no_memory() {
             return false;
         }
+        let mut copies = 0;
         for receiver in &route.receivers {
             let Some(session) = self.sessions.at(receiver.key) else { continue };
             let Sink::Connection(id) = session.sink else {
@@ -187,19 +188,23 @@ impl Broker {
                 continue;
             };
             let Some(connection) = self.connections.get_mut(id) else { continue };
-            let len = connection.transmit.len() + frame.len();
             let is_simple = wire_class(connection.version) == class
                 && connection.outbound_aliases.is_none()
-                && len <= crate::slab::index(self.config.max_transmit_bytes)
+                && connection.waiting_bytes + frame.len() <= crate::slab::index(self.config.max_transmit_bytes)
                 && frame.len() <= crate::slab::index(connection.max_packet_size);
             if !is_simple {
                 self.copy_slowly(now, receiver.key, topic, frame, class);
                 continue;
             }
             connection.transmit.tail(&mut self.pool).extend_from_slice(frame);
-            Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
-            self.counters.deliveries += 1;
+            connection.waiting_bytes += frame.len();
+            copies += 1;
+            if !connection.is_dirty {
+                Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
+            }
         }
+        self.waiting_bytes += copies * frame.len();
+        self.counters.deliveries += u64::try_from(copies).unwrap_or(u64::MAX);
         true
     }
 

@@ -270,7 +270,8 @@ impl Broker {
             }
             Permission::Allow => {}
         }
-        if inbound.topic.levels().nth(usize::from(self.config.max_topic_levels)).is_some() {
+        let separators = inbound.topic.as_bytes().iter().filter(|byte| **byte == b'/').count();
+        if separators >= usize::from(self.config.max_topic_levels) {
             self.drop_inbound(inbound, DropReason::TooManyLevels);
             return Some(self.refusal_code(inbound.connection, ReasonCode::TopicNameInvalid));
         }
@@ -280,10 +281,12 @@ impl Broker {
         let has_room = !self.has_no_memory();
         if let Some(connection) = self.connections.get_mut(inbound.connection).filter(|_| has_room) {
             let cache = connection.route_cache.get_or_insert_with(|| alloc::boxed::Box::new(RouteCache::new()));
-            let before = cache.heap_bytes();
-            cache.keep((hash, inbound.topic, generation), permission, &route, limits);
-            self.counters.route_cache_bytes += cache.heap_bytes();
-            self.counters.route_cache_bytes -= before;
+            if cache.is_seen_again(hash) {
+                let before = cache.heap_bytes();
+                cache.keep((hash, inbound.topic, generation), permission, &route, limits);
+                self.counters.route_cache_bytes += cache.heap_bytes();
+                self.counters.route_cache_bytes -= before;
+            }
         }
         let tally = self.route_inbound(now, inbound, &route);
         self.scratch.route = route;

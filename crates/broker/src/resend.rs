@@ -95,9 +95,9 @@ impl Broker {
         let mut single: Option<SubscriptionId> = None;
         let ids: Vec<SubscriptionId> = self.messages.ids(&queued.ids, &mut single).into();
         let mut out = Outgoing::of_message(&message, now);
-        // What was sent does not expire any more: the other side may have it. [MQTT-4.3.3-7]
+        // What was sent does not expire any more: the other side may have it. The least that is not "expired". [MQTT-4.3.3-7]
         if message.expires_at().is_some() && out.expiry.is_none() {
-            out.expiry = Some(0);
+            out.expiry = Some(1);
         }
         let terms = Terms { qos, retain, ids: &ids, group };
         let written = self.write(&mut out, id, delivery(qos, packet_id, true), terms);

@@ -143,7 +143,12 @@ impl Route {
 pub(crate) struct RouteCache {
     entries: Vec<Option<CachedRoute>>,
     bytes: usize,
+    /// Parts of the hashes of topics seen lately: a topic is worth its memory from the second message on.
+    seen: [u16; SEEN],
 }
+
+/// Topics that may become worth remembering, a power of two.
+const SEEN: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct CachedRoute {
@@ -163,7 +168,16 @@ pub(crate) struct RouteCacheLimits {
 
 impl RouteCache {
     pub(crate) const fn new() -> Self {
-        Self { entries: Vec::new(), bytes: 0 }
+        Self { entries: Vec::new(), bytes: 0, seen: [0; SEEN] }
+    }
+
+    /// Whether a topic was seen not long ago; from now on it was.
+    pub(crate) fn is_seen_again(&mut self, hash: u64) -> bool {
+        let [a, b, c, d, ..] = hash.to_le_bytes();
+        let Some(place) = self.seen.get_mut(usize::from(a) & (SEEN - 1)) else { return false };
+        // Never the zero of an empty place.
+        let part = u16::from_le_bytes([b, c | 1]) ^ u16::from(d & 0xFE);
+        core::mem::replace(place, part) == part
     }
 
     /// Where the topic is or belongs: one place per hash, so that looking costs one comparison.

@@ -395,7 +395,7 @@ fn route_cache_entries_and_receivers() {
         world.subscribe(carol, &[("#", 0)]);
         for n in 0..50 {
             world.publish(alice, &format!("t/{n}"), "x", 0, 0);
-            world.publish(alice, "t/0", "x", 0, 0);
+            world.publish(alice, &format!("t/{n}"), "x", 0, 0);
         }
         let seen = world.received(bob).len();
         let bytes = world.broker.counters().route_cache_bytes;
