@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bytes::BytesMut;
-use damselfly_codec::{Foreign, FrameLimits, Packet, Version, split_frame};
+use damselfly_codec::{Foreign, FrameLimits, Packet, Version, peek};
 
 /// How a codec takes its input. Each decodes all packets and gives their number, or says what it did not like.
 #[derive(Clone, Copy)]
@@ -56,10 +56,12 @@ pub fn all() -> Vec<Codec> {
 fn decode(version: Version, input: &[u8]) -> Result<usize, String> {
     let limits = FrameLimits::default();
     let (mut rest, mut count) = (input, 0);
-    while let Some(frame) = split_frame(rest, &limits).map_err(|error| error.to_string())? {
-        let packet = Packet::decode(version, frame).map_err(|error| error.to_string())?;
+    while let Some(header) = peek(rest, &limits).map_err(|error| error.to_string())? {
+        let Some((frame, behind)) = rest.split_at_checked(header.frame_len()) else { break };
+        let body = &frame[usize::from(header.header_len())..];
+        let packet = Packet::decode_body(version, header, body).map_err(|error| error.to_string())?;
         black_box(&packet);
-        rest = &rest[frame.len()..];
+        rest = behind;
         count += 1;
     }
     Ok(count)

@@ -96,35 +96,33 @@ impl<'a> Publish<'a> {
     /// Appends the packet to `out`; on an error nothing is written.
     #[inline]
     pub fn encode(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        match self.topic {
-            Some(topic) => self.encode_with(topic.as_bytes(), version, policy, out),
-            None => self.encode_without_topic(version, policy, out),
-        }
-    }
-
-    #[inline(never)]
-    fn encode_without_topic(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        self.encode_with(&[], version, policy, out)
-    }
-
-    #[inline]
-    fn encode_with(
-        &self,
-        topic: &[u8],
-        version: Version,
-        policy: Foreign,
-        out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
-        let properties_len = self.properties_len(version, policy)?;
-        let body = self.body_len(topic, properties_len);
-        put_head(out, first_byte(self.delivery, self.retain), body, topic)?;
+        // Most messages have a Topic Name and no properties: nothing about them depends on the policy.
+        let (Some(topic), true) = (self.topic, self.properties.is_empty()) else {
+            return self.encode_long(version, policy, out);
+        };
+        let properties_len = usize::from(version.has_properties());
+        let body = self.body_len(topic.as_bytes(), properties_len);
+        put_head(out, first_byte(self.delivery, self.retain), body, topic.as_bytes())?;
         if let Some(id) = self.delivery.packet_id() {
             out.extend_from_slice(&id.get().to_be_bytes());
         }
-        match properties_len {
-            0 => {}
-            1 => out.push(0),
-            _ => self.properties.put(out),
+        if properties_len > 0 {
+            out.push(0);
+        }
+        out.extend_from_slice(self.payload);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn encode_long(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let properties_len = self.properties_len(version, policy)?;
+        let topic = self.topic.map_or(&[][..], TopicName::as_bytes);
+        put_head(out, first_byte(self.delivery, self.retain), self.body_len(topic, properties_len), topic)?;
+        if let Some(id) = self.delivery.packet_id() {
+            out.extend_from_slice(&id.get().to_be_bytes());
+        }
+        if properties_len > 0 {
+            self.properties.put(out);
         }
         out.extend_from_slice(self.payload);
         Ok(())
