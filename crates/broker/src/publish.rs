@@ -270,7 +270,7 @@ impl Broker {
             }
             Permission::Allow => {}
         }
-        let separators = inbound.topic.as_bytes().iter().filter(|byte| **byte == b'/').count();
+        let separators = inbound.topic.as_bytes().iter().map(|byte| usize::from(*byte == b'/')).sum::<usize>();
         if separators >= usize::from(self.config.max_topic_levels) {
             self.drop_inbound(inbound, DropReason::TooManyLevels);
             return Some(self.refusal_code(inbound.connection, ReasonCode::TopicNameInvalid));
