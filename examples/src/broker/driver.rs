@@ -66,7 +66,7 @@ pub struct Driver<H> {
     accept_again_at: Option<Timestamp>,
     /// The last attempt to accept failed for want of descriptors or memory, and that was logged.
     is_exhausted: bool,
-    /// By the index of the `ConnectionId`.
+    /// By the slot of the `ConnectionId`.
     connections: Vec<Option<Connection>>,
     open_connections: usize,
     /// Connections with bytes to write at the end of the turn.
@@ -285,8 +285,7 @@ impl<H: Host> Driver<H> {
     fn serve(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         let (phase, is_readable) = (connection.phase, connection.is_readable());
-        let is_unblocked = connection.take_unblocked();
-        if is_unblocked {
+        if connection.take_unblocked() {
             self.mark_dirty(id);
         }
         match phase {
@@ -331,7 +330,7 @@ impl<H: Host> Driver<H> {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         let intake = match Frame::new(bytes.clone(), &FrameLimits::default()) {
             Ok(frame) => self.broker.handle_frame(now, id, &frame),
-            // The core named the length from the same bytes; should they not be one frame after all, it says what is wrong with them.
+            // The core named the length from the same bytes; should they not be one frame after all, it says why.
             Err(_) => self.broker.handle_input(now, id, bytes),
         };
         keep(connection, intake, bytes);
@@ -468,9 +467,10 @@ impl<H: Host> Driver<H> {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         connection.phase = Phase::Lingering;
         if connection.shut().is_err() {
-            return self.drop_connection(now, id);
+            self.drop_connection(now, id);
+        } else if connection.is_readable() {
+            self.discard(now, id);
         }
-        self.discard(now, id);
     }
 
     fn discard(&mut self, now: Timestamp, id: ConnectionId) {
