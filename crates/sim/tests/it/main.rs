@@ -3,4 +3,5 @@
 
 mod delivery;
 mod determinism;
+mod lost_sessions;
 mod wills;
