@@ -89,7 +89,8 @@ impl Requests {
     }
 
     /// The connection ended: what was sent and not answered is sent again on the next one, with new identifiers and in
-    /// its order; restores are made anew if they are needed then. Gives the identifiers back.
+    /// its order. That goes for restores too: the broker may keep the new session without having seen them. Gives the
+    /// identifiers back.
     pub(crate) fn connection_lost(&mut self, mut release: impl FnMut(PacketId)) {
         let mut unanswered = Vec::with_capacity(self.sent.len());
         while let Some((packet_id, request)) = self.sent.pop_first() {
@@ -100,7 +101,6 @@ impl Requests {
         for request in unanswered {
             self.waiting.push_front(request);
         }
-        self.waiting.retain(|request| request.ticket.is_some());
     }
 
     /// Every ticket without an answer; nothing is left.
@@ -129,6 +129,8 @@ impl Requests {
     /// Puts a SUBSCRIBE for every registered subscription before all else, at most `per_packet` filters in each;
     /// those in one packet share their properties, and with them the Subscription Identifier.
     pub(crate) fn restore(&mut self, per_packet: usize) {
+        // Those of an earlier session that were never answered are among the registered ones.
+        self.waiting.retain(|request| request.ticket.is_some());
         let mut groups: Vec<Request> = Vec::new();
         let mut open: BTreeMap<&[u8], usize> = BTreeMap::new();
         for (filter, registered) in &self.registry {

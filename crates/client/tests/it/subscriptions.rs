@@ -86,6 +86,23 @@ fn unsubscribed_filter_is_not_restored() {
     assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #3 b:0"]);
 }
 
+/// The broker made the new session and never saw the SUBSCRIBE: on the next connection it has a session without it.
+#[test]
+fn restore_that_was_cut_off_is_sent_again_in_the_resumed_session() {
+    let mut peer = Peer::connected(Version::V5_0, |config| config.session_expiry = SessionExpiry::Never);
+    peer.subscribe(&[("a", QoS::AtMostOnce)]);
+    peer.receive_suback(1, &[ReasonCode::Success]);
+    peer.reconnect(false);
+    assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #2 a:0"]);
+    peer.reconnect(true);
+    assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #3 a:0"]);
+    peer.reconnect(false);
+    assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #4 a:0"], "once, not twice");
+    peer.receive_suback(4, &[ReasonCode::Success]);
+    peer.reconnect(true);
+    assert_eq!(peer.take_sent()[1..], [""; 0]);
+}
+
 #[test]
 fn restored_subscription_that_is_refused_is_told_and_not_tried_again() {
     let mut peer = Peer::connected(Version::V5_0, |_| ());
