@@ -41,22 +41,20 @@ fn matches(filter: TopicFilter<'_>, name: TopicName<'_>) -> bool {
 }
 
 fn check_pairs(filters: &[TopicFilter<'_>], names: &[TopicName<'_>]) {
-    for filter in filters {
-        let matched: Vec<_> = names.iter().filter(|name| matches(*filter, **name)).collect();
-        for name in names {
-            assert_eq!(filter.matches(*name), matched.contains(&name), "{filter:?} and {name:?}");
+    let matched_by = |filter: &TopicFilter<'_>| names.iter().map(|name| matches(*filter, *name)).collect();
+    let matched: Vec<Vec<bool>> = filters.iter().map(matched_by).collect();
+    for (filter, matched_names) in filters.iter().zip(&matched) {
+        for (name, is_matched) in names.iter().zip(matched_names) {
+            assert_eq!(filter.matches(*name), *is_matched, "{filter:?} and {name:?}");
         }
         assert!(filter.covers(*filter) && filter.overlaps(*filter), "{filter:?} and itself");
-        for other in filters {
-            assert_eq!(filter.overlaps(*other), other.overlaps(*filter), "{filter:?} and {other:?}");
-            let of_other: Vec<_> = names.iter().filter(|name| matches(*other, **name)).collect();
-            if filter.covers(*other) {
-                assert!(of_other.iter().all(|name| matched.contains(name)), "{filter:?} does not cover {other:?}");
-                assert!(filter.overlaps(*other), "{filter:?} covers {other:?}");
-            }
-            if of_other.iter().any(|name| matched.contains(name)) {
-                assert!(filter.overlaps(*other), "{filter:?} overlaps {other:?}");
-            }
+        for (other, matched_by_other) in filters.iter().zip(&matched) {
+            let (covers, overlaps) = (filter.covers(*other), filter.overlaps(*other));
+            let both = || matched_names.iter().zip(matched_by_other);
+            assert!(!covers || both().all(|(ours, theirs)| *ours || !theirs), "{filter:?} does not cover {other:?}");
+            assert!(overlaps || both().all(|(ours, theirs)| !(*ours && *theirs)), "{filter:?} overlaps {other:?}");
+            assert!(!covers || overlaps, "{filter:?} covers {other:?}");
+            assert_eq!(other.overlaps(*filter), overlaps, "{filter:?} and {other:?}");
         }
     }
 }

@@ -67,7 +67,7 @@ fn with_true_length(bytes: &[u8]) -> Vec<u8> {
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5_0];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
     #[test]
     fn packets_survive_encoding_and_decoding((version, model, bytes) in frame()) {
