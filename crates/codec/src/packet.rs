@@ -148,18 +148,14 @@ impl<'a> Packet<'a> {
     /// Decodes the body of the packet whose fixed header `peek` has answered.
     #[inline]
     pub fn decode_body(version: Version, header: FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
-        let packet_type = header.packet_type();
-        if packet_type == PacketType::Publish {
-            return Publish::decode(version, header, body).map(Self::Publish);
-        }
-        match packet_type {
+        match header.packet_type() {
             PacketType::Connect => ConnectView::decode(header, body).map(Self::Connect),
             PacketType::Connack => Connack::decode(version, header, body).map(Self::Connack),
             PacketType::Publish => Publish::decode(version, header, body).map(Self::Publish),
-            PacketType::Puback => Ack::decode(version, header, body).map(Self::Puback),
-            PacketType::Pubrec => Ack::decode(version, header, body).map(Self::Pubrec),
-            PacketType::Pubrel => Ack::decode(version, header, body).map(Self::Pubrel),
-            PacketType::Pubcomp => Ack::decode(version, header, body).map(Self::Pubcomp),
+            PacketType::Puback => Ok(Self::Puback(Ack::decode(version, header, body)?)),
+            PacketType::Pubrec => Ok(Self::Pubrec(Ack::decode(version, header, body)?)),
+            PacketType::Pubrel => Ok(Self::Pubrel(Ack::decode(version, header, body)?)),
+            PacketType::Pubcomp => Ok(Self::Pubcomp(Ack::decode(version, header, body)?)),
             PacketType::Subscribe => Subscribe::decode(version, header, body).map(Self::Subscribe),
             PacketType::Suback => Suback::decode(version, header, body).map(Self::Suback),
             PacketType::Unsubscribe => Unsubscribe::decode(version, header, body).map(Self::Unsubscribe),
