@@ -10,6 +10,7 @@ that could not run has failed.
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ EXPECTED_CASES = 275
 
 
 def main() -> int:
+    # Whoever ends this run ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before all cases ran"))
     arguments = parse_arguments()
     programs = clients.programs(arguments.target)
     plan = [
@@ -43,7 +46,7 @@ def main() -> int:
         for number, (case, program, version) in enumerate(plan, 1):
             started = time.monotonic()
             problem = case.run(program, version, broker, number)
-            print(f"{'FAIL' if problem else 'ok  '} {title((case, program, version))} {time.monotonic() - started:.1f} s")
+            print(f"{'FAIL' if problem else 'ok  '} {title((case, program, version))} {time.monotonic() - started:.1f} s", flush=True)
             if problem:
                 print("     " + problem.replace("\n", "\n     "))
                 failed.append(title((case, program, version)))
