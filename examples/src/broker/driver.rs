@@ -386,7 +386,7 @@ impl<H: Host> Driver<H> {
             Output::Close(id) => self.close(now, id),
             Output::Resume(id) => self.resume(now, id),
             Output::Ask { id, question } => {
-                if let Some(answer) = self.host.answer(&question) {
+                if let Some(answer) = self.host.answer(id, &question) {
                     self.broker.handle_answer(now, id, answer);
                 }
             }

@@ -1,18 +1,18 @@
 use std::net::SocketAddr;
 
-use damselfly_broker::{Answer, Broker, Event, LocalDelivery, LocalId, Question};
+use damselfly_broker::{Answer, Broker, Event, LocalDelivery, LocalId, Question, QuestionId};
 use damselfly_session::Timestamp;
 
 /// The program around a broker core: answers its questions and hears what it reports.
 ///
 /// Every method has a default, so that a program writes only what it cares about.
-pub trait Host: Send + 'static {
+pub trait Host {
     /// Called once, before the first connection: the place to open local participants.
     fn start(&mut self, _broker: &mut Broker, _now: Timestamp) {}
 
-    /// Who is this, may it? `None` leaves the question open: the answer comes by [`Broker::handle_answer`], or the core's deadline means
-    /// no. By default everything is allowed.
-    fn answer(&mut self, _question: &Question) -> Option<Answer> {
+    /// Who is this, may it? By default everything is allowed. `None` leaves the question open: another method may answer
+    /// it later by [`Broker::handle_answer`]; until the core's deadline, which means no.
+    fn answer(&mut self, _id: QuestionId, _question: &Question) -> Option<Answer> {
         Some(Answer::allow())
     }
 
