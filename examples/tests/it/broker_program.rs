@@ -1,10 +1,11 @@
 //! The `broker` program: how it starts, what it says, how it ends.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::support::{BrokerProcess, LIMIT, Wire};
 
@@ -60,6 +61,31 @@ fn clients_that_never_close_do_not_keep_it_from_ending() {
     let (status, _) = broker.wait();
     assert_eq!(status.code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn it_serves_and_ends_although_nobody_reads_its_log() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+    command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stderr.take());
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().trim_start_matches("listening on mqtt://").parse().unwrap();
+
+    Wire::connect(address, 5, "one").ping();
+    Wire::connect(address, 4, "two").ping();
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+
+    let deadline = Instant::now() + LIMIT;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("still running");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

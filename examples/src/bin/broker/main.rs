@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_ansi(false)
         .with_target(false)
+        // Whoever reads the log may be gone: that must not become a panic in the thread that logs.
+        .log_internal_errors(false)
         .init();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
