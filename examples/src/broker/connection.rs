@@ -133,7 +133,7 @@ impl Connection {
         if self.tail.capacity() - self.tail.len() < len {
             self.tail.reserve(missing.min(self.tail.len().max(FIRST_RESERVE)).max(len));
         }
-        self.tail.extend(part.iter().take(len));
+        self.tail.extend_from_slice(part.get(..len).unwrap_or_default());
         if len < missing {
             return Received::Part(len);
         }

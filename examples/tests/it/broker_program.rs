@@ -89,6 +89,26 @@ fn it_serves_and_ends_although_nobody_reads_its_log() {
 }
 
 #[test]
+fn a_client_that_never_reads_does_not_keep_it_from_ending() {
+    let broker = BrokerProcess::start(&["--max-transmit-bytes", "64M"]);
+    let mut stalled = Wire::connect(broker.address(), 5, "stalled");
+    stalled.subscribe("data", 0);
+    let mut publisher = Wire::connect(broker.address(), 4, "publisher");
+    // 20 MiB, more than the sockets between take: bytes wait in the broker.
+    for _ in 0..1_280 {
+        publisher.publish("data", &[0; 16 * 1024]);
+    }
+    publisher.ping();
+    let asked = Instant::now();
+
+    broker.signal(Signal::TERM);
+
+    let (status, _) = broker.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn every_listener_is_a_way_in() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
     command.args(["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
