@@ -81,15 +81,15 @@ fn stop_at_signals(stop: Stop) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     drop(guard);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
+        let signal = runtime.block_on(async {
             tokio::select! {
-                _ = interrupt.recv() => tracing::info!("SIGINT: closing all connections"),
-                _ = terminate.recv() => tracing::info!("SIGTERM: closing all connections"),
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
             }
         });
-        if let Err(error) = stop.stop() {
-            tracing::error!(%error, "the broker cannot be stopped");
-        }
+        // Before anything is logged: a log that nobody reads may hold up this thread.
+        let stopped = stop.stop();
+        tracing::info!(signal, ?stopped, "closing all connections");
     })?;
     Ok(())
 }
