@@ -46,7 +46,8 @@ def main() -> int:
         for number, (case, program, version) in enumerate(plan, 1):
             started = time.monotonic()
             problem = case.run(program, version, broker, number)
-            print(f"{'FAIL' if problem else 'ok  '} {title((case, program, version))} {time.monotonic() - started:.1f} s", flush=True)
+            seconds = time.monotonic() - started
+            print(f"{'FAIL' if problem else 'ok  '} {title((case, program, version))} {seconds:.1f} s", flush=True)
             if problem:
                 print("     " + problem.replace("\n", "\n     "))
                 failed.append(title((case, program, version)))
