@@ -21,6 +21,7 @@ use crate::{
     sessions::{SessionKey, Sessions},
     shards::Shards,
     share::ShareGroups,
+    slab::index,
 };
 
 /// A whole MQTT broker without sockets, threads, clock or randomness.
@@ -152,6 +153,10 @@ pub struct Refused {
 /// Retained messages, queue entries and cleanups done in one go before others get a turn.
 pub(crate) const WORK_PER_CALL: usize = 4_096;
 
+/// Bytes of acknowledgements and other answers that may wait beyond [`Config::max_transmit_bytes`], which messages can
+/// fill: a slow reader is answered as long as it reads.
+const ANSWERS_BEYOND: usize = 64 * 1024;
+
 impl Broker {
     /// A broker without connections. Equal seeds and equal inputs give equal outputs; a seed that nobody can guess keeps
     /// peers from choosing colliding names.
@@ -260,6 +265,11 @@ impl Broker {
     fn next_frame(&mut self, now: Timestamp, id: ConnectionId, rest: &[u8]) -> Next {
         let Some(connection) = self.connections.get_mut(id) else { return Next::Ignore };
         if connection.pause.is_some() {
+            return Next::Paused;
+        }
+        if connection.waiting_bytes > index(self.config.max_transmit_bytes) + ANSWERS_BEYOND {
+            // The silence that follows is the client's own: keep alive goes on, and bytes it takes count as life.
+            connection.pause = Some(Pause::Unread);
             return Next::Paused;
         }
         let max_packet_size = match connection.stage {
@@ -387,8 +397,14 @@ impl Broker {
         if connection.transmit.is_empty() {
             connection.is_dirty = false;
         }
-        let session = connection.session;
-        if connection.is_open() && self.sessions.get(session).is_some_and(|s| !s.outbound.queue.is_empty()) {
+        let (session, is_open) = (connection.session, connection.is_open());
+        if connection.pause == Some(Pause::Unread) {
+            connection.keep_alive.received(now);
+            if waiting <= index(self.config.max_transmit_bytes) {
+                self.resume(now, id);
+            }
+        }
+        if is_open && self.sessions.get(session).is_some_and(|s| !s.outbound.queue.is_empty()) {
             self.pump(now, session);
         }
     }

@@ -46,11 +46,13 @@ pub struct Config {
     /// Bytes of the messages waiting for one client; as `max_queued_messages`. Default 16 MiB.
     pub max_queued_bytes: u64,
     /// Bytes encoded for one connection and not yet taken by its transport. A QoS 0 message beyond is dropped for this
-    /// client and counted, a QoS 1 or 2 message waits in the queue. Default 1 MiB.
+    /// client and counted, a QoS 1 or 2 message waits in the queue. A client whose answers (acknowledgements, PINGRESP)
+    /// come to 64 KiB more is not read until it has taken some. Default 1 MiB.
     pub max_transmit_bytes: u32,
     /// What happens to a message for a client whose queue is full.
     pub when_full: WhenFull,
-    /// Subscriptions of one client. One more is answered `0x97` (3.1.1: `0x80`). Default 100,000.
+    /// Subscriptions of one client, and Topic Filters of one SUBSCRIBE. One more is answered `0x97` (3.1.1: `0x80`).
+    /// Default 100,000.
     pub max_subscriptions: u32,
     /// Levels of a Topic Name or Topic Filter. A deeper filter is answered `0x8F` (3.1.1: `0x80`), a deeper name `0x90`
     /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Default 64, at most 128.

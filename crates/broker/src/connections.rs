@@ -77,6 +77,8 @@ pub(crate) enum Pause {
     Question,
     /// Too many messages of its wait for answers or commits.
     Held,
+    /// It does not take what it is sent, so it is not asked for what needs an answer.
+    Unread,
 }
 
 /// A CONNECT, owned, until it is accepted.

@@ -18,6 +18,7 @@ use crate::{
     questions::Asked,
     route::{GROUP, PackedOptions},
     sessions::{Replay, SessionKey},
+    slab::index,
 };
 
 impl Broker {
@@ -26,7 +27,13 @@ impl Broker {
         let subscription_id = subscribe.properties.subscription_ids().next();
         let mut answer = SubscribeAnswer { reason_codes: Vec::new(), asked: Vec::new(), replays: Vec::new() };
         for (place, (filter, options)) in subscribe.filters().enumerate() {
-            let code = match self.check_subscription(id, key, filter, subscription_id) {
+            // More than a client may have: no honest packet, and not worth the time of everybody else.
+            let checked = if place < index(self.config.max_subscriptions) {
+                self.check_subscription(id, key, filter, subscription_id)
+            } else {
+                Err(ReasonCode::QuotaExceeded)
+            };
+            let code = match checked {
                 Ok(Permission::Allow) => self.subscribe(key, filter, options, subscription_id, &mut answer.replays),
                 Ok(Permission::Ask) => {
                     let question = self.ask_subscribe(now, id, key, filter, options);
@@ -98,7 +105,7 @@ impl Broker {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let Some(session) = self.sessions.get(key) else { return Err(ReasonCode::UnspecifiedError) };
-        let is_full = session.subscriptions.len() >= crate::slab::index(config.max_subscriptions);
+        let is_full = session.subscriptions.len() >= index(config.max_subscriptions);
         if is_full && !session.subscriptions.contains(filter.as_str()) {
             return Err(ReasonCode::QuotaExceeded);
         }

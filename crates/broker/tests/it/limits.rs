@@ -233,6 +233,41 @@ fn max_transmit_bytes() {
 }
 
 #[test]
+fn a_client_that_does_not_take_its_answers_is_left_unread_until_it_does() {
+    let mut world = World::with(|config| config.max_transmit_bytes = 500);
+    let [alice, bob] = ["alice", "bob"].map(|name| world.connect(As { keep_alive: 10, ..v3(name) }));
+    world.is_stalled = true;
+    let pings = [0xC0, 0x00].repeat(50_000);
+    let most = 500 + 64 * 1024;
+    for client in [alice, bob] {
+        world.send_bytes(client, &pings);
+        assert!(world.is_paused(client));
+        let waiting = world.broker.transmit_len(client);
+        assert!((most + 1..=most + 2).contains(&waiting), "{waiting} bytes");
+    }
+    for _ in 0..3 {
+        world.pass_secs(14);
+        world.broker.handle_transmitted(world.now, alice, 2);
+    }
+    assert!(world.is_closed(bob), "it took nothing for one and a half Keep Alive periods");
+    assert!(!world.is_closed(alice), "what it takes shows that it is there");
+    assert!(world.is_paused(alice));
+    world.unstall();
+    assert!(!world.is_paused(alice));
+    assert_eq!(world.received(alice).len(), 50_000 - 3, "nothing is lost but what this test took");
+}
+
+/// One packet cannot keep the broker busy with filters that no session has room for.
+#[test]
+fn filters_of_one_subscribe_beyond_the_limit_are_refused() {
+    let mut world = World::with(|config| config.max_subscriptions = 3);
+    let bob = world.connect(v5("bob"));
+    let again = [("a", SubscriptionOptions::default()); 4];
+    world.subscribe_with(bob, &again, &[]);
+    assert_eq!(world.received(bob), ["SUBACK #999 00 00 00 97"]);
+}
+
+#[test]
 fn max_subscriptions() {
     let mut world = World::with(|config| config.max_subscriptions = 3);
     for (client, refused) in [(v5("bob"), "97"), (v3("carol"), "80")] {
