@@ -117,6 +117,7 @@ impl Broker {
     /// Sends the acknowledgements of a connection whose gate is open: each type in the order of arrival.
     pub(crate) fn release_acks(&mut self, now: Timestamp, id: ConnectionId) {
         let mut blocked = Blocked::default();
+        let mut kept = KEPT_ACKS;
         let mut at = 0;
         while let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             let Some(ack) = connection.acks.get(at) else { break };
@@ -132,12 +133,16 @@ impl Broker {
             }
             let ack = if at == 0 { connection.acks.pop_front() } else { connection.acks.remove(at) };
             if let Some(ack) = ack {
+                if matches!(ack.packet_type, PacketType::Suback | PacketType::Unsuback) {
+                    // Most who subscribe acknowledge nothing more: an idle connection owns no buffer.
+                    kept = 0;
+                }
                 self.send_ack(now, id, ack);
             }
         }
         if let Some(connection) = self.connections.get_mut(id) {
-            if connection.acks.is_empty() && connection.acks.capacity() > KEPT_ACKS {
-                connection.acks.shrink_to(KEPT_ACKS);
+            if connection.acks.is_empty() && connection.acks.capacity() > kept {
+                connection.acks.shrink_to(kept);
             }
         }
     }
