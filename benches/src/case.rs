@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bytes::BytesMut;
-use damselfly_codec::Version;
+use damselfly_codec::{QoS, Version};
 
 use crate::{
     contender::{
@@ -11,6 +11,7 @@ use crate::{
         matcher::{self, Matcher},
     },
     load::{
+        exchange::{Exchange, Shape},
         fleet::Fleet,
         packets::{self, Stream},
         worst::{self, Worst},
@@ -27,6 +28,15 @@ pub struct Prepared {
 
 /// Streams that are decoded, and of which the first frame is encoded.
 const ENCODED: [&str; 5] = ["publish-64", "publish-64-qos1", "publish-5-properties", "publish-16k", "puback"];
+/// Exchanges through the broker core: shape, QoS, route cache.
+const EXCHANGES: [(&str, Shape, QoS, bool); 6] = [
+    ("pairs-q0-warm", Shape::Pairs(100), QoS::AtMostOnce, true),
+    ("pairs-q0-cold", Shape::Pairs(100), QoS::AtMostOnce, false),
+    ("pairs-q1-warm", Shape::Pairs(100), QoS::AtLeastOnce, true),
+    ("fan-out-1000-q0", Shape::FanOut(1000), QoS::AtMostOnce, true),
+    ("fan-out-1000-q1", Shape::FanOut(1000), QoS::AtLeastOnce, true),
+    ("fan-out-100-q0", Shape::FanOut(100), QoS::AtMostOnce, true),
+];
 /// A contender that only does what has to be done before one that splits its buffer can decode.
 pub const COPY: &str = "copy";
 
@@ -39,6 +49,7 @@ pub fn names() -> Vec<String> {
         names.extend(encoded.map(|stream| format!("encode/{}/{stream}", label(version))));
     }
     names.extend(["match/fleet-10k", "match/fleet-100k", "match/plus-8", "match/hash-heavy"].map(str::to_owned));
+    names.extend(EXCHANGES.iter().map(|(name, ..)| format!("broker/{name}")));
     names
 }
 
@@ -57,6 +68,7 @@ pub fn contenders(case: &str) -> Vec<&'static str> {
             let spoken = |version: &Version| rest.starts_with(label(*version));
             codec::all().iter().filter(|codec| codec.versions.iter().any(spoken)).map(|codec| codec.name).collect()
         }
+        Some(("broker", _)) => vec!["damselfly"],
         _ => Vec::new(),
     }
 }
@@ -74,6 +86,7 @@ pub fn prepare(case: &str, contender: &str) -> Result<Prepared, String> {
         ["decode", version, stream] => decode(&stream_of(version, stream)?, contender),
         ["encode", version, stream] => encode(&stream_of(version, stream)?, contender),
         ["match", load] => matching(load, contender),
+        ["broker", name] => exchange(name),
         _ => Err(format!("no case {case}")),
     }
 }
@@ -128,6 +141,25 @@ fn encode(stream: &Stream, contender: &str) -> Result<Prepared, String> {
         }
     });
     Ok(Prepared { run, operations: TIMES })
+}
+
+fn exchange(name: &str) -> Result<Prepared, String> {
+    /// Turns until every buffer has its size and every route is known.
+    const WARM_UP: usize = 4;
+    let known = EXCHANGES.iter().find(|(known, ..)| *known == name);
+    let &(_, shape, qos, route_cache) = known.ok_or_else(|| format!("no exchange {name}"))?;
+    let mut exchange = Exchange::new(shape, qos, route_cache)?;
+    let operations = exchange.expected();
+    for _ in 0..WARM_UP {
+        let delivered = exchange.turn();
+        if delivered != operations {
+            return Err(format!("{delivered} deliveries of {operations}"));
+        }
+    }
+    let run = Box::new(move || {
+        black_box(exchange.turn());
+    });
+    Ok(Prepared { run, operations })
 }
 
 /// A matcher and the topics to look up in it.
