@@ -10,6 +10,7 @@ use crate::{
         codec::{self, Decode},
         matcher::{self, Matcher},
     },
+    invalid::label,
     load::{
         exchange::{Exchange, Shape},
         fleet::Fleet,
@@ -88,14 +89,6 @@ pub fn prepare(case: &str, contender: &str) -> Result<Prepared, String> {
         ["match", load] => matching(load, contender),
         ["broker", name] => exchange(name),
         _ => Err(format!("no case {case}")),
-    }
-}
-
-const fn label(version: Version) -> &'static str {
-    match version {
-        Version::V3_1 => "3.1",
-        Version::V3_1_1 => "3.1.1",
-        Version::V5_0 => "5.0",
     }
 }
 

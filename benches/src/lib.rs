@@ -4,5 +4,6 @@
 
 pub mod case;
 pub mod contender;
+pub mod invalid;
 pub mod load;
 pub mod wire;

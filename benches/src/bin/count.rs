@@ -1,4 +1,4 @@
-//! Instructions per operation, counted by callgrind, and allocations, ours beside the rivals'.
+//! Instructions per operation, counted by callgrind, allocations and time, ours beside the rivals..
 //!
 //! Each case runs twice in a process of its own, for a different number of rounds: the difference is the work itself,
 //! without start and preparation.
@@ -10,10 +10,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
-use damselfly_benches::case;
+use damselfly_benches::{
+    case, contender,
+    invalid::{self, Behaviour},
+};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -28,6 +32,10 @@ struct Options {
 enum Mode {
     /// Does one case so many times; what callgrind looks at.
     Run { case: String, contender: String, rounds: u64 },
+    /// Times one case: the shortest of many samples, in CPU time.
+    Time { case: String, contender: String },
+    /// Lists the invalid packets that the codecs of others take, as `benches/data/accepted.tsv` has them.
+    Accepted,
     /// Names the cases and who takes part.
     List,
     /// Counts, and prints a table.
@@ -54,7 +62,7 @@ enum Mode {
 type Figures = BTreeMap<(String, String, String), f64>;
 
 const OURS: &str = "damselfly";
-const UNITS: [&str; 3] = ["instructions", "allocations", "bytes allocated"];
+const UNITS: [&str; 4] = ["instructions", "allocations", "bytes allocated", "nanoseconds"];
 
 fn main() -> Outcome<()> {
     match Options::parse().mode {
@@ -64,6 +72,8 @@ fn main() -> Outcome<()> {
                 (prepared.run)();
             }
         }
+        Mode::Time { case, contender } => println!("{:.2}", time(&case, &contender)?),
+        Mode::Accepted => accepted(),
         Mode::List => {
             for case in case::names() {
                 println!("{case}: {}", case::contenders(&case).join(", "));
@@ -99,7 +109,7 @@ fn count(only: &[String], ours: bool) -> Figures {
                     Some(copy) => copy,
                     None => *copied.insert(measure(&case, case::COPY)?),
                 };
-                Ok([0, 1, 2].map(|unit| figure[unit] - copy[unit]))
+                Ok([0, 1, 2, 3].map(|unit| figure[unit] - copy[unit]))
             });
             match measured {
                 Ok(measured) => {
@@ -116,7 +126,7 @@ fn count(only: &[String], ours: bool) -> Figures {
 }
 
 /// Figures per operation, in the order of `UNITS`.
-fn measure(case: &str, contender: &str) -> Outcome<[f64; 3]> {
+fn measure(case: &str, contender: &str) -> Outcome<[f64; 4]> {
     const ROUNDS: [u64; 2] = [1, 3];
     let operations = number(case::prepare(case, contender)?.operations * (ROUNDS[1] - ROUNDS[0]));
     let instructions = [callgrind(case, contender, ROUNDS[0])?, callgrind(case, contender, ROUNDS[1])?];
@@ -125,7 +135,45 @@ fn measure(case: &str, contender: &str) -> Outcome<[f64; 3]> {
         (instructions[1] - instructions[0]) / operations,
         (second.0 - first.0) / operations,
         (second.1 - first.1) / operations,
+        timed(case, contender)?,
     ])
+}
+
+/// In a process of its own, as the others are.
+fn timed(case: &str, contender: &str) -> Outcome<f64> {
+    let output = Command::new(std::env::current_exe()?).args(["time", case, contender]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// Nanoseconds of CPU time per operation: what a busy machine disturbs least is the shortest sample.
+fn time(case: &str, contender: &str) -> Outcome<f64> {
+    const SAMPLES: usize = 40;
+    let mut prepared = case::prepare(case, contender)?;
+    let cpu_time = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::try_from(now).unwrap_or_default()
+    };
+    let mut best = Duration::MAX;
+    for _ in 0..SAMPLES {
+        let start = cpu_time();
+        (prepared.run)();
+        best = best.min(cpu_time().saturating_sub(start));
+    }
+    Ok(best.as_secs_f64() * 1e9 / number(prepared.operations))
+}
+
+fn accepted() {
+    println!("codec\tversion\twhat\tbehaviour");
+    for codec in contender::codec::all().iter().filter(|codec| codec.name != OURS) {
+        for packet in invalid::packets().iter().filter(|packet| codec.versions.contains(&packet.version)) {
+            let behaviour = match invalid::observe(codec, packet) {
+                Behaviour::Refuses => continue,
+                Behaviour::Accepts => "accepts",
+                Behaviour::Panics => "panics",
+            };
+            println!("{}\t{}\t{}\t{behaviour}", codec.name, invalid::label(packet.version), packet.what);
+        }
+    }
 }
 
 fn callgrind(case: &str, contender: &str, rounds: u64) -> Outcome<f64> {
@@ -161,15 +209,22 @@ fn number(count: u64) -> f64 {
 }
 
 fn table(figures: &Figures) -> String {
-    let mut text = String::from("| case | contender | instructions | to ours | allocations | bytes allocated |\n");
-    text.push_str("|---|---|---:|---:|---:|---:|\n");
+    let mut text = String::from("| case | contender | instructions | to ours | ns | to ours | allocations | bytes |\n");
+    text.push_str("|---|---|---:|---:|---:|---:|---:|---:|\n");
     let figure = |case: &str, contender: &str, unit: usize| {
         figures.get(&(case.to_owned(), contender.to_owned(), UNITS[unit].to_owned())).copied()
     };
     for (case, contender, _) in figures.keys().filter(|(.., unit)| unit == UNITS[0]) {
-        let [instructions, count, bytes] = [0, 1, 2].map(|unit| figure(case, contender, unit).unwrap_or_default());
-        let ratio = figure(case, OURS, 0).map_or_else(String::new, |ours| format!("{:.2}", instructions / ours));
-        let _ = writeln!(text, "| {case} | {contender} | {instructions:.0} | {ratio} | {count:.2} | {bytes:.0} |");
+        let [instructions, count, bytes, time] =
+            [0, 1, 2, 3].map(|unit| figure(case, contender, unit).unwrap_or_default());
+        let ratio =
+            |unit, value: f64| figure(case, OURS, unit).map_or_else(String::new, |ours| format!("{:.2}", value / ours));
+        let _ = writeln!(
+            text,
+            "| {case} | {contender} | {instructions:.0} | {} | {time:.1} | {} | {count:.2} | {bytes:.0} |",
+            ratio(0, instructions),
+            ratio(3, time)
+        );
     }
     text
 }
@@ -196,7 +251,9 @@ fn read(path: &Path) -> Outcome<Figures> {
 fn compare(now: &Figures, record: &Figures, tolerance: f64) -> Outcome<()> {
     let mut worse = Vec::new();
     for (key @ (case, contender, unit), &figure) in now {
-        let Some(&recorded) = record.get(key).filter(|_| contender == OURS) else { continue };
+        // Time depends on the machine and on what else it does.
+        let is_held = contender == OURS && unit != UNITS[3];
+        let Some(&recorded) = record.get(key).filter(|_| is_held) else { continue };
         // Half of one covers the last digit of figures near zero.
         if figure > recorded * (1.0 + tolerance / 100.0) + 0.005 {
             worse.push(format!("{case}: {figure:.2} {unit}, recorded {recorded:.2}"));

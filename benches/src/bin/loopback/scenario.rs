@@ -71,7 +71,7 @@ pub struct Scale {
     pub queued: usize,
 }
 
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_millis(500);
 
 fn closed(name: &str, shape: Shape, ends: (usize, usize), qos: u8, window: u64, payload: usize) -> Scenario {
