@@ -1,7 +1,7 @@
 //! Messages from clients that may not have their effect yet: they wait for an answer, a commit or room, each topic in
 //! order.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 
 use damselfly_codec::{PacketId, PacketType, QoS, ReasonCode};
 use damselfly_session::{Message, Timestamp};
@@ -12,11 +12,12 @@ use crate::{
     connections::{Gate, Pause},
     gate::Release,
     publish::{Inbound, Tally},
+    route::hash_topic,
     sessions::{Held, SessionKey, Wait},
 };
 
-/// Publishers whose message found no room, and since when each waits.
-pub(crate) type HeldBack = VecDeque<(SessionKey, Timestamp)>;
+/// Publishers with messages that found no room, each once.
+pub(crate) type HeldBack = VecDeque<SessionKey>;
 
 impl Broker {
     /// Sets a message aside. Too many of them, and the client is not read until some are gone.
@@ -27,10 +28,10 @@ impl Broker {
         };
         let limit = usize::from(self.config.receive_maximum) + HELD_SLACK;
         let Some(session) = self.sessions.get_mut(inbound.session) else { return };
-        session.held.push_back(Held { message, packet_id, wait });
+        session.held.push_back(Held { message, packet_id, wait, since: now });
         let is_full = session.held.len() >= limit;
-        if wait == Wait::Room {
-            self.held_back.push_back((inbound.session, now));
+        if wait == Wait::Room && !core::mem::replace(&mut session.is_held_back, true) {
+            self.held_back.push_back(inbound.session);
             self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
         }
         if is_full {
@@ -40,19 +41,25 @@ impl Broker {
 
     /// Goes on with what a session's client published, as far as nothing is before it.
     pub(crate) fn release_held(&mut self, now: Timestamp, key: SessionKey) {
+        // Topics of messages that stay. Two with the same hash only wait for each other.
+        let mut blocked = BTreeSet::new();
+        let mut asked_for_room = 0;
         let mut at = 0;
-        loop {
-            let Some(session) = self.sessions.get(key) else { return };
-            let Some(held) = session.held.get(at) else { break };
-            let is_blocked =
-                session.held.iter().take(at).any(|earlier| earlier.message.topic() == held.message.topic());
+        while let Some(held) = self.sessions.get(key).and_then(|session| session.held.get(at)) {
             let wait = held.wait;
-            let room_for = (wait == Wait::Room && !is_blocked).then(|| held.message.clone());
-            let is_free = match room_for {
-                Some(message) => !self.must_wait(now, Some(key.slot), message.topic()),
-                None => self.is_free(wait),
-            };
-            if is_blocked || !is_free {
+            let topic = hash_topic(&self.keys, held.message.topic());
+            let room_for = (wait == Wait::Room && asked_for_room < ROOM_QUESTIONS).then(|| held.message.clone());
+            let is_free = !blocked.contains(&topic)
+                && match room_for {
+                    Some(message) => {
+                        let must_wait = self.must_wait(now, Some(key.slot), message.topic());
+                        asked_for_room += usize::from(must_wait);
+                        !must_wait
+                    }
+                    None => self.is_free(wait),
+                };
+            if !is_free {
+                blocked.insert(topic);
                 at += 1;
                 continue;
             }
@@ -148,19 +155,16 @@ impl Broker {
         self.release_held(now, key);
     }
 
-    /// Publishers that found no memory: they go on, or their time is up and they are told.
+    /// Publishers that found no room: they go on, or their time is up and they are told.
     pub(crate) fn retry_held_back(&mut self, now: Timestamp) {
-        let limit = self.config.pause_limit;
-        for _ in 0..self.held_back.len() {
-            let Some((key, since)) = self.held_back.pop_front() else { break };
-            let is_over = now >= since.saturating_add(limit);
+        for _ in 0..self.held_back.len().min(RETRIES) {
+            let Some(key) = self.held_back.pop_front() else { break };
             self.release_held(now, key);
-            let held = self.sessions.get(key).map(|session| &session.held);
-            let still_waits = held.is_some_and(|held| held.iter().any(|held| held.wait == Wait::Room));
-            if still_waits && is_over {
-                self.give_up(now, key);
-            } else if still_waits {
-                self.held_back.push_back((key, since));
+            self.give_up(now, key);
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            session.is_held_back = session.held.iter().any(|held| held.wait == Wait::Room);
+            if session.is_held_back {
+                self.held_back.push_back(key);
             }
         }
         if !self.held_back.is_empty() {
@@ -168,26 +172,38 @@ impl Broker {
         }
     }
 
-    /// The time of the first message of a session that waits for room is up: without memory it is refused, else
-    /// everybody who has room gets it.
+    /// The messages of a session that have waited for room long enough: without memory they are refused, else everybody
+    /// who has room gets them.
     fn give_up(&mut self, now: Timestamp, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(at) = session.held.iter().position(|held| held.wait == Wait::Room) else { return };
-        let Some(mut held) = session.held.remove(at) else { return };
-        if !self.has_no_memory() {
-            held.wait = Wait::Nothing;
-            if let Some(session) = self.sessions.get_mut(key) {
-                session.held.insert(at, held);
+        let limit = self.config.pause_limit;
+        let has_no_memory = self.has_no_memory();
+        let mut at = 0;
+        let mut is_changed = false;
+        while let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.get_mut(at)) {
+            if held.wait != Wait::Room {
+                at += 1;
+                continue;
             }
+            // Those behind it came later.
+            if now < held.since.saturating_add(limit) {
+                break;
+            }
+            is_changed = true;
+            if !has_no_memory {
+                held.wait = Wait::Nothing;
+                at += 1;
+                continue;
+            }
+            let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.remove(at)) else { break };
+            self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
+            if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
+                let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
+                self.decide_ack(now, key, (connection, packet_id), reason_code, false);
+            }
+        }
+        if is_changed {
             self.release_held(now, key);
-            return;
         }
-        self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
-        if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
-            let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
-            self.decide_ack(now, key, (connection, packet_id), reason_code, false);
-        }
-        self.release_held(now, key);
     }
 
     /// The commit a message published at QoS 2 waits for, of a session that ends before it.
@@ -201,6 +217,13 @@ impl Broker {
 
 /// Held messages beyond the Receive Maximum before a client is left unread: QoS 0 messages count too.
 const HELD_SLACK: usize = 64;
+
+/// Messages of one publisher that are found to have no room before the rest is taken to have none either, until the next
+/// look: each takes a look at all receivers.
+const ROOM_QUESTIONS: usize = 16;
+
+/// Publishers looked after in one go.
+const RETRIES: usize = 256;
 
 /// How often publishers without room are looked after.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(50);

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) sink: Sink,
     /// Only its subscriptions are left, on their way out of the index.
     pub(crate) is_ended: bool,
+    /// It waits among [`HeldBack`](crate::held::HeldBack).
+    pub(crate) is_held_back: bool,
     /// The connection whose CONNECT claimed it; the sink follows with CONNACK.
     pub(crate) owner: Option<ConnectionId>,
     pub(crate) expiry: SessionExpiry,
@@ -136,6 +138,8 @@ pub(crate) struct Held {
     /// `None` at QoS 0.
     pub(crate) packet_id: Option<PacketId>,
     pub(crate) wait: Wait,
+    /// When it came.
+    pub(crate) since: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +167,7 @@ impl Session {
             access: None,
             sink: Sink::Offline,
             is_ended: false,
+            is_held_back: false,
             owner: None,
             expiry,
             ends_at: None,

@@ -356,6 +356,32 @@ fn max_memory_and_pause_limit() {
     assert!(world.broker.memory().messages < 8_000);
 }
 
+/// Each look at a publisher that waits for room costs what it has waiting, not the square of it or worse: this takes
+/// minutes otherwise.
+#[test]
+fn many_publishers_with_many_topics_may_wait_for_room_at_once() {
+    let mut world = World::with(|config| {
+        config.max_memory = 2_000;
+        config.route_cache_entries = 0;
+    });
+    let bob = world.connect(v5("bob").lasting(100));
+    world.subscribe(bob, &[("#", 1)]);
+    world.cut(bob);
+    let publishers: Vec<_> = (0..10).map(|n| world.connect(v5(&format!("publisher{n}")))).collect();
+    for publisher in &publishers {
+        for n in 1..=1_000 {
+            world.publish(*publisher, &format!("topic/{n}"), "some payload", 1, n);
+        }
+    }
+    world.pass(Duration::from_millis(1_900));
+    let told: usize = publishers.iter().map(|publisher| world.received(*publisher).len()).sum();
+    assert!(told < 100, "{told} found room, the others wait");
+    world.pass(Duration::from_millis(200));
+    let late: Vec<_> = publishers.iter().flat_map(|publisher| world.received(*publisher)).collect();
+    assert_eq!(told + late.len(), 10_000);
+    assert!(late.iter().all(|line| line.ends_with(" 97")), "no room in time");
+}
+
 #[test]
 fn what_waits_for_slow_readers_counts_against_max_memory() {
     let mut world = World::with(|config| config.max_memory = 5_000);
