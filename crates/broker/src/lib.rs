@@ -13,6 +13,7 @@ mod connect;
 mod connections;
 mod control;
 mod deliver;
+mod filter_set;
 mod gate;
 mod held;
 mod local;

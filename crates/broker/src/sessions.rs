@@ -1,10 +1,6 @@
 //! Session State: what may outlive a connection. [MQTT-4.1]
 
-use alloc::{
-    boxed::Box,
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
 use core::num::NonZeroU16;
 
 use damselfly_codec::{PacketId, QoS};
@@ -14,6 +10,7 @@ use hashbrown::HashMap;
 
 use crate::{
     Access, ConnectionId, QuestionId,
+    filter_set::FilterSet,
     messages::{MessageRef, SubscriptionIds},
     slab::Slab,
 };
@@ -56,7 +53,7 @@ pub(crate) struct Session {
     /// When the will of a lost connection is published.
     pub(crate) will_at: Option<Timestamp>,
     /// Topic Filters as subscribed; options and identifiers are in the index.
-    pub(crate) subscriptions: BTreeSet<Box<str>>,
+    pub(crate) subscriptions: FilterSet,
     pub(crate) outbound: Outbound,
     /// Packet Identifiers of QoS 2 messages from the client that still miss their PUBREL.
     pub(crate) received: ReceivedIds,
@@ -173,7 +170,7 @@ impl Session {
             ends_at: None,
             will: None,
             will_at: None,
-            subscriptions: BTreeSet::new(),
+            subscriptions: FilterSet::default(),
             outbound: Outbound::default(),
             received: ReceivedIds::new(limit),
             held: VecDeque::new(),
