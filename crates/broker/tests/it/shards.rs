@@ -1,8 +1,10 @@
 //! Two brokers joined by interest and forwarding deliver as one.
 
 use damselfly_broker::{Output, ShardId};
+use damselfly_codec::{AckType, SubscriptionOptions};
+use proptest::prelude::*;
 
-use crate::world::{As, World, delivery, v3, v5};
+use crate::world::{As, World, delivery, qos, v3, v5};
 
 /// Two brokers; clients are placed by hand.
 struct Pair([World; 2]);
@@ -152,4 +154,99 @@ fn announce_interest_is_off_by_default() {
     let bob = world.connect(As { ..v5("bob") });
     world.subscribe(bob, &[("a", 0)]);
     assert!(world.forwarded.is_empty());
+}
+
+/// One thing three clients do; the second of them is at the other broker.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish { who: usize, name: usize, qos: u8, retain: bool },
+    Subscribe { who: usize, filter: usize, qos: u8, no_local: bool, retain_as_published: bool },
+    Unsubscribe { who: usize, filter: usize },
+    Return(usize),
+}
+
+const NAMES: [&str; 4] = ["a", "a/b", "a/b/c", "$x/a"];
+const FILTERS: [&str; 6] = ["#", "a/+", "a/b", "+/b/#", "$x/#", "$share/g/a/b"];
+const CLIENTS: [&str; 3] = ["ann", "ben", "cleo"];
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0..CLIENTS.len();
+    prop_oneof![
+        5 => (who.clone(), 0..NAMES.len(), 0..3_u8, any::<bool>())
+            .prop_map(|(who, name, qos, retain)| Step::Publish { who, name, qos, retain }),
+        4 => (who.clone(), 0..FILTERS.len(), 0..3_u8, any::<bool>(), any::<bool>()).prop_map(
+            |(who, filter, qos, no_local, retain_as_published)| {
+                Step::Subscribe { who, filter, qos, no_local, retain_as_published }
+            }
+        ),
+        2 => (who.clone(), 0..FILTERS.len()).prop_map(|(who, filter)| Step::Unsubscribe { who, filter }),
+        1 => who.prop_map(Step::Return),
+    ]
+}
+
+/// Performs a step for a client of a world, and tells by what it is answered or delivered.
+fn play(world: &mut World, links: &mut [damselfly_broker::ConnectionId], place: usize, step: &Step, id: u16) {
+    let link = links[place];
+    match step {
+        Step::Publish { name, qos, retain, .. } => {
+            world.publish_with(link, NAMES[*name], &id.to_string(), delivery(*qos, id, false), *retain, &[]);
+            world.ack(link, AckType::Pubrel, id);
+        }
+        Step::Subscribe { filter, qos: level, no_local, retain_as_published, .. } => {
+            let options = SubscriptionOptions {
+                qos: qos(*level),
+                no_local: *no_local && !FILTERS[*filter].starts_with("$share"),
+                retain_as_published: *retain_as_published,
+                ..SubscriptionOptions::default()
+            };
+            world.subscribe_with(link, &[(FILTERS[*filter], options)], &[]);
+        }
+        Step::Unsubscribe { filter, .. } => world.unsubscribe(link, &[FILTERS[*filter]]),
+        Step::Return(who) => {
+            world.cut(link);
+            links[place] = world.connect(v5(CLIENTS[*who]).lasting(100));
+        }
+    }
+}
+
+/// Deliveries of a client without what the brokers may choose: identifiers, and who of a group gets a message.
+fn deliveries(who: usize, lines: Vec<String>) -> Vec<String> {
+    let words = |line: &String| line.split(' ').filter(|word| !word.starts_with('#')).collect::<Vec<_>>().join(" ");
+    let with_client = |line: String| if line.contains(" a/b=") { line } else { format!("{who} {line}") };
+    lines.iter().map(words).map(with_client).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_joined_brokers_deliver_what_one_does(steps in proptest::collection::vec(step(), 1..50)) {
+        let mut one = World::new();
+        let mut pair = Pair::new();
+        let mut alone: Vec<_> = CLIENTS.iter().map(|name| one.connect(v5(name).lasting(100))).collect();
+        let mut near = vec![pair.0[0].connect(v5("ann").lasting(100)), pair.0[0].connect(v5("cleo").lasting(100))];
+        let mut far = vec![pair.0[1].connect(v5("ben").lasting(100))];
+        for (id, step) in (1..).zip(&steps) {
+            let (Step::Publish { who, .. } | Step::Subscribe { who, .. } | Step::Unsubscribe { who, .. } | Step::Return(who)) = step;
+            play(&mut one, &mut alone, *who, step, id);
+            match who {
+                1 => play(&mut pair.0[1], &mut far, 0, step, id),
+                who => play(&mut pair.0[0], &mut near, who / 2, step, id),
+            }
+            pair.exchange();
+            let mut of_one = Vec::new();
+            let mut of_pair = Vec::new();
+            for who in 0..CLIENTS.len() {
+                of_one.extend(deliveries(who, one.work_off(alone[who])));
+                let lines = match who {
+                    1 => pair.0[1].work_off(far[0]),
+                    who => pair.0[0].work_off(near[who / 2]),
+                };
+                of_pair.extend(deliveries(who, lines));
+            }
+            of_one.sort();
+            of_pair.sort();
+            prop_assert_eq!(of_one, of_pair, "after {:?}", step);
+        }
+    }
 }
