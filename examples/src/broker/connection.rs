@@ -31,13 +31,19 @@ pub(super) struct Connection {
     /// The peer has closed its side: reading goes on until the end is reached.
     is_half_closed: bool,
     stream: TcpStream,
-    /// Unconsumed bytes; owns no memory while there are none.
-    tail: BytesMut,
-    /// The length of the frame that `tail` is the beginning of, where it is a large one; otherwise 0.
+    /// What arrived and is not consumed; nothing on most connections.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// The beginning of a frame, or what came before a pause.
+#[derive(Debug)]
+struct Waiting {
+    bytes: BytesMut,
+    /// The length of the frame if it is a large one, otherwise 0.
     large: usize,
 }
 
-const _: () = assert!(size_of::<Option<Connection>>() <= 72, "every idle connection pays for it");
+const _: () = assert!(size_of::<Option<Connection>>() <= 48, "every idle connection pays for it");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -75,8 +81,7 @@ impl Connection {
             is_readable: false,
             is_half_closed: false,
             stream,
-            tail: BytesMut::new(),
-            large: 0,
+            waiting: None,
         }
     }
 
@@ -101,44 +106,49 @@ impl Connection {
 
     /// Reads once. What was left of the last read comes first in `buffer`, followed by what has arrived.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Received {
-        if self.large > 0 {
-            return self.receive_large(buffer);
-        }
-        let kept = self.tail.len();
-        let Some((front, rest)) = buffer.split_at_mut_checked(kept).filter(|(_, rest)| !rest.is_empty()) else {
+        let waiting = match self.waiting.take() {
+            Some(waiting) if waiting.large > 0 => return self.receive_large(waiting, buffer),
+            waiting => waiting,
+        };
+        let kept = waiting.as_ref().map_or(&[][..], |waiting| &waiting.bytes);
+        let Some((front, rest)) = buffer.split_at_mut_checked(kept.len()).filter(|(_, rest)| !rest.is_empty()) else {
             // The core neither consumes it nor pauses nor wants more: nothing can come of this connection.
             return Received::Ended;
         };
-        front.copy_from_slice(&self.tail);
+        front.copy_from_slice(kept);
         match self.read(rest) {
             Ok(0) => Received::Ended,
-            Ok(len) => {
-                self.tail = BytesMut::new();
-                Received::Bytes(kept + len)
+            Ok(len) => Received::Bytes(kept.len() + len),
+            Err(error) => {
+                self.waiting = waiting;
+                nothing_or_ended(&error)
             }
-            Err(error) => nothing_or_ended(&error),
         }
     }
 
     /// Reads on into the frame's own buffer, and nothing beyond the frame.
-    fn receive_large(&mut self, buffer: &mut [u8]) -> Received {
-        let missing = self.large.saturating_sub(self.tail.len());
+    fn receive_large(&mut self, mut waiting: Box<Waiting>, buffer: &mut [u8]) -> Received {
+        let missing = waiting.large.saturating_sub(waiting.bytes.len());
         let room = missing.min(buffer.len());
         let part = buffer.get_mut(..room).unwrap_or_default();
         let len = match self.read(part) {
             Ok(0) => return Received::Ended,
             Ok(len) => len,
-            Err(error) => return nothing_or_ended(&error),
+            Err(error) => {
+                self.waiting = Some(waiting);
+                return nothing_or_ended(&error);
+            }
         };
-        if self.tail.capacity() - self.tail.len() < len {
-            self.tail.reserve(missing.min(self.tail.len().max(FIRST_RESERVE)).max(len));
+        let bytes = &mut waiting.bytes;
+        if bytes.capacity() - bytes.len() < len {
+            bytes.reserve(missing.min(bytes.len().max(FIRST_RESERVE)).max(len));
         }
-        self.tail.extend_from_slice(part.get(..len).unwrap_or_default());
+        bytes.extend_from_slice(part.get(..len).unwrap_or_default());
         if len < missing {
+            self.waiting = Some(waiting);
             return Received::Part(len);
         }
-        self.large = 0;
-        Received::Frame(mem::take(&mut self.tail).freeze())
+        Received::Frame(waiting.bytes.freeze())
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -162,14 +172,15 @@ impl Connection {
 
     /// Takes what was kept, to hand it in again after a pause.
     pub(super) fn take_kept(&mut self) -> BytesMut {
-        self.large = 0;
-        mem::take(&mut self.tail)
+        self.waiting.take().map_or_else(BytesMut::new, |waiting| waiting.bytes)
     }
 
     /// What is left of [`take_kept`](Self::take_kept).
     pub(super) fn put_back(&mut self, rest: BytesMut, wanted: usize) {
-        self.large = if wanted >= LARGE_FRAME { wanted } else { 0 };
-        self.tail = if rest.is_empty() { BytesMut::new() } else { rest };
+        if !rest.is_empty() {
+            let large = if wanted >= LARGE_FRAME { wanted } else { 0 };
+            self.waiting = Some(Box::new(Waiting { bytes: rest, large }));
+        }
     }
 
     /// Reads once and drops it.
