@@ -23,6 +23,9 @@ use damselfly_codec::QoS;
 pub struct Config {
     /// Network Connections at once. One more is refused before a byte is read. Default 1,000,000.
     pub max_connections: u32,
+    /// Sessions at once, of clients that are connected and of those that are not. A client without one is refused beyond
+    /// (CONNACK `0x97`, 3.1.1: return code 3); [`Config::max_session_expiry`] makes room. Default 1,000,000.
+    pub max_sessions: u32,
     /// How long a connection may take until its CONNECT is complete; then it is closed. Default 20 s.
     pub connect_timeout: Duration,
     /// Bytes of a CONNECT packet; a longer one ends the connection unread. Default 512 KiB.
@@ -117,6 +120,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: 1_000_000,
+            max_sessions: 1_000_000,
             connect_timeout: Duration::from_secs(20),
             max_connect_packet_size: 512 * 1024,
             max_packet_size: 16 * 1024 * 1024,

@@ -17,6 +17,7 @@ use crate::{
     gate::Release,
     questions::Asked,
     sessions::{Session, SessionKey, Sink},
+    slab::index,
 };
 
 /// Bytes that the topics of one connection's aliases may take, each way.
@@ -201,6 +202,8 @@ impl Broker {
             if let Some(owner) = existing.owner {
                 self.fail(now, owner, Fault::Refuse(ReasonCode::SessionTakenOver));
             }
+        } else if self.sessions.len() >= index(self.config.max_sessions) {
+            return Err(Fault::Refuse(ReasonCode::QuotaExceeded));
         }
         let existing = self.sessions.find(&pending.client_id);
         let (key, session_present, has_ended) = self.claim_session(now, &pending, existing, grant.principal);
@@ -406,8 +409,7 @@ impl Broker {
                 connection.max_packet_size
             }
         };
-        let fits =
-            connack.encoded_len(connection.version, Foreign::Strip).is_ok_and(|len| len <= crate::slab::index(limit));
+        let fits = connack.encoded_len(connection.version, Foreign::Strip).is_ok_and(|len| len <= index(limit));
         let sent = fits
             && connack.encode(connection.version, Foreign::Strip, connection.transmit.tail(&mut self.pool)).is_ok();
         if sent {

@@ -18,6 +18,23 @@ fn max_connections() {
 }
 
 #[test]
+fn max_sessions() {
+    let mut world = World::with(|config| config.max_sessions = 2);
+    let [alice, bob] = [v5("alice").lasting(100), v3("bob").lasting(100)].map(|client| world.connect(client));
+    world.cut(alice);
+    for (client, answer) in [(v5("carol"), "CONNACK 97"), (v3("carol"), "CONNACK 03")] {
+        let carol = world.begin(client);
+        assert_eq!(world.first(carol), answer);
+        assert!(world.is_closed(carol));
+    }
+    world.connect(v3("bob").lasting(100));
+    assert!(world.is_closed(bob), "whoever has a session takes it over as ever");
+    let alice = world.connect(v5("alice"));
+    world.cut(alice);
+    world.connect(v5("carol"));
+}
+
+#[test]
 fn connect_timeout() {
     let mut world = World::with(|config| config.connect_timeout = Duration::from_secs(3));
     let quick = world.open();

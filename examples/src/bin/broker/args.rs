@@ -52,6 +52,10 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "COUNT", default_value_t = Config::default().max_connections)]
     max_connections: u32,
 
+    /// Sessions at once, those of absent clients too; a client without one is refused
+    #[arg(long, value_name = "COUNT", default_value_t = Config::default().max_sessions)]
+    max_sessions: u32,
+
     /// Time for a connection to send its CONNECT
     #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Config::default().connect_timeout))]
     connect_timeout: Seconds,
@@ -109,6 +113,7 @@ impl Limits {
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
         config.max_connections = self.max_connections;
+        config.max_sessions = self.max_sessions;
         config.connect_timeout = self.connect_timeout.0;
         config.max_packet_size = self.max_packet_size.saturating_u32();
         config.max_connect_packet_size = config.max_connect_packet_size.min(config.max_packet_size);
