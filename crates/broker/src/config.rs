@@ -57,6 +57,8 @@ pub struct Config {
     /// Subscriptions of one client, and Topic Filters of one SUBSCRIBE. One more is answered `0x97` (3.1.1: `0x80`).
     /// Default 100,000.
     pub max_subscriptions: u32,
+    /// Bytes of the Topic Filters one client is subscribed to; as `max_subscriptions`. Default 16 MiB.
+    pub max_subscription_bytes: u32,
     /// Levels of a Topic Name or Topic Filter. A deeper filter is answered `0x8F` (3.1.1: `0x80`), a deeper name `0x90`
     /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Default 64, at most 128.
     pub max_topic_levels: u16,
@@ -133,6 +135,7 @@ impl Default for Config {
             max_transmit_bytes: 1024 * 1024,
             when_full: WhenFull::default(),
             max_subscriptions: 100_000,
+            max_subscription_bytes: 16 * 1024 * 1024,
             max_topic_levels: 64,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 512 * 1024 * 1024,

@@ -54,6 +54,8 @@ pub(crate) struct Session {
     pub(crate) will_at: Option<Timestamp>,
     /// Topic Filters as subscribed; options and identifiers are in the index.
     pub(crate) subscriptions: FilterSet,
+    /// Their bytes.
+    pub(crate) subscription_bytes: u32,
     pub(crate) outbound: Outbound,
     /// Packet Identifiers of QoS 2 messages from the client that still miss their PUBREL.
     pub(crate) received: ReceivedIds,
@@ -171,6 +173,7 @@ impl Session {
             will: None,
             will_at: None,
             subscriptions: FilterSet::default(),
+            subscription_bytes: 0,
             outbound: Outbound::default(),
             received: ReceivedIds::new(limit),
             held: VecDeque::new(),

@@ -105,8 +105,9 @@ impl Broker {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let Some(session) = self.sessions.get(key) else { return Err(ReasonCode::UnspecifiedError) };
+        let bytes = session.subscription_bytes.saturating_add(filter_bytes(filter));
         let is_full = session.subscriptions.len() >= index(config.max_subscriptions);
-        if is_full && !session.subscriptions.contains(filter.as_str()) {
+        if (is_full || bytes > config.max_subscription_bytes) && !session.subscriptions.contains(filter.as_str()) {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(session.access.as_ref().map_or(Permission::Allow, |access| access.subscribe(filter)))
@@ -142,6 +143,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return ReasonCode::UnspecifiedError };
         if is_new {
             session.subscriptions.insert(owned(filter.as_str()));
+            session.subscription_bytes = session.subscription_bytes.saturating_add(filter_bytes(filter));
         }
         let client_id = session.client_id.clone();
         self.event(Event::Subscribed { client_id, filter: owned(filter.as_str()), qos: options.qos });
@@ -212,11 +214,17 @@ impl Broker {
         if !session.subscriptions.remove(filter.as_str()) {
             return ReasonCode::NoSubscriptionExisted;
         }
+        session.subscription_bytes = session.subscription_bytes.saturating_sub(filter_bytes(filter));
         let client_id = session.client_id.clone();
         self.remove_subscription(key, filter);
         self.event(Event::Unsubscribed { client_id, filter: owned(filter.as_str()) });
         ReasonCode::Success
     }
+}
+
+/// A Topic Filter has at most 65,535 bytes. [MQTT-4.7.3-3]
+fn filter_bytes(filter: TopicFilter<'_>) -> u32 {
+    u32::try_from(filter.as_str().len()).unwrap_or(u32::MAX)
 }
 
 /// The code that grants a QoS.

@@ -298,6 +298,26 @@ fn max_subscriptions() {
 }
 
 #[test]
+fn max_subscription_bytes() {
+    let mut world = World::with(|config| config.max_subscription_bytes = 10);
+    for (client, refused) in [(v5("bob"), "97"), (v3("carol"), "80")] {
+        let connection = world.connect(client);
+        world.subscribe(connection, &[("a/b", 0), ("c/d/e/f", 0)]);
+        // What is there already needs no room.
+        for (filter, code) in [("g", refused), ("a/b", "00")] {
+            world.subscribe_with(connection, &[(filter, SubscriptionOptions::default())], &[]);
+            assert_eq!(world.received(connection), [format!("SUBACK #999 {code}")], "{filter}");
+        }
+        world.unsubscribe(connection, &["a/b"]);
+        world.received(connection);
+        for (filter, code) in [("g/hi", refused), ("g/h", "00")] {
+            world.subscribe_with(connection, &[(filter, SubscriptionOptions::default())], &[]);
+            assert_eq!(world.received(connection), [format!("SUBACK #999 {code}")], "{filter}");
+        }
+    }
+}
+
+#[test]
 fn max_topic_levels() {
     let mut world = World::with(|config| config.max_topic_levels = 3);
     let bob = world.connect(v5("bob"));
