@@ -74,14 +74,15 @@ impl Broker {
     /// An exchange is over: its identifier and its place in the window are free.
     fn delivered(&mut self, now: Timestamp, id: ConnectionId, key: SessionKey, at: usize) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let done = if at == 0 { session.outbound.inflight.pop_front() } else { session.outbound.inflight.remove(at) };
-        let Some(done) = done else { return };
         let outbound = &mut session.outbound;
-        if at > outbound.inflight.len() - outbound.to_resend.min(outbound.inflight.len()) {
+        let sent_again = outbound.inflight.len() - outbound.to_resend.min(outbound.inflight.len());
+        let done = if at == 0 { outbound.inflight.pop_front() } else { outbound.inflight.remove(at) };
+        let Some(done) = done else { return };
+        if at >= sent_again {
             outbound.to_resend -= 1;
         }
         outbound.ids.release(done.id);
-        let has_more = !outbound.queue.is_empty() || outbound.to_resend > 0;
+        let has_more = outbound.has_more();
         if let Some(queued) = done.queued {
             self.discard(queued);
         }
@@ -145,11 +146,23 @@ impl Broker {
                 connection.acks.shrink_to(kept);
             }
         }
+        if let Some(key) = self.connections.get(id).filter(|open| open.pause.is_some()).map(|open| open.session) {
+            self.resume_held(now, key);
+        }
     }
 
     fn send_ack(&mut self, now: Timestamp, id: ConnectionId, ack: PendingAck) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let (version, packet_id) = (connection.version, ack.packet_id);
+        if !fits(&ack, version, connection.max_packet_size) {
+            // It must not be sent, and the client cannot do without it. [MQTT-3.1.2-24]
+            let key = connection.session;
+            if let Some(answer) = ack.answer {
+                self.forget_answer(key, *answer);
+            }
+            self.fail(now, id, Fault::Refuse(ReasonCode::PacketTooLarge));
+            return;
+        }
         let out = connection.transmit.tail(&mut self.pool);
         // Built by us from codes that fit the packet: encoding has nothing to refuse.
         let written = match ack.packet_type {
@@ -275,6 +288,19 @@ impl Blocked {
     const fn add(&mut self, packet_type: PacketType) {
         self.0 |= Self::bit(packet_type);
     }
+}
+
+/// Whether SUBACK or UNSUBACK is within the client's Maximum Packet Size. The others always are: what is too small for
+/// five bytes was too small for CONNACK.
+fn fits(ack: &PendingAck, version: Version, limit: u32) -> bool {
+    let Some(answer) = &ack.answer else { return true };
+    let len = match ack.packet_type {
+        PacketType::Unsuback => {
+            Unsuback::new(ack.packet_id, Properties::EMPTY, &answer.reason_codes).encoded_len(version, Foreign::Strip)
+        }
+        _ => Suback::new(ack.packet_id, Properties::EMPTY, &answer.reason_codes).encoded_len(version, Foreign::Strip),
+    };
+    len.is_ok_and(|len| len <= crate::slab::index(limit))
 }
 
 fn put_ack(

@@ -80,6 +80,8 @@ pub struct Broker {
     /// Sessions that ended and still have subscriptions in the index.
     pub(crate) ended: VecDeque<SessionKey>,
     pub(crate) held_back: HeldBack,
+    /// Bytes of messages that wait for an answer, a commit or room.
+    pub(crate) held_bytes: usize,
     /// Connected sessions whose queue is full.
     pub(crate) full_sessions: usize,
     pub(crate) after_commit: AfterCommit,
@@ -178,6 +180,7 @@ impl Broker {
             work: VecDeque::new(),
             ended: VecDeque::new(),
             held_back: HeldBack::default(),
+            held_bytes: 0,
             full_sessions: 0,
             after_commit: AfterCommit::default(),
             pool: BufferPool::new(BufferPoolLimits::default()),
@@ -263,6 +266,7 @@ impl Broker {
 
     #[inline]
     fn next_frame(&mut self, now: Timestamp, id: ConnectionId, rest: &[u8]) -> Next {
+        let held_limit = self.held_limit();
         let Some(connection) = self.connections.get_mut(id) else { return Next::Ignore };
         if connection.pause.is_some() {
             return Next::Paused;
@@ -270,6 +274,10 @@ impl Broker {
         if connection.waiting_bytes > index(self.config.max_transmit_bytes) + ANSWERS_BEYOND {
             // The silence that follows is the client's own: keep alive goes on, and bytes it takes count as life.
             connection.pause = Some(Pause::Unread);
+            return Next::Paused;
+        }
+        if connection.acks.len() >= held_limit {
+            self.pause(now, id, Pause::Held);
             return Next::Paused;
         }
         let max_packet_size = match connection.stage {
@@ -404,7 +412,7 @@ impl Broker {
                 self.resume(now, id);
             }
         }
-        if is_open && self.sessions.get(session).is_some_and(|s| !s.outbound.queue.is_empty()) {
+        if is_open && self.sessions.get(session).is_some_and(|s| s.outbound.has_more()) {
             self.pump(now, session);
         }
     }
@@ -460,12 +468,16 @@ impl Broker {
         }
     }
 
-    /// Reads a client again.
+    /// Reads a client again. Its keep alive may have had no deadline meanwhile.
     pub(crate) fn resume(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.pause.take().is_some() {
-            connection.keep_alive.resume(now);
-            self.outputs.push_back(Output::Resume(id));
+        if connection.pause.take().is_none() {
+            return;
+        }
+        connection.keep_alive.resume(now);
+        self.outputs.push_back(Output::Resume(id));
+        if let Some(deadline) = connection.keep_alive.deadline().filter(|_| connection.is_open()) {
+            self.deadlines.arm(Timer::Connection(id), deadline);
         }
     }
 }

@@ -10,14 +10,16 @@ use crate::{
     Broker, CommitId, ConnectionId, DropReason, Event, Output, Why,
     access::Permission,
     broker::{Fault, Timer, WORK_PER_CALL, owned},
-    connections::{Connection, Stage},
+    connections::{Connection, Stage, SubscribeAnswer},
     gate::Release,
+    held::held_weight,
+    publish::has_more_levels,
     route::GROUP,
     sessions::{Entry, Held, SessionKey, Sink, Wait},
 };
 
 /// Messages that are routed once a commit is durable, whatever became of their publisher meanwhile.
-pub(crate) type AfterCommit = alloc::collections::VecDeque<(CommitId, Message)>;
+pub(crate) type AfterCommit = alloc::collections::VecDeque<(CommitId, Option<SessionKey>, Message)>;
 
 impl Broker {
     /// Answers a fault as the version and the stage allow, and ends the connection.
@@ -34,6 +36,10 @@ impl Broker {
             Stage::Open | Stage::Reauthenticating(_) => self.send_disconnect(id, reason_code),
             Stage::AwaitConnect => self.answer_bad_connect(id, fault, reason_code),
             Stage::Asking(..) | Stage::Authenticating(_) | Stage::Accepted(_) => {
+                let reason_code = match reason_code {
+                    ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+                    reason_code => reason_code,
+                };
                 self.send_connack(id, &Connack::refusal(reason_code));
             }
         }
@@ -45,7 +51,8 @@ impl Broker {
         let Some(connection) = self.connections.get(id) else { return };
         let is_known_v5 = connection.version == Version::V5_0;
         let may_answer = match fault {
-            Fault::Refuse(_) => true,
+            // Without a CONNECT there is nothing to answer. [MQTT-3.2.0-1]
+            Fault::Refuse(_) => connection.attempt > 0,
             Fault::Malformed(error) => error.rule() == Rule::ProtocolVersionUnsupported || is_known_v5,
             Fault::Peer(_) => false,
         };
@@ -91,8 +98,8 @@ impl Broker {
         connection.outbound_aliases = None;
         self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
         self.deadlines.disarm(Timer::Connection(id));
-        for (question, ..) in acks.into_iter().filter_map(|ack| ack.answer).flat_map(|answer| answer.asked) {
-            self.cancel_question(question);
+        for answer in acks.into_iter().filter_map(|ack| ack.answer) {
+            self.forget_answer(key, *answer);
         }
         if let Stage::Asking(_, question) | Stage::Reauthenticating(question) = stage {
             self.cancel_question(question);
@@ -181,11 +188,15 @@ impl Broker {
             self.note_drop(Some(key.slot), topic, DropReason::NotAuthorized);
             return;
         }
+        if has_more_levels(topic, self.config.max_topic_levels) {
+            self.note_drop(Some(key.slot), topic, DropReason::TooManyLevels);
+            return;
+        }
         let event = Event::WillPublished { client_id, topic: owned(topic.as_str()) };
         let message = will.publish(now);
         if message.qos() == QoS::ExactlyOnce {
             let commit = self.gate.record(Some(Release::AfterCommit));
-            self.after_commit.push_back((commit, message));
+            self.route_after(commit, Some(key), message);
         } else {
             self.gate.record(None);
             self.route_anew(now, &message, Some(key.slot));
@@ -202,6 +213,8 @@ impl Broker {
             self.ended.push_back(key);
         }
         let Some(session) = self.sessions.end(key) else { return };
+        self.full_sessions -= usize::from(session.full_since.is_some());
+        self.held_bytes -= session.held_bytes;
         if session.expiry.outlives_connection() {
             self.gate.record(None);
         }
@@ -221,7 +234,7 @@ impl Broker {
         for held in session.held {
             if let Some(commit) = Self::held_commit(&held) {
                 self.gate.record(Some(Release::AfterCommit));
-                self.after_commit.push_back((commit, held.message));
+                self.route_after(commit, None, held.message);
             }
         }
         self.event(Event::SessionEnded { client_id: session.client_id, discarded });
@@ -249,15 +262,37 @@ impl Broker {
         }
     }
 
-    /// Routes what waited for a commit longer than its publisher lived.
+    /// Has a message routed once a commit is durable.
+    pub(crate) fn route_after(&mut self, commit: CommitId, publisher: Option<SessionKey>, message: Message) {
+        self.held_bytes += held_weight(&message);
+        self.after_commit.push_back((commit, publisher, message));
+    }
+
+    /// Routes what waited for a commit without its publisher.
     pub(crate) fn release_after_commit(&mut self, now: Timestamp) {
-        while let Some((commit, _)) = self.after_commit.front() {
+        while let Some((commit, ..)) = self.after_commit.front() {
             if !self.gate.is_committed(*commit) {
                 return;
             }
-            if let Some((_, message)) = self.after_commit.pop_front() {
-                self.route_anew(now, &message, None);
+            if let Some((_, publisher, message)) = self.after_commit.pop_front() {
+                self.held_bytes -= held_weight(&message);
+                // Its slot may be another session's by now.
+                let publisher = publisher.filter(|key| self.sessions.get(*key).is_some());
+                self.route_anew(now, &message, publisher.map(|key| key.slot));
             }
+        }
+    }
+
+    /// SUBACK or UNSUBACK will not be sent: what was to follow it does not either.
+    pub(crate) fn forget_answer(&mut self, key: SessionKey, answer: SubscribeAnswer) {
+        for (question, ..) in answer.asked {
+            self.cancel_question(question);
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.outbound.replays -= answer.replays.len();
+        }
+        for replay in answer.replays {
+            self.messages.release_ids(replay.ids);
         }
     }
 
@@ -267,6 +302,9 @@ impl Broker {
         let (kept, cancelled): (Vec<Held>, Vec<Held>) =
             core::mem::take(&mut session.held).into_iter().partition(|held| matches!(held.wait, Wait::Commit(_)));
         session.held = kept.into();
+        let weight = cancelled.iter().map(|held| held_weight(&held.message)).sum::<usize>();
+        session.held_bytes -= weight;
+        self.held_bytes -= weight;
         for held in cancelled {
             if let Wait::Answer(question) = held.wait {
                 self.cancel_question(question);
@@ -291,15 +329,19 @@ impl Broker {
         id: ConnectionId,
         disconnect: &Disconnect<'_>,
     ) -> Result<(), Fault> {
-        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return Ok(()) };
+        let Some(connection) = self.connections.get(id) else { return Ok(()) };
+        let key = connection.session;
         if let Some(interval) = disconnect.properties.session_expiry_interval() {
-            let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
-            let expiry = session.expiry.after_disconnect(Some(interval))?;
+            let before = match &connection.stage {
+                Stage::Authenticating(pending) => Some(pending.session_expiry),
+                _ => self.sessions.get(key).map(|session| session.expiry),
+            };
+            let expiry = before.unwrap_or_default().after_disconnect(Some(interval))?;
             let expiry = self.capped(expiry);
             if let Some(session) = self.sessions.get_mut(key) {
                 session.expiry = expiry;
+                self.gate.record(None);
             }
-            self.gate.record(None);
         }
         self.close(now, id, Why::ByClient(disconnect.reason_code));
         Ok(())

@@ -26,7 +26,8 @@ pub struct Config {
     /// Sessions at once, of clients that are connected and of those that are not. A client without one is refused beyond
     /// (CONNACK `0x97`, 3.1.1: return code 3); [`Config::max_session_expiry`] makes room. Default 1,000,000.
     pub max_sessions: u32,
-    /// How long a connection may take until its CONNECT is complete; then it is closed. Default 20 s.
+    /// How long a connection may take until its CONNECT is complete, and each next AUTH of enhanced authentication; then
+    /// it is closed. Default 20 s.
     pub connect_timeout: Duration,
     /// Bytes of a CONNECT packet; a longer one ends the connection unread. Default 512 KiB.
     pub max_connect_packet_size: u32,
@@ -40,7 +41,8 @@ pub struct Config {
     /// QoS 1 and 2 messages in flight to one client, whatever larger Receive Maximum it names; more wait in its queue.
     /// Default 1,024, at least 1.
     pub max_inflight: u16,
-    /// Topic Aliases a client may set. A higher one ends the connection (DISCONNECT `0x94`). Default 64; 0 is none.
+    /// Topic Aliases a client may set. A higher one ends the connection (DISCONNECT `0x94`), as do names of more than 64 KiB
+    /// together (`0x97`). Default 64; 0 is none.
     pub topic_alias_maximum: u16,
     /// Topic Aliases we set towards one client, whatever larger Topic Alias Maximum it names. Default 16; 0 is none.
     pub max_outbound_topic_aliases: u16,
@@ -54,8 +56,9 @@ pub struct Config {
     pub max_transmit_bytes: u32,
     /// What happens to a message for a client whose queue is full.
     pub when_full: WhenFull,
-    /// Subscriptions of one client, and Topic Filters of one SUBSCRIBE. One more is answered `0x97` (3.1.1: `0x80`).
-    /// Default 100,000.
+    /// Subscriptions of one client, those about which a question is open among them; Topic Filters of one SUBSCRIBE; and
+    /// walks over the retained messages that are not at their end. One more is answered `0x97` (3.1.1: `0x80`). Default
+    /// 100,000.
     pub max_subscriptions: u32,
     /// Bytes of the Topic Filters one client is subscribed to; as `max_subscriptions`. Default 16 MiB.
     pub max_subscription_bytes: u32,
@@ -67,9 +70,10 @@ pub struct Config {
     pub max_retained_messages: u32,
     /// Bytes of all retained messages; as `max_retained_messages`. Default 512 MiB.
     pub max_retained_bytes: u64,
-    /// Bytes of all stored messages, transmit buffers and caches of the whole broker. At the budget acknowledgements of
+    /// Bytes of all messages stored or held, transmit buffers and caches of the whole broker. At the budget acknowledgements of
     /// QoS 1 and 2 are withheld for [`Config::pause_limit`], then say `0x97` (3.1.1: dropped and counted); QoS 0 is
-    /// dropped for clients that are behind, and counted. Default 2 GiB.
+    /// dropped for clients that are behind, and counted. A client of which 256 KiB are held is not read meanwhile. Default
+    /// 2 GiB.
     pub max_memory: u64,
     /// How long a publisher is left unread or its acknowledgement withheld for want of room. Default 2 s.
     pub pause_limit: Duration,

@@ -4,7 +4,8 @@ use alloc::{boxed::Box, format, sync::Arc};
 use core::num::NonZeroU16;
 
 use damselfly_codec::{
-    Connack, Connect, Foreign, PROTOCOL_MAXIMUM_PACKET_SIZE, PropertiesBuf, Property, QoS, ReasonCode, Version,
+    Connack, Connect, Foreign, PROTOCOL_MAXIMUM_PACKET_SIZE, PacketType, PropertiesBuf, Property, QoS, ReasonCode,
+    Version,
 };
 use damselfly_session::{
     InboundAliases, KeepAlive, OutboundAliases, ReceiveWindow, SessionExpiry, StoredWill, Timestamp, Window,
@@ -15,7 +16,7 @@ use crate::{
     broker::{Fault, Timer, owned},
     connections::{Pause, PendingConnect, Stage},
     gate::Release,
-    questions::Asked,
+    questions::{Asked, sayable_refusal},
     sessions::{Session, SessionKey, Sink},
     slab::index,
 };
@@ -36,6 +37,8 @@ impl Broker {
         connection.version = connect.version;
         connection.attempt = attempt;
         connection.keep_alive = KeepAlive::new(0, now);
+        connection.max_packet_size =
+            connect.properties.maximum_packet_size().map_or(PROTOCOL_MAXIMUM_PACKET_SIZE, Into::into);
         let peer = connection.peer;
         self.check_connect(connect)?;
         let pending = Box::new(self.pending_connect(connect));
@@ -106,7 +109,6 @@ impl Broker {
             keep_alive: connect.keep_alive,
             session_expiry: expiry,
             receive_maximum: properties.receive_maximum(),
-            max_packet_size: properties.maximum_packet_size().map_or(PROTOCOL_MAXIMUM_PACKET_SIZE, Into::into),
             topic_alias_maximum: properties.topic_alias_maximum().unwrap_or(0),
             wants_problem_information: properties.request_problem_information().unwrap_or(true),
             authentication_method: properties.authentication_method().map(owned),
@@ -148,8 +150,7 @@ impl Broker {
             }
             Answer::Deny(reason_code) => {
                 connection.stage = Stage::Authenticating(pending);
-                let code = if reason_code.is_error() { reason_code } else { ReasonCode::NotAuthorized };
-                self.fail(now, id, Fault::Refuse(code));
+                self.fail(now, id, Fault::Refuse(sayable_refusal(PacketType::Connack, reason_code)));
             }
             Answer::Redirect { permanent, server_reference } => {
                 connection.stage = Stage::Authenticating(pending);
@@ -161,8 +162,10 @@ impl Broker {
                 match method {
                     // [MQTT-4.12.0-2] [MQTT-4.12.0-6]
                     Some(method) => {
-                        self.send_auth(id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                        // The time the embedding program took is not the client's.
+                        self.deadlines.arm(Timer::Connection(id), now.saturating_add(self.config.connect_timeout));
                         self.resume(now, id);
+                        self.send_auth(now, id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
                     }
                     None => self.fail(now, id, Fault::Refuse(ReasonCode::BadAuthenticationMethod)),
                 }
@@ -178,7 +181,9 @@ impl Broker {
             self.send_connack(id, &Connack::refusal(ReasonCode::ServerUnavailable));
         } else if properties.push(Property::ServerReference(server_reference)).is_ok() {
             let connack = Connack { session_present: false, reason_code: code, properties: properties.as_properties() };
-            self.send_connack(id, &connack);
+            if !self.send_connack(id, &connack) {
+                self.send_connack(id, &Connack::refusal(code));
+            }
         }
         self.close(now, id, Why::Refused(code));
     }
@@ -255,9 +260,7 @@ impl Broker {
     }
 
     fn new_session(&mut self, pending: &PendingConnect, principal: Option<Arc<str>>) -> SessionKey {
-        let is_v5 = pending.version == Version::V5_0;
-        // Before 5.0 a client cannot know our Receive Maximum.
-        let limit = received_limit(if is_v5 { self.config.receive_maximum } else { u16::MAX });
+        let limit = self.received_limit(pending.version);
         self.sessions.insert(Session::new(pending.client_id.clone(), principal, pending.session_expiry, limit))
     }
 
@@ -300,7 +303,10 @@ impl Broker {
             version: pending.version,
             session_present: pending.session_present,
         });
+        let limit = self.received_limit(pending.version);
         if let Some(session) = self.sessions.get_mut(key) {
+            // The session may come from a connection of another version.
+            session.received.set_limit(limit);
             session.sink = Sink::Connection(id);
             session.outbound.to_resend = session.outbound.inflight.len();
             for inflight in &mut session.outbound.inflight {
@@ -317,16 +323,13 @@ impl Broker {
 
     /// What the CONNECT fixed for the time of the connection.
     fn prepare(&mut self, now: Timestamp, id: ConnectionId, pending: &PendingConnect, keep_alive: u16) {
-        let receive_maximum = NonZeroU16::new(self.config.receive_maximum).unwrap_or(NonZeroU16::MAX);
+        let receive_maximum = self.received_limit(pending.version);
         let max_inflight = NonZeroU16::new(self.config.max_inflight).unwrap_or(NonZeroU16::MAX);
         let aliases_in = if pending.version == Version::V5_0 { self.config.topic_alias_maximum } else { 0 };
         let aliases_out = pending.topic_alias_maximum.min(self.config.max_outbound_topic_aliases);
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.window = Window::new(pending.receive_maximum.map_or(max_inflight, |peer| peer.min(max_inflight)));
-        // Before 5.0 a client cannot know our Receive Maximum.
-        let is_v5 = pending.version == Version::V5_0;
-        connection.inbound = ReceiveWindow::new(if is_v5 { receive_maximum } else { NonZeroU16::MAX });
-        connection.max_packet_size = pending.max_packet_size;
+        connection.inbound = ReceiveWindow::new(receive_maximum);
         connection.keep_alive = KeepAlive::new(keep_alive, now);
         connection.wants_problem_information = pending.wants_problem_information;
         connection.authentication_method.clone_from(&pending.authentication_method);
@@ -401,15 +404,8 @@ impl Broker {
     /// False if it does not fit the client's Maximum Packet Size or has no form in its version.
     pub(crate) fn send_connack(&mut self, id: ConnectionId, connack: &Connack<'_>) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
-        let limit = match &connection.stage {
-            Stage::Asking(pending, _) | Stage::Authenticating(pending) | Stage::Accepted(pending) => {
-                pending.max_packet_size
-            }
-            Stage::AwaitConnect | Stage::Open | Stage::Reauthenticating(_) | Stage::Closing => {
-                connection.max_packet_size
-            }
-        };
-        let fits = connack.encoded_len(connection.version, Foreign::Strip).is_ok_and(|len| len <= index(limit));
+        let limit = index(connection.max_packet_size);
+        let fits = connack.encoded_len(connection.version, Foreign::Strip).is_ok_and(|len| len <= limit);
         let sent = fits
             && connack.encode(connection.version, Foreign::Strip, connection.transmit.tail(&mut self.pool)).is_ok();
         if sent {
@@ -417,9 +413,11 @@ impl Broker {
         }
         sent
     }
-}
 
-/// Our Receive Maximum bounds the QoS 2 identifiers that wait for PUBREL.
-pub(crate) fn received_limit(receive_maximum: u16) -> NonZeroU16 {
-    NonZeroU16::new(receive_maximum).unwrap_or(NonZeroU16::MAX)
+    /// Our Receive Maximum, which also bounds the QoS 2 identifiers that wait for PUBREL. Before 5.0 a client cannot
+    /// know it.
+    pub(crate) fn received_limit(&self, version: Version) -> NonZeroU16 {
+        let limit = if version == Version::V5_0 { self.config.receive_maximum } else { u16::MAX };
+        NonZeroU16::new(limit).unwrap_or(NonZeroU16::MAX)
+    }
 }

@@ -35,8 +35,10 @@ pub(crate) struct Connection {
     pub(crate) window: Window,
     /// The client's send quota towards us.
     pub(crate) inbound: ReceiveWindow,
-    /// The client's Maximum Packet Size.
+    /// The client's Maximum Packet Size, from its CONNECT on.
     pub(crate) max_packet_size: u32,
+    /// Topic Filters about which questions are open.
+    pub(crate) asked: usize,
     pub(crate) keep_alive: KeepAlive,
     /// Request Problem Information. [MQTT-3.1.2-29]
     pub(crate) wants_problem_information: bool,
@@ -75,7 +77,7 @@ pub(crate) enum Stage {
 pub(crate) enum Pause {
     /// A question about it is open, or its CONNACK waits.
     Question,
-    /// Too many messages of its wait for answers or commits.
+    /// Too many messages of its wait for answers, commits or room, or too many acknowledgements for what they say.
     Held,
     /// It does not take what it is sent, so it is not asked for what needs an answer.
     Unread,
@@ -92,7 +94,6 @@ pub(crate) struct PendingConnect {
     pub(crate) keep_alive: u16,
     pub(crate) session_expiry: SessionExpiry,
     pub(crate) receive_maximum: Option<NonZeroU16>,
-    pub(crate) max_packet_size: u32,
     pub(crate) topic_alias_maximum: u16,
     pub(crate) wants_problem_information: bool,
     pub(crate) authentication_method: Option<Box<str>>,
@@ -156,6 +157,7 @@ impl Connection {
             window: Window::new(NonZeroU16::MAX),
             inbound: ReceiveWindow::new(NonZeroU16::MAX),
             max_packet_size: u32::MAX,
+            asked: 0,
             keep_alive: KeepAlive::new(0, now),
             wants_problem_information: true,
             authentication_method: None,
@@ -205,11 +207,14 @@ impl Connections {
         self.0.get_checked_mut(id.slot, id.generation)
     }
 
-    pub(crate) fn ids(&self) -> alloc::vec::Vec<ConnectionId> {
-        self.0
-            .iter()
-            .filter_map(|(slot, _)| Some(ConnectionId { slot, generation: self.0.generation(slot)? }))
-            .collect()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.0.iter().filter_map(|(slot, connection)| {
+            Some((ConnectionId { slot, generation: self.0.generation(slot)? }, connection))
+        })
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ConnectionId> {
+        self.iter().map(|(id, _)| id).collect()
     }
 
     pub(crate) const fn len(&self) -> usize {

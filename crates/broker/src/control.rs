@@ -74,7 +74,7 @@ impl Broker {
 
     /// A step of enhanced authentication, or the beginning of another. [MQTT-4.12]
     fn handle_auth(&mut self, now: Timestamp, id: ConnectionId, auth: &Auth<'_>) -> Result<(), Fault> {
-        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        let Some(connection) = self.connections.get(id) else { return Ok(()) };
         let (is_new, agreed) = match &connection.stage {
             Stage::Authenticating(pending) => (false, pending.authentication_method.as_deref()),
             // The latter continues a re-authentication whose question was answered with one more step.
@@ -87,9 +87,11 @@ impl Broker {
         if method != agreed {
             return Err(PeerError::AuthenticationMethodChanged.into());
         }
-        let fits = match auth.reason_code {
-            ReasonCode::ContinueAuthentication => true,
-            ReasonCode::ReAuthenticate => is_new && matches!(connection.stage, Stage::Open),
+        // Each side says one thing in turn.
+        let fits = match (&connection.stage, auth.reason_code) {
+            (Stage::Authenticating(_), ReasonCode::ContinueAuthentication)
+            | (Stage::Open, ReasonCode::ReAuthenticate) => true,
+            (Stage::Reauthenticating(question), ReasonCode::ContinueAuthentication) => !self.is_asked(*question),
             _ => false,
         };
         if !fits {
@@ -106,8 +108,12 @@ impl Broker {
                 connection.stage = Stage::Asking(pending, question);
                 self.pause(now, id, Pause::Question);
             }
-            Stage::Reauthenticating(earlier) => self.cancel_question(earlier),
-            Stage::Open | Stage::AwaitConnect | Stage::Asking(..) | Stage::Accepted(_) | Stage::Closing => {}
+            Stage::Reauthenticating(_)
+            | Stage::Open
+            | Stage::AwaitConnect
+            | Stage::Asking(..)
+            | Stage::Accepted(_)
+            | Stage::Closing => {}
         }
         Ok(())
     }
@@ -128,7 +134,7 @@ impl Broker {
         let method = connection.authentication_method.clone().unwrap_or_default();
         match answer {
             Answer::Continue(data) => {
-                self.send_auth(id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                self.send_auth(now, id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
             }
             Answer::Allow(grant) => {
                 connection.stage = Stage::Open;
@@ -141,7 +147,7 @@ impl Broker {
                     session.access = grant.access;
                 }
                 self.forget_routes(id);
-                self.send_auth(id, ReasonCode::Success, &method, grant.authentication_data.as_deref());
+                self.send_auth(now, id, ReasonCode::Success, &method, grant.authentication_data.as_deref());
             }
             Answer::Deny(_) | Answer::Redirect { .. } => {
                 self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized));
@@ -155,15 +161,28 @@ impl Broker {
         self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
     }
 
-    pub(crate) fn send_auth(&mut self, id: ConnectionId, reason_code: ReasonCode, method: &str, data: Option<&[u8]>) {
+    /// Without AUTH the client would wait for ever: one that it cannot take ends the connection. [MQTT-3.1.2-24]
+    pub(crate) fn send_auth(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        reason_code: ReasonCode,
+        method: &str,
+        data: Option<&[u8]>,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut properties = PropertiesBuf::new();
         let pushed = properties.push(Property::AuthenticationMethod(method)).is_ok()
             && data.is_none_or(|data| properties.push(Property::AuthenticationData(data)).is_ok());
         let auth = Auth { reason_code, properties: properties.as_properties() };
+        let fits = auth
+            .encoded_len(Version::V5_0, Foreign::Reject)
+            .is_ok_and(|len| len <= crate::slab::index(connection.max_packet_size));
         let tail = connection.transmit.tail(&mut self.pool);
-        if pushed && auth.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
+        if pushed && fits && auth.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
             Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
+        } else {
+            self.fail(now, id, Fault::Refuse(ReasonCode::PacketTooLarge));
         }
     }
 }

@@ -25,8 +25,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) qos: QoS,
     /// RETAIN as published.
     pub(crate) retain: bool,
-    /// When it expires; the remaining seconds are what `expiry` says.
+    /// The seconds left until it expires.
     pub(crate) expiry: Option<u32>,
+    /// It expired while it waited for a commit, an answer or room.
+    pub(crate) is_expired: bool,
     pub(crate) source: Source<'a>,
     stored: Option<MessageRef>,
     /// Which templates of the scratch hold this message.
@@ -61,6 +63,7 @@ impl<'a> Outgoing<'a> {
             qos: publish.delivery.qos(),
             retain: publish.retain,
             expiry: if publish.properties.is_empty() { None } else { publish.properties.message_expiry_interval() },
+            is_expired: false,
             source: shared.map_or(Source::Publish(publish), |frame| Source::Frame(frame, publish)),
             stored: None,
             filled: 0,
@@ -76,6 +79,7 @@ impl<'a> Outgoing<'a> {
             qos: message.qos(),
             retain: message.retain(),
             expiry: message.remaining_expiry(now),
+            is_expired: message.is_expired(now),
             source: Source::Message(message),
             stored: None,
             filled: 0,
@@ -137,6 +141,8 @@ impl Broker {
         let terms = Terms { qos: terms.qos.min(out.qos), ..terms };
         let Some(session) = self.sessions.at_mut(slot) else { return Fate::Nobody };
         let fate = match (session.sink, terms.qos) {
+            // [MQTT-3.3.2-5]
+            _ if out.is_expired => Fate::Dropped(DropReason::Expired),
             (Sink::Connection(connection), QoS::AtMostOnce) => self.send_qos0(out, connection, terms),
             (Sink::Connection(connection), _) => {
                 let is_first = session.outbound.queue.is_empty() && session.outbound.to_resend == 0;

@@ -12,6 +12,7 @@ use crate::{
     connections::{Gate, Pause},
     gate::Release,
     publish::{Inbound, Tally},
+    questions::sayable_refusal,
     route::hash_topic,
     sessions::{Held, SessionKey, Wait},
 };
@@ -19,24 +20,57 @@ use crate::{
 /// Publishers with messages that found no room, each once.
 pub(crate) type HeldBack = VecDeque<SessionKey>;
 
+/// What a held message counts for against the memory budget.
+pub(crate) fn held_weight(message: &Message) -> usize {
+    size_of::<Held>() + message.heap_bytes()
+}
+
 impl Broker {
+    /// Messages of one client that may be held, and answers that may wait for them or for commits, before it is left
+    /// unread.
+    #[inline]
+    pub(crate) fn held_limit(&self) -> usize {
+        usize::from(self.config.receive_maximum) + HELD_SLACK
+    }
+
     /// Sets a message aside. Too many of them, and the client is not read until some are gone.
     pub(crate) fn hold(&mut self, now: Timestamp, inbound: &Inbound<'_>, packet_id: Option<PacketId>, wait: Wait) {
         let message = match inbound.shared {
             Some(frame) => Message::shared(frame, inbound.publish, inbound.topic, now),
             None => Message::new(inbound.publish, inbound.topic, now),
         };
-        let limit = usize::from(self.config.receive_maximum) + HELD_SLACK;
         let Some(session) = self.sessions.get_mut(inbound.session) else { return };
+        let weight = held_weight(&message);
         session.held.push_back(Held { message, packet_id, wait, since: now });
-        let is_full = session.held.len() >= limit;
+        session.held_bytes += weight;
+        self.held_bytes += weight;
         if wait == Wait::Room && !core::mem::replace(&mut session.is_held_back, true) {
+            // Not put off by those who come later.
+            if self.held_back.is_empty() {
+                self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
+            }
             self.held_back.push_back(inbound.session);
-            self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
         }
-        if is_full {
+        if self.holds_too_much(inbound.session) {
             self.pause(now, inbound.connection, Pause::Held);
         }
+    }
+
+    fn holds_too_much(&self, key: SessionKey) -> bool {
+        let limit = self.held_limit();
+        let Some(session) = self.sessions.get(key) else { return false };
+        let answers = session.owner.and_then(|id| self.connections.get(id)).map_or(0, |open| open.acks.len());
+        session.held.len() >= limit || answers >= limit || (session.held_bytes >= HELD_BYTES && self.has_no_memory())
+    }
+
+    /// Takes one out of the held messages of a session.
+    fn unhold(&mut self, key: SessionKey, at: usize) -> Option<Held> {
+        let session = self.sessions.get_mut(key)?;
+        let held = session.held.remove(at)?;
+        let weight = held_weight(&held.message);
+        session.held_bytes -= weight;
+        self.held_bytes -= weight;
+        Some(held)
     }
 
     /// Goes on with what a session's client published, as far as nothing is before it.
@@ -52,7 +86,7 @@ impl Broker {
             let is_free = !blocked.contains(&topic)
                 && match room_for {
                     Some(message) => {
-                        let must_wait = self.must_wait(now, Some(key.slot), message.topic());
+                        let must_wait = self.finds_no_room(now, Some(key.slot), message.topic());
                         asked_for_room += usize::from(must_wait);
                         !must_wait
                     }
@@ -63,7 +97,7 @@ impl Broker {
                 at += 1;
                 continue;
             }
-            let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.remove(at)) else { break };
+            let Some(held) = self.unhold(key, at) else { break };
             let tally = self.route_anew(now, &held.message, Some(key.slot));
             self.decide(now, key, &held, tally);
         }
@@ -117,10 +151,9 @@ impl Broker {
     }
 
     pub(crate) fn resume_held(&mut self, now: Timestamp, key: SessionKey) {
-        let limit = usize::from(self.config.receive_maximum) + HELD_SLACK;
-        let has_room = self.sessions.get(key).is_some_and(|session| session.held.len() < limit);
         let Some(connection) = self.connection_of(key) else { return };
-        if has_room && self.connections.get(connection).is_some_and(|c| c.pause == Some(Pause::Held)) {
+        let is_paused = self.connections.get(connection).is_some_and(|c| c.pause == Some(Pause::Held));
+        if is_paused && !self.holds_too_much(key) {
             self.resume(now, connection);
         }
     }
@@ -145,10 +178,11 @@ impl Broker {
             self.release_held(now, key);
             return;
         };
-        let Some(held) = session.held.remove(at) else { return };
+        let Some(held) = self.unhold(key, at) else { return };
         self.note_drop(Some(key.slot), held.message.topic(), DropReason::NotAuthorized);
         if let (Some(packet_id), Some(connection)) = (held.packet_id, connection) {
-            let reason_code = self.refusal_code(connection, reason_code);
+            // PUBACK and PUBREC know the same codes.
+            let reason_code = self.refusal_code(connection, sayable_refusal(PacketType::Puback, reason_code));
             // 3.1.1 cannot be told: the identifier stays until PUBREL.
             self.decide_ack(now, key, (connection, packet_id), reason_code, false);
         }
@@ -176,7 +210,7 @@ impl Broker {
     /// who has room gets them.
     fn give_up(&mut self, now: Timestamp, key: SessionKey) {
         let limit = self.config.pause_limit;
-        let has_no_memory = self.has_no_memory();
+        let has_no_memory = self.has_no_memory_beside_held();
         let mut at = 0;
         let mut is_changed = false;
         while let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.get_mut(at)) {
@@ -194,7 +228,7 @@ impl Broker {
                 at += 1;
                 continue;
             }
-            let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.remove(at)) else { break };
+            let Some(held) = self.unhold(key, at) else { break };
             self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
             if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
                 let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
@@ -217,6 +251,9 @@ impl Broker {
 
 /// Held messages beyond the Receive Maximum before a client is left unread: QoS 0 messages count too.
 const HELD_SLACK: usize = 64;
+
+/// Bytes of held messages of one client before it is left unread, once the memory budget is used up.
+const HELD_BYTES: usize = 256 * 1024;
 
 /// Messages of one publisher that are found to have no room before the rest is taken to have none either, until the next
 /// look: each takes a look at all receivers.

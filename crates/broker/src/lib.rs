@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod access;
 mod acks;
+mod audit;
 mod broker;
 mod close;
 mod config;
@@ -33,6 +34,7 @@ mod slab;
 mod subscribe;
 
 pub use access::{Access, Action, Permission};
+pub use audit::Drift;
 pub use broker::{Broker, Refused};
 pub use config::{Config, ConfigError, MAX_TOPIC_LEVELS, WhenFull};
 pub use local::{ClientIdInUse, Published};

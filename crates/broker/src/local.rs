@@ -3,14 +3,13 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::num::NonZeroU16;
 
-use damselfly_codec::{Publish, QoS, ReasonCode, SubscriptionId, SubscriptionOptions};
+use damselfly_codec::{Publish, QoS, ReasonCode, SubscriptionId, SubscriptionOptions, Version};
 use damselfly_session::{Message, SessionExpiry, Timestamp, Window};
 use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::{
     AckToken, Broker, LocalId,
     broker::owned,
-    connect::received_limit,
     gate::Release,
     sessions::{Session, SessionKey, Sink},
 };
@@ -71,7 +70,7 @@ impl Broker {
             return Err(ClientIdInUse);
         }
         let principal = Some(Arc::from("$local"));
-        let limit = received_limit(self.config.receive_maximum);
+        let limit = self.received_limit(Version::V5_0);
         let mut session = Session::new(owned(client_id), principal, SessionExpiry::Never, limit);
         session.sink = Sink::Local;
         session.local_window = Some(Window::new(receive_maximum));
@@ -105,7 +104,7 @@ impl Broker {
         let message = Message::new(publish, topic, now);
         if message.qos() == QoS::ExactlyOnce {
             let commit = self.gate.record(Some(Release::AfterCommit));
-            self.after_commit.push_back((commit, message));
+            self.route_after(commit, Some(local.0), message);
             self.close_group();
             return Published { receivers: 0, reason_code: ReasonCode::Success };
         }

@@ -20,6 +20,11 @@ const LIST: u32 = 1 << 31;
 
 impl SubscriptionIds {
     pub(crate) const NONE: Self = Self(0);
+
+    /// Whether they are a list of their own.
+    pub(crate) const fn is_list(&self) -> bool {
+        self.0 & LIST != 0
+    }
 }
 
 #[derive(Debug)]
@@ -109,6 +114,16 @@ impl Messages {
         if ids.0 & LIST != 0 {
             self.lists.remove(ids.0 & !LIST);
         }
+    }
+
+    /// References to stored messages that were given out and not given back.
+    pub(crate) fn references(&self) -> usize {
+        self.stored.iter().map(|(_, stored)| crate::slab::index(stored.references)).sum()
+    }
+
+    /// Lists of identifiers that were not given back.
+    pub(crate) const fn lists(&self) -> usize {
+        self.lists.len()
     }
 
     /// Messages stored.

@@ -26,6 +26,21 @@ pub(crate) struct Tally {
     pub(crate) dropped: Option<DropReason>,
 }
 
+/// Whether a message may be routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Yes, or once a question is answered.
+    Permitted(Permission),
+    /// No: why it is dropped, and what a 5.0 publisher is told.
+    Refused(DropReason, ReasonCode),
+}
+
+/// Whether a name has more levels than that.
+#[inline]
+pub(crate) fn has_more_levels(topic: TopicName<'_>, limit: u16) -> bool {
+    topic.as_bytes().iter().map(|byte| usize::from(*byte == b'/')).sum::<usize>() >= usize::from(limit)
+}
+
 /// A PUBLISH with its topic resolved and its publisher known.
 #[derive(Clone, Copy)]
 pub(crate) struct Inbound<'a> {
@@ -146,7 +161,10 @@ impl Broker {
                 return Ok(());
             }
         }
-        if self.must_wait(now, Some(inbound.session.slot), inbound.topic) {
+        // What is refused or asked about does not wait for room.
+        if self.must_wait(now, Some(inbound.session.slot), inbound.topic)
+            && self.verdict(inbound) == Verdict::Permitted(Permission::Allow)
+        {
             self.push_ack(inbound.connection, PacketType::Puback, id, Gate::Decision);
             self.hold(now, inbound, Some(id), Wait::Room);
             return Ok(());
@@ -176,34 +194,43 @@ impl Broker {
             // As many as our Receive Maximum miss their PUBREL.
             Err(_) => return Err(PeerError::ReceiveMaximumExceeded.into()),
         }
-        let permission = self.permission(inbound.session, inbound.topic);
-        let gate = match permission {
-            Permission::Deny => {
-                self.drop_inbound(inbound, DropReason::NotAuthorized);
-                self.forget_received(inbound.session, id);
+        let permission = match self.verdict(inbound) {
+            Verdict::Permitted(permission) => permission,
+            Verdict::Refused(reason, reason_code) => {
+                self.drop_inbound(inbound, reason);
+                let reason_code = self.refusal_code(inbound.connection, reason_code);
+                // 3.1.1 cannot be told: the identifier stays until PUBREL.
+                if reason_code.is_error() {
+                    self.forget_received(inbound.session, id);
+                }
                 let commit = self.gate.record(Some(Release::Acks(inbound.connection)));
-                let reason_code = self.refusal_code(inbound.connection, ReasonCode::NotAuthorized);
                 self.push_decided(inbound.connection, PacketType::Pubrec, id, Gate::Commit(commit), reason_code);
                 return Ok(());
             }
-            Permission::Ask => {
-                let question = self.ask_publish(now, inbound);
-                self.hold(now, inbound, Some(id), Wait::Answer(question));
-                Gate::Decision
-            }
-            Permission::Allow if self.must_wait(now, Some(inbound.session.slot), inbound.topic) => {
-                self.hold(now, inbound, Some(id), Wait::Room);
-                Gate::Decision
-            }
-            Permission::Allow => {
-                let commit = self.gate.record(Some(Release::Held(inbound.session)));
-                self.gate.record(Some(Release::Acks(inbound.connection)));
-                self.hold(now, inbound, Some(id), Wait::Commit(commit));
-                Gate::Decision
-            }
         };
-        self.push_ack(inbound.connection, PacketType::Pubrec, id, gate);
+        let wait = if permission == Permission::Ask {
+            Wait::Answer(self.ask_publish(now, inbound))
+        } else if self.must_wait(now, Some(inbound.session.slot), inbound.topic) {
+            Wait::Room
+        } else {
+            let commit = self.gate.record(Some(Release::Held(inbound.session)));
+            self.gate.record(Some(Release::Acks(inbound.connection)));
+            Wait::Commit(commit)
+        };
+        self.hold(now, inbound, Some(id), wait);
+        self.push_ack(inbound.connection, PacketType::Pubrec, id, Gate::Decision);
         Ok(())
+    }
+
+    /// Whether a message may be routed at all, before anything else is found out about it.
+    fn verdict(&self, inbound: &Inbound<'_>) -> Verdict {
+        if has_more_levels(inbound.topic, self.config.max_topic_levels) {
+            return Verdict::Refused(DropReason::TooManyLevels, ReasonCode::TopicNameInvalid);
+        }
+        match self.permission(inbound.session, inbound.topic) {
+            Permission::Deny => Verdict::Refused(DropReason::NotAuthorized, ReasonCode::NotAuthorized),
+            permission => Verdict::Permitted(permission),
+        }
     }
 
     /// A repeat is answered again and delivered once. [MQTT-4.3.3-10]
@@ -252,28 +279,22 @@ impl Broker {
         hash: u64,
         generation: u64,
     ) -> Option<ReasonCode> {
-        let permission = self.permission(inbound.session, inbound.topic);
         let packet_id = inbound.publish.delivery.packet_id();
-        match permission {
-            Permission::Deny => {
-                self.drop_inbound(inbound, DropReason::NotAuthorized);
-                return Some(self.refusal_code(inbound.connection, ReasonCode::NotAuthorized));
+        let permission = match self.verdict(inbound) {
+            Verdict::Permitted(permission) => permission,
+            Verdict::Refused(reason, reason_code) => {
+                self.drop_inbound(inbound, reason);
+                return Some(self.refusal_code(inbound.connection, reason_code));
             }
-            Permission::Ask => {
-                let question = self.ask_publish(now, inbound);
-                self.hold(now, inbound, packet_id, Wait::Answer(question));
-                return None;
-            }
-            Permission::Allow if self.waits_behind(inbound.session, inbound.topic) => {
-                self.hold(now, inbound, packet_id, Wait::Nothing);
-                return None;
-            }
-            Permission::Allow => {}
+        };
+        if permission == Permission::Ask {
+            let question = self.ask_publish(now, inbound);
+            self.hold(now, inbound, packet_id, Wait::Answer(question));
+            return None;
         }
-        let separators = inbound.topic.as_bytes().iter().map(|byte| usize::from(*byte == b'/')).sum::<usize>();
-        if separators >= usize::from(self.config.max_topic_levels) {
-            self.drop_inbound(inbound, DropReason::TooManyLevels);
-            return Some(self.refusal_code(inbound.connection, ReasonCode::TopicNameInvalid));
+        if self.waits_behind(inbound.session, inbound.topic) {
+            self.hold(now, inbound, packet_id, Wait::Nothing);
+            return None;
         }
         let mut route = core::mem::take(&mut self.scratch.route);
         route.resolve(&self.index, inbound.topic, Some(inbound.session.slot), &mut self.scratch.matches);
@@ -328,7 +349,7 @@ impl Broker {
 
     /// Routes a message that is stored or about to be, and retains it if it asks for that.
     pub(crate) fn route_message(&mut self, now: Timestamp, message: &Message, route: &Route) -> Tally {
-        let kept = if message.retain() { self.retain(now, message) } else { Ok(()) };
+        let kept = if message.retain() { self.retain(message) } else { Ok(()) };
         let mut out = Outgoing::of_message(message, now);
         let mut tally = self.route(now, &mut out, route);
         self.finish(out);
@@ -451,6 +472,11 @@ impl Broker {
     #[inline]
     pub(crate) fn must_wait(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {
         self.has_no_memory() || (self.full_sessions > 0 && self.waits_for_receiver(now, publisher, topic))
+    }
+
+    /// The same for a message that is held already, and so counted.
+    pub(crate) fn finds_no_room(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {
+        self.has_no_memory_beside_held() || (self.full_sessions > 0 && self.waits_for_receiver(now, publisher, topic))
     }
 
     fn waits_for_receiver(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {

@@ -57,7 +57,7 @@ pub struct SubscriptionView<'a> {
     pub id: Option<SubscriptionId>,
 }
 
-/// What happened so far, in numbers that only grow, but for the last two.
+/// What happened so far, in numbers that only grow, but for the last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -105,7 +105,7 @@ impl Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// Messages queued and in flight, each counted once.
+    /// Messages queued, in flight, or waiting for an answer, a commit or room, each counted once.
     pub messages: u64,
     /// Retained messages with their index.
     pub retained: u64,
@@ -256,7 +256,7 @@ impl Broker {
                 + session.received.heap_bytes()
         });
         Memory {
-            messages: self.messages.bytes() + wide(self.messages.heap_bytes()),
+            messages: self.messages.bytes() + wide(self.messages.heap_bytes() + self.held_bytes),
             retained: self.retained.bytes() + wide(self.retained.heap_bytes()),
             subscriptions: wide(self.index.heap_bytes() + self.groups.heap_bytes()),
             sessions: wide(self.sessions.heap_bytes() + sessions.sum::<usize>()),
@@ -268,8 +268,14 @@ impl Broker {
     /// What counts against [`Config::max_memory`](crate::Config::max_memory).
     #[inline]
     pub(crate) fn memory_used(&self) -> u64 {
-        let held = u64::try_from(self.counters.route_cache_bytes + self.waiting_bytes).unwrap_or(u64::MAX);
-        self.messages.bytes() + self.retained.bytes() + held
+        let others = self.counters.route_cache_bytes + self.waiting_bytes + self.held_bytes;
+        self.messages.bytes() + self.retained.bytes() + u64::try_from(others).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a held message finds no memory: held ones do not wait for each other.
+    pub(crate) fn has_no_memory_beside_held(&self) -> bool {
+        let held = u64::try_from(self.held_bytes).unwrap_or(u64::MAX);
+        self.memory_used().saturating_sub(held) >= self.config.max_memory
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap};
 
-use damselfly_codec::ReasonCode;
+use damselfly_codec::{PacketType, ReasonCode};
 use damselfly_session::Timestamp;
 
 use crate::{Answer, Broker, ConnectionId, Output, Question, QuestionId, broker::Timer, sessions::SessionKey};
@@ -48,6 +48,11 @@ impl Broker {
         id
     }
 
+    /// Whether a question has no answer yet.
+    pub(crate) fn is_asked(&self, id: QuestionId) -> bool {
+        self.questions.open.contains_key(&id)
+    }
+
     /// A connection that ends takes its questions along.
     pub(crate) fn cancel_question(&mut self, id: QuestionId) {
         self.questions.open.remove(&id);
@@ -63,6 +68,15 @@ impl Broker {
             Asked::Publish(session) => self.answer_publish(now, session, id, refusal(&answer)),
             Asked::Subscribe(connection) => self.answer_subscribe(connection, id, refusal(&answer)),
         }
+    }
+}
+
+/// A code of the embedding program that a packet can carry: what does not fit is said as "not authorized".
+pub(crate) const fn sayable_refusal(packet_type: PacketType, reason_code: ReasonCode) -> ReasonCode {
+    if reason_code.is_error() && reason_code.is_allowed_in(packet_type) {
+        reason_code
+    } else {
+        ReasonCode::NotAuthorized
     }
 }
 

@@ -116,7 +116,7 @@ impl RetainedStore {
 
 impl Broker {
     /// Sets, replaces or removes the retained message of a topic. [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]
-    pub(crate) fn retain(&mut self, now: Timestamp, message: &Message) -> Result<(), DropReason> {
+    pub(crate) fn retain(&mut self, message: &Message) -> Result<(), DropReason> {
         let topic = message.topic();
         if message.payload().is_empty() {
             self.retained.remove(topic);
@@ -134,14 +134,15 @@ impl Broker {
             self.note_drop(None, topic, DropReason::RetainedFull);
             return Err(DropReason::RetainedFull);
         }
-        self.arm_retained(now);
+        self.arm_retained();
         Ok(())
     }
 
-    fn arm_retained(&mut self, now: Timestamp) {
+    /// Not put off by what is retained meanwhile.
+    fn arm_retained(&mut self) {
         if let Some((at, _)) = self.retained.expiring.first() {
             // A second late is soon enough to free memory; delivery looks at the time itself.
-            self.deadlines.arm(Timer::Retained, (*at).max(now).saturating_add(core::time::Duration::from_secs(1)));
+            self.deadlines.arm(Timer::Retained, at.saturating_add(core::time::Duration::from_secs(1)));
         }
     }
 
@@ -149,14 +150,16 @@ impl Broker {
         for _ in 0..WORK_PER_CALL {
             let Some((at, _)) = self.retained.expiring.first() else { return };
             if *at > now {
-                break;
+                self.arm_retained();
+                return;
             }
             let Some((_, topic)) = self.retained.expiring.pop_first() else { return };
             if let Ok(topic) = TopicName::new(&topic) {
                 self.retained.remove(topic);
             }
         }
-        self.arm_retained(now);
+        // The rest has its turn soon.
+        self.deadlines.arm(Timer::Retained, now.saturating_add(core::time::Duration::from_millis(1)));
     }
 
     /// SUBACK is out: the retained messages follow, in the order of the Topic Filters.
@@ -198,6 +201,9 @@ impl Broker {
         let qos = replay.qos;
         if is_done {
             self.messages.release_ids(replay.ids);
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.outbound.replays -= 1;
+            }
         } else if let Some(session) = self.sessions.get_mut(key) {
             session.outbound.queue.push_front(Entry::Replay(replay));
         }

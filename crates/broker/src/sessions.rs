@@ -61,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) received: ReceivedIds,
     /// Messages from the client that wait for an answer, a commit or room.
     pub(crate) held: VecDeque<Held>,
+    /// What these count for against the memory budget.
+    pub(crate) held_bytes: usize,
     pub(crate) drops: u64,
     /// The number of the CONNECT that owns it: of two, the later wins.
     pub(crate) attempt: u64,
@@ -84,6 +86,16 @@ pub(crate) struct Outbound {
     pub(crate) messages: u32,
     /// Their bytes, each message counted whole.
     pub(crate) bytes: u64,
+    /// Walks over retained messages that are not at their end, those whose SUBACK still waits among them.
+    pub(crate) replays: usize,
+}
+
+impl Outbound {
+    /// Whether anything waits to be sent, for the first time or again.
+    #[inline]
+    pub(crate) fn has_more(&self) -> bool {
+        !self.queue.is_empty() || self.to_resend > 0
+    }
 }
 
 #[derive(Debug)]
@@ -149,7 +161,7 @@ pub(crate) enum Wait {
     Commit(crate::CommitId),
     /// For nothing but earlier ones.
     Nothing,
-    /// For room within the memory budget.
+    /// For room: within the memory budget or in the queue of a receiver.
     Room,
 }
 
@@ -177,6 +189,7 @@ impl Session {
             outbound: Outbound::default(),
             received: ReceivedIds::new(limit),
             held: VecDeque::new(),
+            held_bytes: 0,
             drops: 0,
             attempt: 0,
             full_since: None,
@@ -261,6 +274,11 @@ impl Sessions {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
         self.slots.iter().filter(|(_, session)| !session.is_ended)
+    }
+
+    /// All of them, those that ended and wait for [`Sessions::bury`] included.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, &Session)> {
+        self.slots.iter()
     }
 
     pub(crate) const fn len(&self) -> usize {

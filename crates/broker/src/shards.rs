@@ -93,7 +93,7 @@ impl Broker {
         let message = &forward.message;
         if forward.retain {
             // What cannot be retained is counted there.
-            let _full = self.retain(now, message).is_err();
+            let _full = self.retain(message).is_err();
         }
         if !forward.deliver {
             return;
@@ -130,7 +130,7 @@ impl Broker {
         interested.dedup();
         let mut count = 0;
         for shard in &self.shards.joined {
-            let deliver = interested.binary_search(&(*shard, ())).is_ok();
+            let deliver = !out.is_expired && interested.binary_search(&(*shard, ())).is_ok();
             if deliver || out.retain {
                 let message = out.message(now);
                 let forward = Forward { message, shared_filter: None, retain: out.retain, deliver };

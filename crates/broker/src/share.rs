@@ -121,6 +121,10 @@ impl ShareGroups {
         self.groups.get(slot)
     }
 
+    pub(crate) const fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
         let members = self
             .groups

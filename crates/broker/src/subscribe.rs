@@ -27,18 +27,15 @@ impl Broker {
         let subscription_id = subscribe.properties.subscription_ids().next();
         let mut answer = SubscribeAnswer { reason_codes: Vec::new(), asked: Vec::new(), replays: Vec::new() };
         for (place, (filter, options)) in subscribe.filters().enumerate() {
-            // More than a client may have: no honest packet, and not worth the time of everybody else.
-            let checked = if place < index(self.config.max_subscriptions) {
-                self.check_subscription(id, key, filter, subscription_id)
-            } else {
-                Err(ReasonCode::QuotaExceeded)
-            };
-            let code = match checked {
+            let code = match self.check_subscription(id, key, (place, filter), subscription_id) {
                 Ok(Permission::Allow) => self.subscribe(key, filter, options, subscription_id, &mut answer.replays),
                 Ok(Permission::Ask) => {
                     let question = self.ask_subscribe(now, id, key, filter, options);
                     let pending = PendingSubscription { filter: owned(filter.as_str()), options, id: subscription_id };
                     answer.asked.push((question, place, pending));
+                    if let Some(connection) = self.connections.get_mut(id) {
+                        connection.asked += 1;
+                    }
                     ReasonCode::NotAuthorized
                 }
                 Ok(Permission::Deny) => ReasonCode::NotAuthorized,
@@ -87,11 +84,12 @@ impl Broker {
         &self,
         id: ConnectionId,
         key: SessionKey,
-        filter: TopicFilter<'_>,
+        (place, filter): (usize, TopicFilter<'_>),
         subscription_id: Option<SubscriptionId>,
     ) -> Result<Permission, ReasonCode> {
         let config = &self.config;
-        let is_v5 = self.connections.get(id).is_some_and(|connection| connection.version == Version::V5_0);
+        let Some(connection) = self.connections.get(id) else { return Err(ReasonCode::UnspecifiedError) };
+        let is_v5 = connection.version == Version::V5_0;
         if filter.shared().is_some() && !config.shared_subscription_available {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
@@ -106,8 +104,13 @@ impl Broker {
         }
         let Some(session) = self.sessions.get(key) else { return Err(ReasonCode::UnspecifiedError) };
         let bytes = session.subscription_bytes.saturating_add(filter_bytes(filter));
-        let is_full = session.subscriptions.len() >= index(config.max_subscriptions);
-        if (is_full || bytes > config.max_subscription_bytes) && !session.subscriptions.contains(filter.as_str()) {
+        let limit = index(config.max_subscriptions);
+        let is_full = session.subscriptions.len() + connection.asked >= limit || bytes > config.max_subscription_bytes;
+        if is_full && !session.subscriptions.contains(filter.as_str()) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        // One filter repeated costs as much as many.
+        if place >= limit || connection.asked >= limit || session.outbound.replays >= limit {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(session.access.as_ref().map_or(Permission::Allow, |access| access.subscribe(filter)))
@@ -151,13 +154,18 @@ impl Broker {
             self.interest_changed(filter, true);
         }
         // A shared subscription gets no retained messages. [MQTT-4.8.2]
-        let wants_replay = filter.shared().is_none()
+        let has_retained = self.retained.len() > 0;
+        let wants_replay = has_retained
+            && filter.shared().is_none()
             && match options.retain_handling {
                 RetainHandling::SendAtSubscribe => true,
                 RetainHandling::SendIfNew => is_new,
                 RetainHandling::DoNotSend => false,
             };
-        if wants_replay && self.retained.len() > 0 {
+        if wants_replay {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.outbound.replays += 1;
+            }
             replays.push(Replay {
                 filter: owned(filter.as_str()),
                 cursor: TopicCursor::default(),
@@ -173,6 +181,7 @@ impl Broker {
     pub(crate) fn answer_subscribe(&mut self, id: ConnectionId, question: QuestionId, refusal: Option<ReasonCode>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let key = connection.session;
+        connection.asked = connection.asked.saturating_sub(1);
         let mut waiting =
             connection.acks.iter_mut().enumerate().filter_map(|(at, ack)| Some((at, ack.answer.as_mut()?)));
         let found = waiting.find_map(|(at, answer)| {
