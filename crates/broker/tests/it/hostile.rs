@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use damselfly_broker::{Access, Action, Answer, ConnectionId, Event, Grant, Permission, Why};
-use damselfly_codec::{AckType, Packet, Property, ReasonCode, SubscriptionOptions};
+use damselfly_broker::{Access, Action, Answer, ConnectionId, Event, Grant, LocalId, Permission, Why};
+use damselfly_codec::{
+    AckType, Packet, Properties, Property, Publish, ReasonCode, SubscriptionId, SubscriptionOptions,
+};
+use damselfly_topic::TopicName;
 use proptest::prelude::*;
 
-use crate::world::{As, World, delivery, qos, v3, v5};
+use crate::world::{As, World, delivery, filter, qos, topic, v3, v5};
 
 const NAMES: [&str; 4] = ["a", "a/b", "a/b/c", "$x"];
 const FILTERS: [&str; 6] = ["#", "a/+", "a/b", "$share/g/a/#", "$share/g/#", "+/b/#"];
@@ -19,7 +22,7 @@ enum Step {
     Cut(usize),
     Disconnect(usize),
     Publish { who: usize, name: usize, qos: u8, id: u16, retain: bool, expiry: bool, dup: bool },
-    Subscribe { who: usize, filter: usize, qos: u8, no_local: bool },
+    Subscribe { who: usize, filter: usize, qos: u8, no_local: bool, id: u32 },
     Unsubscribe { who: usize, filter: usize },
     Ack { who: usize, kind: usize, id: u16, refuse: bool },
     WorkOff(usize),
@@ -28,6 +31,10 @@ enum Step {
     Pass(u64),
     HoldCommits(bool),
     Answer(bool),
+    Remove(usize),
+    Stall(bool),
+    LocalAck,
+    LocalPublish(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -41,13 +48,17 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(who, name, qos, id, retain, expiry, dup)| {
                 Step::Publish { who, name, qos, id, retain, expiry, dup }
             }),
-        4 => (who.clone(), 0..FILTERS.len(), 0..3_u8, any::<bool>())
-            .prop_map(|(who, filter, qos, no_local)| Step::Subscribe { who, filter, qos, no_local }),
+        4 => (who.clone(), 0..FILTERS.len(), 0..3_u8, any::<bool>(), 0..3_u32)
+            .prop_map(|(who, filter, qos, no_local, id)| Step::Subscribe { who, filter, qos, no_local, id }),
         2 => (who.clone(), 0..FILTERS.len()).prop_map(|(who, filter)| Step::Unsubscribe { who, filter }),
         4 => (who.clone(), 0..4_usize, 1..5_u16, any::<bool>())
             .prop_map(|(who, kind, id, refuse)| Step::Ack { who, kind, id, refuse }),
         3 => who.clone().prop_map(Step::WorkOff),
         1 => who.clone().prop_map(Step::Ping),
+        1 => who.clone().prop_map(Step::Remove),
+        2 => any::<bool>().prop_map(Step::Stall),
+        2 => Just(Step::LocalAck),
+        1 => any::<u8>().prop_map(Step::LocalPublish),
         1 => (who, proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(who, bytes)| Step::Bytes { who, bytes }),
         2 => (0..8_u64).prop_map(Step::Pass),
         1 => any::<bool>().prop_map(Step::HoldCommits),
@@ -58,6 +69,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Players {
     world: World,
     links: [Option<ConnectionId>; 3],
+    /// A local participant that is subscribed to everything.
+    local: LocalId,
     asks: bool,
 }
 
@@ -85,6 +98,25 @@ impl Players {
                 }
             }
             Step::Answer(yes) => self.answer(yes),
+            Step::Remove(who) => {
+                world.broker.remove_session(world.now, IDS[who]);
+                world.settle();
+            }
+            Step::Stall(true) => world.is_stalled = true,
+            Step::Stall(false) => world.unstall(),
+            Step::LocalAck => {
+                let token = world.delivered.iter_mut().find_map(|(_, delivery)| delivery.token.take());
+                if let Some(token) = token {
+                    world.broker.local_acknowledge(world.now, self.local, token);
+                    world.settle();
+                }
+            }
+            Step::LocalPublish(level) => {
+                let name = topic("a/b");
+                let publish = Publish { delivery: delivery(level % 3, 1, false), ..plain_publish(name) };
+                let _published = world.broker.local_publish(world.now, self.local, name, &publish);
+                world.settle();
+            }
             Step::Cut(who)
             | Step::Disconnect(who)
             | Step::WorkOff(who)
@@ -128,10 +160,11 @@ impl Players {
                 let delivery = delivery(*qos, *id, *dup && *qos > 0);
                 world.publish_with(link, NAMES[*name], "x", delivery, *retain, list);
             }
-            Step::Subscribe { filter, qos: level, no_local, .. } => {
+            Step::Subscribe { filter, qos: level, no_local, id, .. } => {
                 let no_local = *no_local && is_v5 && !FILTERS[*filter].starts_with("$share");
                 let options = SubscriptionOptions { qos: qos(*level), no_local, ..SubscriptionOptions::default() };
-                world.subscribe_with(link, &[(FILTERS[*filter], options)], &[]);
+                let id = SubscriptionId::new(*id).filter(|_| is_v5).map(Property::SubscriptionIdentifier);
+                world.subscribe_with(link, &[(FILTERS[*filter], options)], id.as_slice());
             }
             Step::Unsubscribe { filter, .. } => world.unsubscribe(link, &[FILTERS[*filter]]),
             Step::Ack { kind, id, refuse, .. } => {
@@ -145,12 +178,21 @@ impl Players {
             }
             Step::Ping(_) => world.send(link, Packet::Pingreq),
             Step::Bytes { bytes, .. } => world.send_bytes(link, bytes),
-            Step::Connect { .. } | Step::Pass(_) | Step::HoldCommits(_) | Step::Answer(_) => {}
+            Step::Connect { .. }
+            | Step::Pass(_)
+            | Step::HoldCommits(_)
+            | Step::Answer(_)
+            | Step::Remove(_)
+            | Step::Stall(_)
+            | Step::LocalAck
+            | Step::LocalPublish(_) => {}
         }
     }
 
     /// Everybody leaves, every session ends, retained messages are removed.
     fn leave(mut self) {
+        self.world.broker.close_local(self.world.now, self.local);
+        self.world.unstall();
         for who in 0..IDS.len() {
             if let Some(link) = self.link(who) {
                 self.world.cut(link);
@@ -171,14 +213,30 @@ impl Players {
         }
         self.world.cut(ann);
         self.world.assert_empty();
+        self.world.broker.audit().unwrap();
         assert_eq!(self.world.broker.retained_len(), 0);
         assert_eq!(self.world.broker.memory().route_caches, 0);
         assert_eq!(self.world.broker.commits_waiting(), 0);
     }
 }
 
+/// Few, unless the environment asks for more.
+fn cases() -> u32 {
+    if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 150 }
+}
+
+fn plain_publish(name: TopicName<'_>) -> Publish<'_> {
+    Publish {
+        delivery: delivery(0, 1, false),
+        retain: false,
+        topic: Some(name),
+        properties: Properties::EMPTY,
+        payload: b"x",
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_leaves_nothing_behind(
@@ -192,13 +250,19 @@ proptest! {
                 config.max_inflight = 2;
                 config.receive_maximum = 3;
                 config.max_memory = 700;
+                config.max_transmit_bytes = 60;
+                config.max_subscriptions = 4;
                 config.max_retained_messages = 2;
             }
         });
         world.holds_questions = asks;
-        let mut players = Players { world, links: [None; 3], asks };
+        let local = world.broker.open_local(world.now, "local", 2.try_into().unwrap()).unwrap();
+        let options = SubscriptionOptions { qos: qos(2), ..SubscriptionOptions::default() };
+        world.broker.local_subscribe(world.now, local, filter("#"), options, None);
+        let mut players = Players { world, links: [None; 3], local, asks };
         for step in &steps {
             players.play(step);
+            players.world.broker.audit().unwrap();
         }
         players.leave();
     }
