@@ -57,6 +57,10 @@ pub enum IndexError {
 /// Matches come in an order that depends on the subscriptions alone, neither on the seed nor on history: first the filter
 /// that is the name itself; then, from the first level on, '#' before the level itself before '+'; for one filter, by key.
 ///
+/// # Keys and values
+///
+/// Both are `Copy`, because a match copies them into the caller's vector: a number that stands for a subscriber, not a `String`.
+///
 /// # Bounds
 ///
 /// A match looks at no more than two branches per level, so at no more nodes than there are *prefixes of filters* that
