@@ -100,7 +100,7 @@ pub enum ConnectionEnd {
     #[error(transparent)]
     Transport(#[from] TransportLost),
     /// The broker refused the connection in its CONNACK.
-    #[error("the broker refused the connection: {reason_code:?}")]
+    #[error("the broker refused the connection: {reason_code}")]
     Refused {
         /// Also for 3.1.1, whose return codes have a Reason Code each.
         reason_code: ReasonCode,
@@ -110,7 +110,7 @@ pub enum ConnectionEnd {
         server_reference: Option<Box<str>>,
     },
     /// The broker sent DISCONNECT. [MQTT-3.14]
-    #[error("the broker ended the connection: {reason_code:?}")]
+    #[error("the broker ended the connection: {reason_code}")]
     ByServer {
         /// Why.
         reason_code: ReasonCode,
@@ -120,7 +120,7 @@ pub enum ConnectionEnd {
         server_reference: Option<Box<str>>,
     },
     /// The broker sent what it must not send; it was told the Reason Code (5.0).
-    #[error("the broker broke a rule ({statement}): {reason_code:?}")]
+    #[error("the broker broke a rule ({statement}): {reason_code}")]
     PeerError {
         /// What it was told.
         reason_code: ReasonCode,
