@@ -167,6 +167,9 @@ pub const MAX_TOPIC_LEVELS: u16 = 128;
 impl Config {
     /// Whether the values can work together.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.connect_timeout.is_zero() {
+            return Err(ConfigError::Zero("connect_timeout"));
+        }
         if self.receive_maximum == 0 {
             return Err(ConfigError::Zero("receive_maximum"));
         }
@@ -202,8 +205,8 @@ const PROTOCOL_MAXIMUM: u32 = 268_435_460;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Zero where at least one is needed.
-    #[error("{0} must be at least 1")]
+    /// Zero, with which nothing would work.
+    #[error("{0} must not be 0")]
     Zero(&'static str),
     /// Below what can work.
     #[error("{name} must be at least {limit}")]
@@ -259,6 +262,8 @@ mod tests {
             change(&mut config);
             config.check()
         };
+        assert_eq!(with(|c| c.connect_timeout = Duration::ZERO), Err(ConfigError::Zero("connect_timeout")));
+        assert_eq!(with(|c| c.connect_timeout = Duration::from_micros(1)), Ok(()));
         assert_eq!(with(|c| c.receive_maximum = 0), Err(ConfigError::Zero("receive_maximum")));
         assert_eq!(with(|c| c.receive_maximum = 1), Ok(()));
         assert_eq!(with(|c| c.max_inflight = 0), Err(ConfigError::Zero("max_inflight")));

@@ -149,8 +149,10 @@ fn mistakes_on_the_command_line_are_explained() {
         (&["--listn", "127.0.0.1:0"][..], "--listen"),
         (&["--listen", "nowhere"], "such as 127.0.0.1:1883"),
         (&["--max-packet-size", "lots"], "--max-packet-size"),
-        (&["--max-packet-size", "1"], "max_packet_size must be at least"),
-        (&["--receive-maximum", "0"], "receive_maximum must be at least 1"),
+        (&["--max-packet-size", "1T"], "a whole number of bytes"),
+        (&["--max-packet-size", "1"], "--max-packet-size must be at least"),
+        (&["--receive-maximum", "0"], "--receive-maximum must not be 0"),
+        (&["--connect-timeout", "0"], "--connect-timeout must not be 0"),
         (&["--log-level", "loud"], "possible values"),
         (&["surprise"], "unexpected argument"),
     ] {

@@ -566,5 +566,5 @@ fn a_limit_without_a_row_in_the_docs_fails() {
 fn a_configuration_that_cannot_work_is_refused() {
     let mut config = Config::default();
     config.receive_maximum = 0;
-    assert_eq!(Broker::new(config, 1).unwrap_err().to_string(), "receive_maximum must be at least 1");
+    assert_eq!(Broker::new(config, 1).unwrap_err().to_string(), "receive_maximum must not be 0");
 }

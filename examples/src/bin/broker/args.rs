@@ -1,5 +1,4 @@
 use std::fmt;
-use std::num::ParseIntError;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -168,15 +167,16 @@ impl Size {
 const UNITS: [(char, u64); 3] = [('G', 1 << 30), ('M', 1 << 20), ('K', 1 << 10)];
 
 impl FromStr for Size {
-    type Err = ParseIntError;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        for (suffix, unit) in UNITS {
-            if let Some(number) = text.strip_suffix([suffix, suffix.to_ascii_lowercase()]) {
-                return Ok(Self(number.parse::<u64>()?.saturating_mul(unit)));
-            }
-        }
-        text.parse().map(Self)
+        let mut units = UNITS.into_iter();
+        let (number, unit) = units
+            .find_map(|(suffix, unit)| Some((text.strip_suffix([suffix, suffix.to_ascii_lowercase()])?, unit)))
+            .unwrap_or((text, 1));
+        let number =
+            number.parse::<u64>().map_err(|_| "a size is a whole number of bytes, or of K, M or G: 4096, 64K")?;
+        Ok(Self(number.saturating_mul(unit)))
     }
 }
 
@@ -233,6 +233,8 @@ mod tests {
         assert_eq!("2G".parse(), Ok(Size(2_147_483_648)));
         assert_eq!("1000".parse(), Ok(Size(1_000)));
         assert!("12Q".parse::<Size>().is_err());
+        assert!("1.5M".parse::<Size>().is_err());
+        assert!("K".parse::<Size>().is_err());
         assert!("-1".parse::<Size>().is_err());
         assert_eq!(Size(65_536).to_string(), "64K");
         assert_eq!(Size(65_537).to_string(), "65537");

@@ -45,7 +45,8 @@ fn main() -> ExitCode {
 enum Failure {
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("a limit cannot work: {0}")]
+    // The flags are named like the fields of the config, which begin the message.
+    #[error("--{}", .0.to_string().replace('_', "-"))]
     Config(#[from] damselfly_broker::ConfigError),
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
