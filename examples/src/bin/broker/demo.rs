@@ -158,7 +158,7 @@ fn connect_freezer(broker: &mut Broker, now: Timestamp) -> Result<Option<Connect
         qos: QoS::AtLeastOnce,
         retain: true,
         topic: TopicName::new(FREEZER_STATUS)?,
-        payload: b"offline",
+        payload: b"offline: the connection was lost, and this is the will",
         properties: Properties::EMPTY,
     });
     let mut packet = Vec::new();

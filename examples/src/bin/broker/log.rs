@@ -18,14 +18,17 @@ pub(crate) fn record(event: &Event, address: Option<SocketAddr>) {
     let address = address.map(tracing::field::display);
     match event {
         Event::Connected { client_id, version, session_present, .. } => {
-            tracing::info!(?client_id, address, ?version, session_present, "connected");
+            tracing::info!(?client_id, address, %version, session_present, "connected");
         }
-        Event::Disconnected { client_id, why, .. } => match why {
-            Why::Malformed(_) | Why::PeerError(_) | Why::Refused(_) | Why::ConnectTimeout => {
-                tracing::warn!(?client_id, address, ?why, "connection closed");
+        Event::Disconnected { client_id, why, .. } => {
+            let client_id = client_id.as_ref().map(tracing::field::debug);
+            match why {
+                Why::Malformed(_) | Why::PeerError(_) | Why::Refused(_) | Why::ConnectTimeout => {
+                    tracing::warn!(client_id, address, ?why, "connection closed");
+                }
+                _ => tracing::info!(client_id, address, ?why, "disconnected"),
             }
-            _ => tracing::info!(?client_id, address, ?why, "disconnected"),
-        },
+        }
         Event::Dropped { client_id, topic, reason, count } => {
             tracing::warn!(?client_id, ?topic, ?reason, count, "messages dropped");
         }
