@@ -117,6 +117,13 @@ fn help_explains_both_commands_and_the_exit_status() {
 }
 
 #[test]
+fn before_a_subcommand_the_short_flag_asks_for_help() {
+    let output = mqtt(&["-h"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Exit status"));
+}
+
+#[test]
 fn wrong_flag_is_named_and_the_status_is_2() {
     let output = mqtt(&["pub", "-t", "a", "-m", "x", "--reatin"]);
     assert_eq!(output.status.code(), Some(2));
@@ -261,6 +268,26 @@ fn will_of_a_killed_client_arrives_and_that_of_an_interrupted_one_does_not() {
     }
     assert_eq!(watcher.line(), "will/kill died");
     broker.end();
+}
+
+#[test]
+fn refused_subscription_says_why_once_and_the_status_is_3() {
+    let broker = BrokerProcess::start(&["--max-subscriptions", "0"]);
+    let line = with_address(&broker, "sub", &["-t", "a"]);
+    let output = mqtt(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(stderr(&output).matches("(0x97)").count(), 1, "{}", stderr(&output));
+}
+
+/// Where both came back they would take the session from each other for ever.
+#[test]
+fn client_whose_session_is_taken_over_ends() {
+    let broker = BrokerProcess::start(&[]);
+    let first = Running::subscribed(&broker, &["-t", "a", "-i", "twin"]);
+    let second = Running::subscribed(&broker, &["-t", "a", "-i", "twin"]);
+    assert_eq!(first.end().0.code(), Some(1));
+    publish(&broker, &["-t", "a", "-m", "still here"]);
+    assert_eq!(second.line(), "still here");
 }
 
 #[test]

@@ -19,9 +19,13 @@ use crate::{format::Format, property::PropertyArgs, url::Url};
     after_help = EXIT_STATUS
 )]
 pub(crate) struct Cli {
-    /// Print help (-h is the host, as in mosquitto_pub).
+    /// Print help (after pub and sub, -h is the host, as in mosquitto_pub).
     #[arg(long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
+
+    /// Before a subcommand there is no host.
+    #[arg(short = 'h', hide = true, action = clap::ArgAction::Help)]
+    short_help: Option<bool>,
 
     #[command(subcommand)]
     pub(crate) command: Command,

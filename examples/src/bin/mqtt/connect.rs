@@ -43,7 +43,7 @@ impl Link {
     }
 
     /// The next event. The first attempt to connect has to succeed, a refusal is final; later the client connects again
-    /// by itself.
+    /// by itself, unless another client has taken its session: the two would take it from each other for ever.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, Failure> {
         let event = self.events.next().await;
         match &event {
@@ -53,7 +53,9 @@ impl Link {
             }
             Some(Event::Disconnected(end)) => {
                 tracing::debug!(%end, "disconnected");
-                if !self.was_connected || matches!(end, ConnectionEnd::Refused { .. }) {
+                let is_taken_over =
+                    matches!(end, ConnectionEnd::ByServer { reason_code: ReasonCode::SessionTakenOver, .. });
+                if !self.was_connected || is_taken_over || matches!(end, ConnectionEnd::Refused { .. }) {
                     return Err(self.failure(end));
                 }
                 if !self.is_quiet {
@@ -83,7 +85,7 @@ impl Link {
                 ))
             }
             ConnectionEnd::Refused { reason_code, reason_string, server_reference } => {
-                let mut text = format!("{endpoint} refused the connection: {}", reason(*reason_code));
+                let mut text = format!("{endpoint} refused the connection: {reason_code}");
                 for detail in [reason_string.as_deref(), server_reference.as_deref()].into_iter().flatten() {
                     text.extend([" (", detail, ")"]);
                 }
@@ -99,11 +101,6 @@ impl Link {
             end => Failure::Connection(format!("the connection to {endpoint} failed: {end}")),
         }
     }
-}
-
-/// A Reason Code in words and as a number.
-pub(crate) fn reason(reason_code: ReasonCode) -> String {
-    format!("{reason_code} (0x{:02X})", reason_code.code())
 }
 
 fn hint(reason_code: ReasonCode) -> Option<&'static str> {

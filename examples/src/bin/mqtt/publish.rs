@@ -8,11 +8,7 @@ use damselfly_examples::client::{Client, Completion};
 use damselfly_session::Message;
 use tokio::{sync::mpsc, time};
 
-use crate::{
-    Failure,
-    args::PubArgs,
-    connect::{Link, reason},
-};
+use crate::{Failure, args::PubArgs, connect::Link};
 
 /// How many messages may be without an outcome: further lines of stdin wait unread.
 const WINDOW: usize = 1_000;
@@ -231,9 +227,9 @@ async fn next_outcome(pending: &mut VecDeque<Completion>) -> Outcome {
 fn refusal(refusal: &Refusal) -> Failure {
     Failure::Refused(match refusal {
         Refusal::ByServer { reason_code, reason_string: Some(text) } => {
-            format!("the broker refused the message: {} ({text})", reason(*reason_code))
+            format!("the broker refused the message: {reason_code} ({text})")
         }
-        Refusal::ByServer { reason_code, .. } => format!("the broker refused the message: {}", reason(*reason_code)),
+        Refusal::ByServer { reason_code, .. } => format!("the broker refused the message: {reason_code}"),
         Refusal::ByLimit(error) => format!("the message cannot be sent: {error}"),
         _ => "the broker refused the message".into(),
     })

@@ -11,7 +11,7 @@ use tokio::{signal, time};
 use crate::{
     Failure,
     args::SubArgs,
-    connect::{Link, reason},
+    connect::Link,
     format::{Format, Received, now},
 };
 
@@ -124,7 +124,7 @@ async fn receive(
                     }
                 }
                 Some(Event::SubscriptionLost { filter, reason_code }) => {
-                    return Err(Failure::Refused(format!("the broker ended the subscription to {filter}: {}", reason(reason_code))));
+                    return Err(Failure::Refused(format!("the broker ended the subscription to {filter}: {reason_code}")));
                 }
                 Some(_) => {}
                 None => return Err(Failure::Connection("the connection ended".into())),
@@ -159,7 +159,7 @@ fn check_outcome(outcome: &Outcome, filters: &[String]) -> Result<(), Failure> {
         None => Ok(()),
         Some((at, reason_code)) => {
             let filter = filters.get(at).map_or("a topic filter", String::as_str);
-            Err(Failure::Refused(format!("the broker refused {filter}: {}", reason(reason_code))))
+            Err(Failure::Refused(format!("the broker refused {filter}: {reason_code}")))
         }
     }
 }
