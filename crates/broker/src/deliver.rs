@@ -113,7 +113,7 @@ pub(crate) struct Terms<'a> {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) ids: &'a [SubscriptionId],
-    /// The share group that chose the receiver.
+    /// The number of the share group that chose the receiver.
     pub(crate) group: u32,
 }
 

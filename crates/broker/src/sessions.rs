@@ -110,7 +110,7 @@ pub(crate) enum Entry {
 pub(crate) struct Queued {
     pub(crate) message: MessageRef,
     pub(crate) ids: SubscriptionIds,
-    /// The share group that chose this session, or [`NO_GROUP`].
+    /// The number of the share group that chose this session, or [`NO_GROUP`].
     pub(crate) group: u32,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,

@@ -1,6 +1,6 @@
 //! Shared Subscriptions: a message goes to one member of each group. [MQTT-4.8.2]
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use damselfly_codec::{QoS, SubscriptionId};
 use damselfly_session::{SendState, Timestamp};
@@ -26,6 +26,8 @@ pub(crate) struct Group {
     remote: Vec<(ShardId, u32)>,
     /// Whose turn it is.
     turn: usize,
+    /// Never another group's: what queued messages remember, whatever becomes of the slot.
+    number: u32,
 }
 
 /// All share groups.
@@ -33,6 +35,8 @@ pub(crate) struct Group {
 pub(crate) struct ShareGroups {
     groups: Slab<Group>,
     by_filter: HashMap<Box<str>, u32, KeyedState>,
+    by_number: BTreeMap<u32, u32>,
+    next_number: u32,
 }
 
 pub(crate) struct Joined {
@@ -49,15 +53,23 @@ pub(crate) struct Left {
 
 impl ShareGroups {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { groups: Slab::new(), by_filter: HashMap::with_hasher(KeyedState::new(seed)) }
+        Self {
+            groups: Slab::new(),
+            by_filter: HashMap::with_hasher(KeyedState::new(seed)),
+            by_number: BTreeMap::new(),
+            next_number: 0,
+        }
     }
 
     fn open(&mut self, filter: &str) -> (u32, bool) {
         if let Some(group) = self.by_filter.get(filter) {
             return (*group, false);
         }
-        let group = Group { filter: owned(filter), members: Vec::new(), remote: Vec::new(), turn: 0 };
+        let number = self.next_number;
+        self.next_number = (number + 1) % NO_GROUP;
+        let group = Group { filter: owned(filter), members: Vec::new(), remote: Vec::new(), turn: 0, number };
         let (slot, _) = self.groups.insert(group);
+        self.by_number.insert(number, slot);
         self.by_filter.insert(owned(filter), slot);
         (slot, true)
     }
@@ -105,6 +117,7 @@ impl ShareGroups {
         }
         let group = self.groups.remove(slot)?;
         self.by_filter.remove(&group.filter);
+        self.by_number.remove(&group.number);
         Some(slot)
     }
 
@@ -163,7 +176,7 @@ impl Broker {
                     qos: options.qos(),
                     retain: options.retain_as_published() && out.retain,
                     ids: id.as_slice(),
-                    group,
+                    group: self.groups.get(group).map_or(NO_GROUP, |group| group.number),
                 };
                 self.deliver(now, out, session, terms)
             }
@@ -268,21 +281,22 @@ impl Broker {
     /// Finds another member; without one the message stays, or ends with its session.
     fn move_to_member(&mut self, now: Timestamp, key: SessionKey, queued: Queued, has_ended: bool) {
         let Some(message) = self.messages.get(&queued.message).cloned() else { return };
-        let is_current = self.groups.get(queued.group).is_some_and(|group| {
+        let group = self.groups.by_number.get(&queued.group).copied().unwrap_or(NO_GROUP);
+        let is_current = self.groups.get(group).is_some_and(|group| {
             let inside =
                 TopicFilter::new(&group.filter).ok().and_then(|filter| filter.shared().map(SharedFilter::filter));
             inside.is_some_and(|filter| filter.matches(message.topic()))
         });
-        let others_connected = is_current && self.has_other_connected(queued.group, key.slot);
+        let others_connected = is_current && self.has_other_connected(group, key.slot);
         if others_connected {
             let mut out = Outgoing::of_message(&message, now);
-            self.deliver_within(now, &mut out, queued.group, true, Some(key.slot));
+            self.deliver_within(now, &mut out, group, true, Some(key.slot));
             self.finish(out);
             self.discard(queued);
         } else if has_ended {
             if is_current && queued.qos != QoS::AtMostOnce {
                 let mut out = Outgoing::of_message(&message, now);
-                self.deliver_within(now, &mut out, queued.group, true, Some(key.slot));
+                self.deliver_within(now, &mut out, group, true, Some(key.slot));
                 self.finish(out);
             }
             self.discard(queued);

@@ -293,3 +293,23 @@ fn a_message_waiting_for_a_client_tells_the_time_left_or_expires() {
     let bob = world.begin(v5("bob").lasting(1_000));
     assert_eq!(world.received(bob)[1..], ["PUBLISH q1 #1 a=2 {MessageExpiryInterval(8)}", "PUBLISH q1 #2 a=3"]);
 }
+
+#[test]
+fn a_message_queued_for_a_group_never_moves_to_a_later_one() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    let narrow = As { receive_maximum: Some(1), ..v5("bob").lasting(100) };
+    let bob = world.connect(narrow);
+    world.subscribe(bob, &[("$share/g/a", 1)]);
+    for n in 1..=3 {
+        world.publish(alice, "a", &n.to_string(), 1, n);
+    }
+    world.unsubscribe(bob, &["$share/g/a"]);
+    let carol = world.connect(v5("carol"));
+    world.subscribe(carol, &[("$share/other/a", 1)]);
+    world.cut(bob);
+    assert!(world.received(carol).is_empty(), "another group, though in the place of the first");
+    let bob = world.begin(narrow);
+    world.first(bob);
+    assert_eq!(world.work_off(bob).len(), 3);
+}
