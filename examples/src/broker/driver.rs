@@ -178,7 +178,6 @@ impl<H: Host> Driver<H> {
     /// Everything that is ready, then everything there is to write.
     fn turn(&mut self) {
         let now = self.clock.now();
-        self.handle_time(now);
         let mut batch = mem::take(&mut self.batch);
         batch.append(&mut self.again);
         self.note_events(&mut batch);
@@ -192,6 +191,8 @@ impl<H: Host> Driver<H> {
             }
         }
         self.batch = batch;
+        // After the input: what a client sent in time keeps it alive although this process was not running.
+        self.handle_time(now);
         self.flush(now);
     }
 

@@ -28,14 +28,16 @@ impl Poller {
 
     /// Waits for events, at most for `limit`.
     pub(super) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, limit) {
-            // A signal: whoever handles it tells us in another way.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            result => result,
+        let mut result = self.poll.poll(&mut self.events, limit);
+        if is_interrupted(&result) {
+            // A signal, or the process was stopped and goes on: what is ready by now comes before what is overdue.
+            result = self.poll.poll(&mut self.events, Some(Duration::ZERO));
         }
+        if is_interrupted(&result) {
+            self.events.clear();
+            return Ok(());
+        }
+        result
     }
 
     /// What [`wait`](Self::wait) found.
@@ -47,6 +49,10 @@ impl Poller {
         let waker = Waker::new(self.poll.registry(), token)?;
         Ok(Stop { waker: Arc::new(waker), is_asked: Arc::default() })
     }
+}
+
+fn is_interrupted(result: &io::Result<()>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted)
 }
 
 /// Ends a [`Driver`](super::Driver) from another thread.

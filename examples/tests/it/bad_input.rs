@@ -3,6 +3,7 @@
 use std::thread;
 
 use damselfly_examples::raise_descriptor_limit;
+use rustix::process::Signal;
 
 use crate::support::{BrokerProcess, Wire, eventually, publish_frame};
 
@@ -276,4 +277,25 @@ fn a_client_that_sends_nothing_within_its_keep_alive_is_closed() {
     client.expect_disconnect(0x8D);
 
     others.exchange();
+}
+
+/// What arrived in time counts, whenever the broker comes to read it.
+#[test]
+fn a_client_that_pings_while_the_broker_is_stopped_stays_connected() {
+    let broker = BrokerProcess::start(&[]);
+    let clock = BrokerProcess::start(&[]);
+    let mut client = Wire::open(broker.address());
+    client.send_connect_with_keep_alive(5, "patient", 1);
+    client.expect_connack();
+
+    broker.signal(Signal::STOP);
+    client.send(&[0xC0, 0]);
+    // The time of this one, at a broker that runs, is up later.
+    let mut later = Wire::open(clock.address());
+    later.send_connect_with_keep_alive(5, "later", 1);
+    later.expect_connack();
+    later.expect_disconnect(0x8D);
+    broker.signal(Signal::CONT);
+
+    assert_eq!(client.receive(), (0xD0, Vec::new()), "PINGRESP");
 }
