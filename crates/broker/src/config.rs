@@ -63,7 +63,8 @@ pub struct Config {
     /// Bytes of the Topic Filters one client is subscribed to; as `max_subscriptions`. Default 16 MiB.
     pub max_subscription_bytes: u32,
     /// Levels of a Topic Name or Topic Filter. A deeper filter is answered `0x8F` (3.1.1: `0x80`), a deeper name `0x90`
-    /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Default 64, at most 128.
+    /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Very many deep filters of wildcards make each lookup long, so
+    /// raise it with care. Default 32, at most 128.
     pub max_topic_levels: u16,
     /// Retained messages. One more is delivered to subscribers but not retained; its publisher is told `0x97`, a QoS 0
     /// or 3.1.1 message is counted. Default 1,000,000.
@@ -140,7 +141,7 @@ impl Default for Config {
             when_full: WhenFull::default(),
             max_subscriptions: 100_000,
             max_subscription_bytes: 16 * 1024 * 1024,
-            max_topic_levels: 64,
+            max_topic_levels: 32,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 512 * 1024 * 1024,
             max_memory: 2 * 1024 * 1024 * 1024,

@@ -43,4 +43,4 @@ pub use output::{
     Peer, QuestionId, ShardId, Why,
 };
 pub use query::{Counters, Memory, SessionView, SubscriptionView};
-pub use question::{Answer, AuthenticationStep, Grant, Question};
+pub use question::{Answer, AuthenticationStep, Grant, Question, Secret};

@@ -23,7 +23,7 @@ pub enum Question {
         /// The User Name.
         user_name: Option<Box<str>>,
         /// The Password.
-        password: Option<Box<[u8]>>,
+        password: Option<Secret>,
         /// Authentication Method and Authentication Data of enhanced authentication. [MQTT-4.12]
         authentication: Option<AuthenticationStep>,
     },
@@ -64,7 +64,38 @@ pub struct AuthenticationStep {
     /// The Authentication Method.
     pub method: Box<str>,
     /// The Authentication Data.
-    pub data: Option<Box<[u8]>>,
+    pub data: Option<Secret>,
+}
+
+/// Bytes that no log shows: `Debug` says that they are there and nothing else.
+///
+/// ```
+/// use damselfly_broker::Secret;
+///
+/// let password = Secret::from(&b"rose bud"[..]);
+/// assert_eq!(password.as_bytes(), b"rose bud");
+/// assert_eq!(format!("{password:?}"), "Secret(hidden)");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// The bytes, to compare them with what is known of them, in constant time.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Secret {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl core::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
 }
 
 /// The answer to a [`Question`].

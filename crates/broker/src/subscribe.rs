@@ -191,7 +191,11 @@ impl Broker {
         let Some((at, (_, place, pending))) = found else { return };
         let mut replays = Vec::new();
         let code = match (refusal, TopicFilter::new(&pending.filter)) {
-            (None, Ok(filter)) => self.subscribe(key, filter, pending.options, pending.id, &mut replays),
+            // Others of the client's filters may have come in between.
+            (None, Ok(filter)) => match self.check_subscription(id, key, (0, filter), pending.id) {
+                Ok(_) => self.subscribe(key, filter, pending.options, pending.id, &mut replays),
+                Err(code) => code,
+            },
             (Some(code), _) if code.is_allowed_in(PacketType::Suback) => code,
             (Some(_), _) | (None, Err(_)) => ReasonCode::NotAuthorized,
         };

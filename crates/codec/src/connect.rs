@@ -31,7 +31,7 @@ use crate::{DecodeError, EncodeError, FixedHeader, Foreign, PacketType, Properti
 /// assert_eq!(view.fields(), connect);
 /// # Ok::<(), damselfly_codec::EncodeError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Connect<'a> {
     /// Protocol Name and Protocol Version. [MQTT-3.1.2-1] [MQTT-3.1.2-2]
     pub version: Version,
@@ -324,6 +324,22 @@ impl PartialEq for ConnectView<'_> {
 }
 
 impl Eq for ConnectView<'_> {}
+
+/// All but the password, of which it says only that there is one.
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("version", &self.version)
+            .field("clean_start", &self.clean_start)
+            .field("keep_alive", &self.keep_alive)
+            .field("client_id", &self.client_id)
+            .field("will", &self.will)
+            .field("user_name", &self.user_name)
+            .field("password", &self.password.map(|_| format_args!("hidden")))
+            .field("properties", &self.properties)
+            .finish()
+    }
+}
 
 impl fmt::Debug for ConnectView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

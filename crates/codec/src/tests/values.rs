@@ -217,3 +217,13 @@ fn unchecked_bytes_as_properties_are_harmless() {
         let _ = PublishTemplate::new(Version::V5_0, QoS::AtMostOnce, false, publish.topic.unwrap(), properties, b"");
     }
 }
+
+#[test]
+fn debug_of_a_connect_does_not_show_the_password() {
+    let connect = Connect { user_name: Some("heron"), password: Some(b"s3cret"), ..Connect::new(Version::V5_0, "h") };
+    let mut frame = Vec::new();
+    assert_eq!(connect.encode(Foreign::Reject, &mut frame), Ok(()));
+    let shown = format!("{connect:?} {:?}", Packet::decode(Version::V5_0, &frame));
+    assert!(shown.contains("hidden") && shown.contains("heron"));
+    assert!(!shown.contains("s3cret") && !shown.contains("115, 51"));
+}
