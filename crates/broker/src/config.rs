@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use damselfly_codec::QoS;
+use damselfly_codec::{PROTOCOL_MAXIMUM_PACKET_SIZE, QoS};
 
 /// Limits and features of one [`Broker`](crate::Broker).
 ///
@@ -189,8 +189,8 @@ impl Config {
             if size < SMALLEST_PACKET_LIMIT {
                 return Err(ConfigError::TooSmall { name, limit: SMALLEST_PACKET_LIMIT.into() });
             }
-            if size > PROTOCOL_MAXIMUM {
-                return Err(ConfigError::TooLarge { name, limit: PROTOCOL_MAXIMUM.into() });
+            if size > PROTOCOL_MAXIMUM_PACKET_SIZE {
+                return Err(ConfigError::TooLarge { name, limit: PROTOCOL_MAXIMUM_PACKET_SIZE.into() });
             }
         }
         Ok(())
@@ -199,8 +199,6 @@ impl Config {
 
 /// Below this no useful CONNECT fits.
 const SMALLEST_PACKET_LIMIT: u32 = 64;
-/// Five bytes of fixed header and 268,435,455 bytes of Remaining Length. [MQTT-2.1.4]
-const PROTOCOL_MAXIMUM: u32 = 268_435_460;
 
 /// Why a [`Config`] cannot work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

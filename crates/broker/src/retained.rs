@@ -36,7 +36,7 @@ pub(crate) struct RetainedStore {
 const OVERHEAD: usize = 48;
 
 fn weight(message: &Message) -> u64 {
-    u64::try_from(OVERHEAD + size_of::<Retained>() + message.heap_bytes() + message.topic().as_str().len())
+    u64::try_from(OVERHEAD + size_of::<Retained>() + message.heap_bytes() + message.topic().as_bytes().len())
         .unwrap_or(u64::MAX)
 }
 
