@@ -1,129 +1,41 @@
-//! Finds the ids of statements, such as `MQTT-3.3.2-2` (5.0) and `MQTT3-3.1.2-24` (3.1.1), in the files of the workspace.
+//! What counts as a citation, and as a test.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use damselfly_interop::conformance::{Citations, Id, Matrix, Shows, Side, Standing, Statement, ids, test_spans};
 
-/// The directories of the workspace whose files may cite statements.
-const ROOTS: [&str; 7] = ["crates", "examples", "fuzz", "benches", "interop", "no_std", "docs"];
+const TESTS: &str = "\
+/// [MQTT-1.5.4-1] in production code
+fn helper() {}
 
-/// What may cite: sources, documents, and the tables that tests read.
-const EXTENSIONS: [&str; 6] = ["rs", "md", "py", "tsv", "txt", "in"];
-
-/// Where an id stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) path: PathBuf,
-    pub(crate) line: usize,
-    /// Whether a test is found there that shows the statement, and not only code or prose.
-    pub(crate) in_test: bool,
-}
-
-/// Every id cited in the workspace, with its places.
-pub(crate) fn in_workspace(workspace: &Path) -> io::Result<BTreeMap<String, Vec<Place>>> {
-    let mut found: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-    for root in ROOTS {
-        for path in files_below(&workspace.join(root))? {
-            let relative = path.strip_prefix(workspace).unwrap_or(&path).to_path_buf();
-            if is_the_list_itself(&relative) {
-                continue;
-            }
-            let text = fs::read_to_string(&path)?;
-            let tests_from = first_line_of_tests(&relative, &text);
-            // In a table a column says what a row shows; in a source an id without brackets is only a value.
-            let is_source = path.extension().is_some_and(|e| e == "rs");
-            for (Id { text: id, in_brackets }, line) in ids(&text) {
-                let in_test = line >= tests_from && (in_brackets || !is_source);
-                let place = Place { path: relative.clone(), line, in_test };
-                found.entry(id.to_owned()).or_default().push(place);
-            }
-        }
+/// [MQTT-1.5.4-2]
+#[cfg(not(miri))]
+#[test]
+fn first() {
+    if true {
+        // [MQTT-1.5.4-3]
     }
-    Ok(found)
 }
 
-/// The id of a statement where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Id<'a> {
-    text: &'a str,
-    in_brackets: bool,
-}
+fn between() {} // [MQTT-1.5.5-1]
 
-/// Each id in a text with its line, counted from 1.
-fn ids(text: &str) -> Vec<(Id<'_>, usize)> {
-    text.lines().zip(1..).flat_map(|(line, number)| ids_in_line(line).into_iter().map(move |id| (id, number))).collect()
-}
-
-fn ids_in_line(line: &str) -> Vec<Id<'_>> {
-    let mut found = Vec::new();
-    for (start, _) in line.match_indices("MQTT") {
-        let before = line.get(..start).and_then(|text| text.chars().next_back());
-        if before.is_some_and(char::is_alphanumeric) {
-            continue;
-        }
-        let Some(rest) = line.get(start..) else { continue };
-        found.extend(id_at_front(rest).map(|text| Id { text, in_brackets: before == Some('[') }));
+proptest! {
+    #[test]
+    fn second(a in 0..3) {
+        // [MQTT-1.5.7-1] and MQTT-2.1.3-1 as a value
     }
-    found
 }
 
-/// `MQTT-`, a section with at least one dot, and `-N`. A section alone is a reference to the text, not to a statement.
-fn id_at_front(text: &str) -> Option<&str> {
-    let tail = text.strip_prefix("MQTT")?;
-    let tail = tail.strip_prefix('3').unwrap_or(tail).strip_prefix('-')?;
-    let section = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
-    let (section, tail) = tail.split_at(section);
-    let tail = tail.strip_prefix('-')?;
-    let digits = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    if digits == 0 || !section.contains('.') {
-        return None;
-    }
-    text.get(..text.len() - tail.len() + digits)
+// [MQTT-1.5.4-1]
+#[tokio::test(flavor = \"current_thread\")]
+async fn third() {
+}
+";
+
+fn shows(citations: &Citations, id: &str) -> Vec<Shows> {
+    citations.of(id).iter().map(|citation| citation.shows.clone()).collect()
 }
 
-/// The statements' own table and the list of what is pending name ids without citing them.
-fn is_the_list_itself(path: &Path) -> bool {
-    path.starts_with("docs") && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("conformance"))
-        || path.starts_with("interop/tests/it")
-}
-
-/// Files in `tests` and `testdata` are tests from their first line; a source file from its own test module on.
-fn first_line_of_tests(path: &Path, text: &str) -> usize {
-    let is_test = |part: &std::ffi::OsStr| part == "tests" || part == "testdata" || part == "tests.rs";
-    if path.iter().any(is_test) || path.starts_with("interop") && path.extension().is_some_and(|e| e == "py") {
-        return 0;
-    }
-    let lines: Vec<&str> = text.lines().collect();
-    let module = lines.windows(2).position(|pair| match pair {
-        [attribute, module] => attribute.trim() == "#[cfg(test)]" && module.ends_with('{'),
-        _ => false,
-    });
-    module.unwrap_or(usize::MAX)
-}
-
-fn files_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut open = vec![directory.to_path_buf()];
-    while let Some(directory) = open.pop() {
-        if !directory.is_dir() {
-            continue;
-        }
-        for entry in fs::read_dir(&directory)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() {
-                if !["target", "corpus", "artifacts", "node_modules"].contains(&name.as_str()) && !name.starts_with('.')
-                {
-                    open.push(path);
-                }
-            } else if path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known)) {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
+fn test(name: &str) -> Shows {
+    Shows::Test(name.to_owned())
 }
 
 #[test]
@@ -139,9 +51,81 @@ fn a_section_alone_is_no_id() {
 }
 
 #[test]
-fn a_source_file_cites_for_tests_from_its_test_module_on() {
-    let text = "/// [MQTT-1.5.4-1]\nfn a() {}\n#[cfg(test)]\nmod tests {\n";
-    assert_eq!(first_line_of_tests(Path::new("crates/x/src/a.rs"), text), 2);
-    assert_eq!(first_line_of_tests(Path::new("crates/x/src/a.rs"), "#[cfg(test)]\nmod tests;\n"), usize::MAX);
-    assert_eq!(first_line_of_tests(Path::new("crates/x/tests/it/a.rs"), ""), 0);
+fn a_test_reaches_from_its_comment_to_its_brace() {
+    assert_eq!(test_spans(TESTS), [("first", 4..=11), ("second", 16..=19), ("third", 22..=25)]);
+}
+
+#[test]
+fn only_what_stands_in_a_test_shows_something() {
+    let mut citations = Citations::default();
+    citations.add("crates/broker/src/acks.rs", TESTS);
+
+    assert_eq!(shows(&citations, "MQTT-1.5.4-1"), [Shows::Nothing, test("third")]);
+    assert_eq!(shows(&citations, "MQTT-1.5.4-2"), [test("first")]);
+    assert_eq!(shows(&citations, "MQTT-1.5.4-3"), [test("first")]);
+    assert_eq!(shows(&citations, "MQTT-1.5.5-1"), [Shows::Nothing]);
+    assert_eq!(shows(&citations, "MQTT-1.5.7-1"), [test("second")]);
+    assert_eq!(shows(&citations, "MQTT-2.1.3-1"), [Shows::Nothing], "a value is no citation");
+}
+
+#[test]
+fn rows_of_vectors_show_and_their_comments_do_not() {
+    let mut citations = Citations::default();
+    citations.add("crates/codec/testdata/connack.tsv", "# [MQTT-1.5.4-1]\nconnack/a\t5.0\t20\tok\tMQTT-1.5.4-1\t-\n");
+    citations.add("benches/data/invalid.tsv", "a\tMQTT-1.5.4-1\n");
+
+    let rows = [Shows::Nothing, Shows::Row("connack/a".to_owned()), Shows::Nothing];
+    assert_eq!(shows(&citations, "MQTT-1.5.4-1"), rows);
+}
+
+fn statement(side: Side, area: &str, reason: &str) -> Statement {
+    let [id, section, wording] = ["MQTT-1.5.4-1", "1.5.4 Text", "a | b"].map(str::to_owned);
+    Statement { id, section, side, area: area.to_owned(), wording, reason: reason.to_owned() }
+}
+
+fn standing(side: Side, area: &str, reason: &str, files: &[&str]) -> Standing {
+    let mut citations = Citations::default();
+    for file in files {
+        citations.add(file, "#[test]\nfn shown() { // [MQTT-1.5.4-1]\n}\n");
+    }
+    let matrix = Matrix::new(vec![statement(side, area, reason)], citations);
+    matrix.standing(&matrix.statements()[0])
+}
+
+#[test]
+fn a_test_shows_a_statement_where_it_is_decided() {
+    let [broker, client] = ["crates/broker/tests/it/a.rs", "crates/client/tests/it/a.rs"];
+    assert_eq!(standing(Side::Server, "broker", "", &[broker]), Standing::Shown);
+    assert_eq!(standing(Side::Server, "broker", "", &[client]), Standing::Open);
+    assert_eq!(standing(Side::Server, "session", "", &[client]), Standing::Shown);
+    assert_eq!(standing(Side::Both, "broker", "", &[broker]), Standing::Open, "the client is bound too");
+    assert_eq!(standing(Side::Both, "broker", "", &[broker, client]), Standing::Shown);
+    assert_eq!(standing(Side::Both, "broker", "no test can", &[broker]), Standing::Reasoned);
+    assert_eq!(standing(Side::Client, "client", "pending: client", &[]), Standing::Pending);
+}
+
+#[test]
+fn a_statement_about_bytes_needs_a_row_of_vectors() {
+    assert_eq!(standing(Side::Codec, "codec", "", &["crates/codec/tests/it/a.rs"]), Standing::Open);
+
+    let mut citations = Citations::default();
+    citations.add("crates/codec/testdata/a.tsv", "row\t5.0\tMQTT-1.5.4-1\n");
+    let matrix = Matrix::new(vec![statement(Side::Codec, "codec", "")], citations);
+    assert_eq!(matrix.standing(&matrix.statements()[0]), Standing::Shown);
+}
+
+#[test]
+fn the_document_names_functions_rows_and_reasons() {
+    let mut citations = Citations::default();
+    citations.add("crates/codec/tests/it/a.rs", "#[test]\nfn shown() { // [MQTT-1.5.4-1]\n}\n");
+    let rows = [1, 2, 3, 4, 5].map(|n| format!("row-{n}\t5.0\tMQTT-1.5.4-1\n")).concat();
+    citations.add("crates/codec/testdata/a.tsv", &rows);
+    let other = Statement { id: "MQTT3-1.5.4-1".to_owned(), ..statement(Side::Client, "client", "pending: client") };
+    let document = Matrix::new(vec![statement(Side::Codec, "codec", ""), other], citations).to_string();
+
+    let functions = "[codec/a.rs:shown](../crates/codec/tests/it/a.rs)";
+    let vectors = "[codec/testdata/a.tsv:row-1, row-2, row-3 and 2 more](../crates/codec/testdata/a.tsv)";
+    assert!(document.contains(&format!("| MQTT-1.5.4-1 | codec | a \\| b | {functions}<br>{vectors} |")), "{document}");
+    assert!(document.contains("| MQTT3-1.5.4-1 | client | a \\| b | *pending: client* |"), "{document}");
+    assert!(document.contains("| 5.0 | codec | 1 | 1 | 0 | 0 |"), "{document}");
 }

@@ -2,7 +2,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests say what they missed")]
 
 mod build;
-mod citations;
 mod crossed;
 mod dice;
 mod encoding;

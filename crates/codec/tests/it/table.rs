@@ -75,6 +75,10 @@ fn packets_are_encoded_to_the_bytes_they_came_from() {
 fn refusals_name_the_reason_code_and_the_statement() {
     let mut failures = Vec::new();
     for vector in all() {
+        for statement in &vector.statements {
+            let is_of_5_0 = statement.starts_with("MQTT-");
+            assert_eq!(is_of_5_0, vector.version == Version::V5_0, "{}: {statement}", title(&vector));
+        }
         let Outcome::Error(code) = vector.outcome else { continue };
         match decode_whole(&vector.bytes, vector.version) {
             Ok(packet) => failures.push(format!("{}: accepted as {packet:?}", title(&vector))),
