@@ -16,7 +16,7 @@ use crate::{
 impl Outbound {
     /// The message in flight under an identifier. Identifiers are given out in order, so it is usually where its
     /// distance from the first says.
-    fn find(&self, id: PacketId) -> Option<usize> {
+    pub(crate) fn find(&self, id: PacketId) -> Option<usize> {
         let first = self.inflight.front()?.id;
         let guess = usize::from(id.get().wrapping_sub(first.get()));
         if self.inflight.get(guess).is_some_and(|inflight| inflight.id == id) {

@@ -1,7 +1,7 @@
 //! One message to one receiver: now, later or not at all.
 
 use damselfly_codec::{Addition, Delivery, Frame, Packet, Properties, Publish, QoS, SubscriptionId, Version};
-use damselfly_session::{Message, SendState, Timestamp};
+use damselfly_session::{Message, OutboundAliases, SendState, Timestamp};
 use damselfly_topic::TopicName;
 
 use crate::{
@@ -145,7 +145,8 @@ impl Broker {
             _ if out.is_expired => Fate::Dropped(DropReason::Expired),
             (Sink::Connection(connection), QoS::AtMostOnce) => self.send_qos0(out, connection, terms),
             (Sink::Connection(connection), _) => {
-                let is_first = session.outbound.queue.is_empty() && session.outbound.to_resend == 0;
+                let outbound = &session.outbound;
+                let is_first = outbound.queue.is_empty() && outbound.to_resend == 0 && !outbound.ids.is_exhausted();
                 let may_send = is_first && self.may_send(connection);
                 if may_send {
                     self.send(now, out, slot, connection, terms)
@@ -327,7 +328,9 @@ impl Broker {
             return Err(DropReason::PacketTooLarge);
         }
         // An alias is set only by a packet that surely leaves.
-        if let Some(aliases) = connection.outbound_aliases.as_mut().filter(|_| len + ALIAS_LEN <= limit) {
+        if let Some(aliases) =
+            connection.outbound_aliases.as_mut().filter(|_| len + OutboundAliases::ALIAS_LEN <= limit)
+        {
             addition.topic_alias = aliases.assign(out.topic).map(|assigned| (assigned.alias, assigned.send_topic));
         }
         let tail = connection.transmit.tail(&mut self.pool);
@@ -481,7 +484,7 @@ impl Broker {
             qos: terms.qos,
             retain: terms.retain,
             subscription_ids: terms.ids.into(),
-            token: id.map(crate::AckToken),
+            token: id.map(|id| crate::AckToken { session: local.0, id }),
         };
         self.outputs.push_back(Output::Deliver { local, delivery: alloc::boxed::Box::new(delivery) });
     }
@@ -513,9 +516,6 @@ fn set_retain(out: &mut [u8], start: usize, retain: bool) {
         *first |= u8::from(retain);
     }
 }
-
-/// What a Topic Alias adds: three bytes, and at most one to the lengths of properties and packet each.
-const ALIAS_LEN: usize = 5;
 
 /// Terms of a delivery that no share group chose.
 pub(crate) const fn plain_terms(qos: QoS, retain: bool, ids: &[SubscriptionId]) -> Terms<'_> {

@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::num::NonZeroU16;
 
-use damselfly_codec::{Publish, QoS, ReasonCode, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_codec::{PacketId, Publish, QoS, ReasonCode, SubscriptionId, SubscriptionOptions, Version};
 use damselfly_session::{Message, SessionExpiry, Timestamp, Window};
 use damselfly_topic::{TopicFilter, TopicName};
 
@@ -147,19 +147,17 @@ impl Broker {
         code
     }
 
-    /// A delivered QoS 1 or 2 message was taken care of; its place in the window is free. A token used twice does
-    /// nothing.
-    pub fn local_acknowledge(&mut self, now: Timestamp, local: LocalId, token: AckToken) {
-        if !self.is_local(local) {
-            return;
-        }
-        self.acknowledge_locally(now, local.0, token);
+    /// A delivered QoS 1 or 2 message was taken care of; its place in the window is free. The token of a participant that
+    /// was closed does nothing.
+    #[expect(clippy::needless_pass_by_value, reason = "a token is used once: it ends here")]
+    pub fn local_acknowledge(&mut self, now: Timestamp, token: AckToken) {
+        self.acknowledge_locally(now, token.session, token.id);
         self.close_group();
     }
 
-    fn acknowledge_locally(&mut self, now: Timestamp, key: SessionKey, token: AckToken) {
+    fn acknowledge_locally(&mut self, now: Timestamp, key: SessionKey, id: PacketId) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(at) = session.outbound.inflight.iter().position(|inflight| inflight.id == token.0) else { return };
+        let Some(at) = session.outbound.find(id) else { return };
         let Some(done) = session.outbound.inflight.remove(at) else { return };
         session.outbound.ids.release(done.id);
         if let Some(window) = session.local_window.as_mut() {

@@ -38,9 +38,14 @@ pub struct CommitId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
-/// Acknowledges a QoS 1 or 2 message delivered to a local participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AckToken(pub(crate) damselfly_codec::PacketId);
+/// Acknowledges a QoS 1 or 2 message delivered to a local participant. It belongs to that participant and can be used
+/// once; dropped, it leaves the message unacknowledged, and a place of the window taken, for the rest of the session.
+#[derive(Debug, PartialEq, Eq, Hash)]
+#[must_use = "without the acknowledgement the message keeps its place in the window"]
+pub struct AckToken {
+    pub(crate) session: crate::sessions::SessionKey,
+    pub(crate) id: damselfly_codec::PacketId,
+}
 
 /// Where a connection comes from, as far as the adapter knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,7 +142,7 @@ pub struct Forward {
 }
 
 /// A message for a local participant.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LocalDelivery {
     /// The message.
     pub message: Message,

@@ -14,15 +14,16 @@ use crate::{
 };
 
 impl Broker {
-    /// Whether the sink of a session takes a QoS 1 or 2 message.
+    /// Whether the sink of a session takes a QoS 1 or 2 message that was not sent yet. Exchanges of earlier connections
+    /// that miss their PUBCOMP have no place in the window, but an identifier each: without a free one a message waits.
     pub(crate) fn sink_has_room(&self, key: SessionKey, sink: Sink) -> bool {
+        let Some(session) = self.sessions.get(key).filter(|session| !session.outbound.ids.is_exhausted()) else {
+            return false;
+        };
         match sink {
             Sink::Offline => false,
             Sink::Connection(connection) => self.may_send(connection),
-            Sink::Local => self
-                .sessions
-                .get(key)
-                .is_some_and(|session| session.local_window.as_ref().is_some_and(|window| !window.is_full())),
+            Sink::Local => session.local_window.as_ref().is_some_and(|window| !window.is_full()),
         }
     }
 

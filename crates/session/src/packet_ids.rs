@@ -78,6 +78,11 @@ impl PacketIds {
         self.len() == 0
     }
 
+    /// Are all of them in use? Then [`allocate`](Self::allocate) has none to give.
+    pub const fn is_exhausted(&self) -> bool {
+        self.len() == u16::MAX
+    }
+
     /// Gives all of them back. The next allocation still goes on where the last one ended.
     pub fn clear(&mut self) {
         self.0 = IdSet::new(self.0.tag);
@@ -131,8 +136,10 @@ mod tests {
         }
         assert_eq!(ids.allocate(), None);
         assert_eq!(ids.len(), 65_535);
+        assert!(ids.is_exhausted());
 
         assert!(ids.release(id(40_000)));
+        assert!(!ids.is_exhausted());
         assert_eq!(ids.allocate(), Some(id(40_000)));
         assert_eq!(ids.allocate(), None);
     }

@@ -1,8 +1,52 @@
 //! QoS 0, 1 and 2 from a publisher to its subscribers. [MQTT-4.3]
 
-use damselfly_codec::{AckType, Property, ReasonCode};
+use damselfly_broker::DropReason;
+use damselfly_codec::{AckType, Properties, Property, Publish, ReasonCode};
 
-use crate::world::{World, v3, v5};
+use crate::world::{World, delivery, topic, v3, v5};
+
+#[test]
+fn a_message_that_finds_no_free_packet_identifier_waits_for_one() {
+    // [MQTT-2.2.1-3] [MQTT-4.4.0-1]
+    let mut world = World::with(|config| {
+        config.max_inflight = u16::MAX;
+        config.max_transmit_bytes = 4 * 1024 * 1024;
+    });
+    let local = world.broker.open_local(world.now, "house", 1.try_into().unwrap()).unwrap();
+    let bob = world.connect(v3("bob").lasting(0));
+    world.subscribe(bob, &[("a", 2)]);
+    let publish = |world: &mut World, level: u8, payload: &str| {
+        let publish = Publish {
+            delivery: delivery(level, 1, false),
+            retain: false,
+            topic: Some(topic("a")),
+            properties: Properties::EMPTY,
+            payload: payload.as_bytes(),
+        };
+        let published = world.broker.local_publish(world.now, local, topic("a"), &publish);
+        assert!(!published.reason_code.is_error());
+    };
+    for _ in 0..65_535 {
+        publish(&mut world, 2, "");
+    }
+    world.settle();
+    let pubrecs: Vec<u8> = (1..=u16::MAX).flat_map(|id| [0x50, 2, id.to_be_bytes()[0], id.to_be_bytes()[1]]).collect();
+    world.send_bytes(bob, &pubrecs);
+    world.cut(bob);
+
+    // PUBREL is repeated outside the window: that has room, and all identifiers are in use.
+    let bob = world.connect(v3("bob").lasting(0));
+    publish(&mut world, 1, "one");
+    publish(&mut world, 2, "two");
+    world.settle();
+    assert!(world.received(bob).iter().all(|line| line.starts_with("PUBREL")));
+    assert_eq!(world.broker.session("bob").unwrap().queued, 2);
+    world.ack(bob, AckType::Pubcomp, 40_000);
+    assert_eq!(world.received(bob), ["PUBLISH q1 #40000 a=one"]);
+    world.ack(bob, AckType::Pubcomp, 30_000);
+    assert_eq!(world.received(bob), ["PUBLISH q2 #30000 a=two"]);
+    assert_eq!(world.broker.counters().dropped(DropReason::QueueFull), 0);
+}
 
 #[test]
 fn a_message_goes_from_any_version_to_any_version_at_the_lower_qos() {

@@ -107,7 +107,7 @@ impl Players {
             Step::LocalAck => {
                 let token = world.delivered.iter_mut().find_map(|(_, delivery)| delivery.token.take());
                 if let Some(token) = token {
-                    world.broker.local_acknowledge(world.now, self.local, token);
+                    world.broker.local_acknowledge(world.now, token);
                     world.settle();
                 }
             }

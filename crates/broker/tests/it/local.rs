@@ -53,15 +53,46 @@ fn its_window_holds_until_it_acknowledges() {
     for n in 1..=4 {
         world.publish(bob, "a", &n.to_string(), 2, n);
     }
-    let tokens: Vec<_> = world.delivered.iter().map(|(_, d)| d.token.unwrap()).collect();
+    let mut tokens: Vec<_> = world.delivered.iter_mut().map(|(_, d)| d.token.take().unwrap()).collect();
     assert_eq!(payloads(&mut world), ["1", "2"]);
-    world.broker.local_acknowledge(world.now, local, tokens[1]);
-    world.broker.local_acknowledge(world.now, local, tokens[1]);
+    world.broker.local_acknowledge(world.now, tokens.remove(1));
     world.settle();
-    assert_eq!(payloads(&mut world), ["3"], "a token used twice does nothing");
-    world.broker.local_acknowledge(world.now, local, tokens[0]);
+    assert_eq!(payloads(&mut world), ["3"]);
+    world.broker.local_acknowledge(world.now, tokens.remove(0));
     world.settle();
     assert_eq!(payloads(&mut world), ["4"]);
+}
+
+#[test]
+fn a_token_belongs_to_the_participant_that_got_it() {
+    let mut world = World::new();
+    let open = |world: &mut World, name: &str| {
+        let local = world.broker.open_local(world.now, name, 1.try_into().unwrap()).unwrap();
+        world.broker.local_subscribe(world.now, local, filter("#"), options(1), None);
+        local
+    };
+    let [house, garden] = ["house", "garden"].map(|name| open(&mut world, name));
+    let bob = world.connect(v5("bob"));
+    world.publish(bob, "a", "1", 1, 1);
+    world.publish(bob, "a", "2", 1, 2);
+    let token = |world: &mut World, wanted| {
+        world.delivered.iter_mut().find(|(local, _)| *local == wanted).and_then(|(_, d)| d.token.take()).unwrap()
+    };
+    let (of_house, of_garden) = (token(&mut world, house), token(&mut world, garden));
+    world.delivered.clear();
+    world.broker.local_acknowledge(world.now, of_garden);
+    world.settle();
+    let got: Vec<_> = world.delivered.iter().map(|(local, _)| *local).collect();
+    assert_eq!(got, [garden], "both tokens have the same Packet Identifier");
+
+    world.broker.close_local(world.now, house);
+    let house = open(&mut world, "house");
+    world.publish(bob, "a", "3", 1, 3);
+    world.publish(bob, "a", "4", 1, 4);
+    world.delivered.clear();
+    world.broker.local_acknowledge(world.now, of_house);
+    world.settle();
+    assert!(world.delivered.iter().all(|(local, _)| *local != house), "nor to the next of that name");
 }
 
 #[test]
