@@ -332,11 +332,8 @@ impl Broker {
         let Some(connection) = self.connections.get(id) else { return Ok(()) };
         let key = connection.session;
         if let Some(interval) = disconnect.properties.session_expiry_interval() {
-            let before = match &connection.stage {
-                Stage::Authenticating(pending) => Some(pending.session_expiry),
-                _ => self.sessions.get(key).map(|session| session.expiry),
-            };
-            let expiry = before.unwrap_or_default().after_disconnect(Some(interval))?;
+            // A value that our ceiling cut to zero was no zero of the client's. [MQTT-3.14.2-2]
+            let expiry = connection.asked_expiry.after_disconnect(Some(interval))?;
             let expiry = self.capped(expiry);
             if let Some(session) = self.sessions.get_mut(key) {
                 session.expiry = expiry;

@@ -41,11 +41,13 @@ pub struct Config {
     /// QoS 1 and 2 messages in flight to one client, whatever larger Receive Maximum it names; more wait in its queue.
     /// Default 1,024, at least 1.
     pub max_inflight: u16,
-    /// Topic Aliases a client may set. A higher one ends the connection (DISCONNECT `0x94`), as do names of more than 64 KiB
-    /// together (`0x97`). Default 64; 0 is none.
+    /// Topic Aliases a client may set. A higher one ends the connection (DISCONNECT `0x94`). Default 64; 0 is none.
     pub topic_alias_maximum: u16,
     /// Topic Aliases we set towards one client, whatever larger Topic Alias Maximum it names. Default 16; 0 is none.
     pub max_outbound_topic_aliases: u16,
+    /// Bytes of the topics that the aliases of one connection stand for, each way; a client's with their table of a few
+    /// bytes each. A client that sets more is disconnected (`0x97`), we set no more. Default 64 KiB.
+    pub max_alias_bytes: u32,
     /// QoS 1 and 2 messages waiting for one client. One more is not stored: see [`Config::when_full`]. Default 10,000.
     pub max_queued_messages: u32,
     /// Bytes of the messages waiting for one client; as `max_queued_messages`. Default 16 MiB.
@@ -135,6 +137,7 @@ impl Default for Config {
             max_inflight: 1_024,
             topic_alias_maximum: 64,
             max_outbound_topic_aliases: 16,
+            max_alias_bytes: 64 * 1024,
             max_queued_messages: 10_000,
             max_queued_bytes: 16 * 1024 * 1024,
             max_transmit_bytes: 1024 * 1024,

@@ -21,9 +21,6 @@ use crate::{
     slab::index,
 };
 
-/// Bytes that the topics of one connection's aliases may take, each way.
-const ALIAS_BYTES: usize = 64 * 1024;
-
 impl Broker {
     pub(crate) fn handle_connect(
         &mut self,
@@ -42,6 +39,9 @@ impl Broker {
         let peer = connection.peer;
         self.check_connect(connect)?;
         let pending = Box::new(self.pending_connect(connect));
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.asked_expiry = pending.session_expiry;
+        }
         let authentication = pending.authentication_method.as_ref().map(|method| AuthenticationStep {
             method: method.clone(),
             data: connect.properties.authentication_data().map(Into::into),
@@ -327,15 +327,16 @@ impl Broker {
         let max_inflight = NonZeroU16::new(self.config.max_inflight).unwrap_or(NonZeroU16::MAX);
         let aliases_in = if pending.version == Version::V5_0 { self.config.topic_alias_maximum } else { 0 };
         let aliases_out = pending.topic_alias_maximum.min(self.config.max_outbound_topic_aliases);
+        let alias_bytes = index(self.config.max_alias_bytes);
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.window = Window::new(pending.receive_maximum.map_or(max_inflight, |peer| peer.min(max_inflight)));
         connection.inbound = ReceiveWindow::new(receive_maximum);
         connection.keep_alive = KeepAlive::new(keep_alive, now);
         connection.wants_problem_information = pending.wants_problem_information;
         connection.authentication_method.clone_from(&pending.authentication_method);
-        connection.inbound_aliases = (aliases_in > 0).then(|| Box::new(InboundAliases::new(aliases_in, ALIAS_BYTES)));
+        connection.inbound_aliases = (aliases_in > 0).then(|| Box::new(InboundAliases::new(aliases_in, alias_bytes)));
         connection.outbound_aliases =
-            (aliases_out > 0).then(|| Box::new(OutboundAliases::new(aliases_out, ALIAS_BYTES)));
+            (aliases_out > 0).then(|| Box::new(OutboundAliases::new(aliases_out, alias_bytes)));
     }
 
     /// [MQTT-3.1.2-21] [MQTT-3.2.2-21]

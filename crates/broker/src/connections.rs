@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     pub(crate) keep_alive: KeepAlive,
     /// Request Problem Information. [MQTT-3.1.2-29]
     pub(crate) wants_problem_information: bool,
+    /// What CONNECT asked for, whatever became of it: the measure of a DISCONNECT. [MQTT-3.14.2-2]
+    pub(crate) asked_expiry: SessionExpiry,
     /// The Authentication Method of CONNECT. [MQTT-4.12.0-5]
     pub(crate) authentication_method: Option<Box<str>>,
     pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
@@ -160,6 +162,7 @@ impl Connection {
             asked: 0,
             keep_alive: KeepAlive::new(0, now),
             wants_problem_information: true,
+            asked_expiry: SessionExpiry::OnClose,
             authentication_method: None,
             inbound_aliases: None,
             outbound_aliases: None,

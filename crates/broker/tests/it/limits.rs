@@ -145,6 +145,33 @@ fn max_outbound_topic_aliases() {
     assert!(seen.iter().all(|line| line.contains("topic/")), "each takes the place of the one before");
 }
 
+#[test]
+fn max_alias_bytes() {
+    let place = size_of::<Option<damselfly_topic::TopicNameBuf>>();
+    let alias = |n| [Property::TopicAlias(damselfly_codec::TopicAlias::new(n).unwrap())];
+    for (len, answer) in [(100, &[][..]), (101, &["DISCONNECT 97"][..])] {
+        let limit = u32::try_from(2 * place + 110).unwrap();
+        let mut world = World::with(|config| config.max_alias_bytes = limit);
+        let bob = world.connect(v5("bob"));
+        world.publish_with(bob, &"x".repeat(10), "", delivery(0, 1, false), false, &alias(1));
+        world.publish_with(bob, &"y".repeat(len), "", delivery(0, 1, false), false, &alias(2));
+        assert_eq!(world.received(bob), answer, "{len}");
+    }
+}
+
+#[test]
+fn max_alias_bytes_bounds_what_we_set_too() {
+    for (limit, is_set) in [(1_000, true), (10, false)] {
+        let mut world = World::with(|config| config.max_alias_bytes = limit);
+        let [alice, bob] =
+            [world.connect(v5("alice")), world.connect(v5("bob").with(&[Property::TopicAliasMaximum(9)]))];
+        world.subscribe(bob, &[("#", 0)]);
+        world.publish(alice, "a/topic/of/20/bytes/", "x", 0, 0);
+        let seen = world.received(bob);
+        assert_eq!(seen[0].contains("Alias"), is_set, "{seen:?}");
+    }
+}
+
 /// Bob is away; alice gets the answers to three messages of which two find room.
 fn full_queue(change: impl FnOnce(&mut Config)) -> (World, Vec<String>, Vec<String>) {
     let mut world = World::with(change);
