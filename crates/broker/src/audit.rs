@@ -78,7 +78,8 @@ impl Broker {
                 Stage::Reauthenticating(question) => self.is_asked(question),
                 _ => false,
             };
-            usize::from(handshake) + connection.asked
+            let filters = connection.waiting.as_ref().map_or(0, |waiting| waiting.questions().len());
+            usize::from(handshake) + filters
         };
         let of_session = |(_, session): (_, &Session)| {
             session.held.iter().filter(|held| matches!(held.wait, Wait::Answer(_))).count()
@@ -130,8 +131,9 @@ impl Broker {
         match (session.sink, connection) {
             (Sink::Connection(_), None) => same("owners", 0, 1),
             (Sink::Connection(_), Some(open)) => {
-                let asked = open.acks.iter().filter_map(|ack| ack.answer.as_ref());
-                same("filters asked about", open.asked, asked.map(|answer| answer.asked.len()).sum())?;
+                let answers = open.acks.iter().filter_map(|ack| ack.answer.as_ref());
+                let waiting = open.waiting.as_ref().map_or(0, |waiting| waiting.count());
+                same("filters that wait", waiting, answers.map(|answer| answer.waiting).sum())?;
                 same("window", usize::from(open.window.in_use()), slots)
             }
             (Sink::Local, _) => {

@@ -92,6 +92,7 @@ impl Broker {
         }
         let key = connection.session;
         let acks = core::mem::take(&mut connection.acks);
+        let waiting = connection.waiting.take();
         let cache = connection.route_cache.take();
         connection.pause = None;
         connection.inbound_aliases = None;
@@ -100,6 +101,9 @@ impl Broker {
         self.deadlines.disarm(Timer::Connection(id));
         for answer in acks.into_iter().filter_map(|ack| ack.answer) {
             self.forget_answer(key, *answer);
+        }
+        for question in waiting.iter().flat_map(|waiting| waiting.questions()) {
+            self.cancel_question(question);
         }
         if let Stage::Asking(_, question) | Stage::Reauthenticating(question) = stage {
             self.cancel_question(question);
@@ -285,9 +289,6 @@ impl Broker {
 
     /// SUBACK or UNSUBACK will not be sent: what was to follow it does not either.
     pub(crate) fn forget_answer(&mut self, key: SessionKey, answer: SubscribeAnswer) {
-        for (question, ..) in answer.asked {
-            self.cancel_question(question);
-        }
         if let Some(session) = self.sessions.get_mut(key) {
             session.outbound.replays -= answer.replays.len();
         }
@@ -332,7 +333,7 @@ impl Broker {
         let Some(connection) = self.connections.get(id) else { return Ok(()) };
         let key = connection.session;
         if let Some(interval) = disconnect.properties.session_expiry_interval() {
-            // A value that our ceiling cut to zero was no zero of the client's. [MQTT-3.14.2-2]
+            // A value that our ceiling cut to zero was no zero of the client's. [MQTT-3.14.2.2.2]
             let expiry = connection.asked_expiry.after_disconnect(Some(interval))?;
             let expiry = self.capped(expiry);
             if let Some(session) = self.sessions.get_mut(key) {

@@ -62,7 +62,7 @@ pub struct Config {
     /// walks over the retained messages that are not at their end. One more is answered `0x97` (3.1.1: `0x80`). Default
     /// 100,000.
     pub max_subscriptions: u32,
-    /// Bytes of the Topic Filters one client is subscribed to; as `max_subscriptions`. Default 16 MiB.
+    /// Bytes of the Topic Filters one client is subscribed to or waits to be; as `max_subscriptions`. Default 16 MiB.
     pub max_subscription_bytes: u32,
     /// Levels of a Topic Name or Topic Filter. A deeper filter is answered `0x8F` (3.1.1: `0x80`), a deeper name `0x90`
     /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Very many deep filters of wildcards make each lookup long, so

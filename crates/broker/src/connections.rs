@@ -4,7 +4,7 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
 use core::num::NonZeroU16;
 
-use damselfly_codec::{PacketId, PacketType, ReasonCode, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_codec::{PacketId, PacketType, ReasonCode, Version};
 use damselfly_session::{
     InboundAliases, KeepAlive, OutboundAliases, ReceiveWindow, SessionExpiry, StoredWill, Timestamp, TransmitBuffer,
     Window,
@@ -15,6 +15,7 @@ use crate::{
     route::RouteCache,
     sessions::{Replay, SessionKey},
     slab::Slab,
+    waiting::WaitingFilters,
 };
 
 #[derive(Debug)]
@@ -37,12 +38,14 @@ pub(crate) struct Connection {
     pub(crate) inbound: ReceiveWindow,
     /// The client's Maximum Packet Size, from its CONNECT on.
     pub(crate) max_packet_size: u32,
-    /// Topic Filters about which questions are open.
-    pub(crate) asked: usize,
+    /// Topic Filters about which questions are open, and what waits behind them.
+    pub(crate) waiting: Option<Box<WaitingFilters>>,
+    /// SUBSCRIBE and UNSUBSCRIBE packets so far.
+    pub(crate) answers: u64,
     pub(crate) keep_alive: KeepAlive,
     /// Request Problem Information. [MQTT-3.1.2-29]
     pub(crate) wants_problem_information: bool,
-    /// What CONNECT asked for, whatever became of it: the measure of a DISCONNECT. [MQTT-3.14.2-2]
+    /// What CONNECT asked for, whatever became of it: the measure of a DISCONNECT. [MQTT-3.14.2.2.2]
     pub(crate) asked_expiry: SessionExpiry,
     /// The Authentication Method of CONNECT. [MQTT-4.12.0-5]
     pub(crate) authentication_method: Option<Box<str>>,
@@ -120,18 +123,12 @@ pub(crate) struct PendingAck {
 /// The Reason Codes of SUBACK and UNSUBACK, and what begins once they are out.
 #[derive(Debug)]
 pub(crate) struct SubscribeAnswer {
+    /// Which of the connection's.
+    pub(crate) number: u64,
     pub(crate) reason_codes: Vec<ReasonCode>,
-    /// Filters that wait for the answer to a question, by their place in the packet.
-    pub(crate) asked: Vec<(QuestionId, usize, PendingSubscription)>,
+    /// Filters whose code is not known yet: they are among [`WaitingFilters`].
+    pub(crate) waiting: usize,
     pub(crate) replays: Vec<Replay>,
-}
-
-/// A Topic Filter of a SUBSCRIBE about which a question is open.
-#[derive(Debug)]
-pub(crate) struct PendingSubscription {
-    pub(crate) filter: Box<str>,
-    pub(crate) options: SubscriptionOptions,
-    pub(crate) id: Option<SubscriptionId>,
 }
 
 /// What an acknowledgement waits for.
@@ -159,7 +156,8 @@ impl Connection {
             window: Window::new(NonZeroU16::MAX),
             inbound: ReceiveWindow::new(NonZeroU16::MAX),
             max_packet_size: u32::MAX,
-            asked: 0,
+            waiting: None,
+            answers: 0,
             keep_alive: KeepAlive::new(0, now),
             wants_problem_information: true,
             asked_expiry: SessionExpiry::OnClose,
@@ -170,6 +168,11 @@ impl Connection {
             acks: VecDeque::new(),
             attempt: 0,
         }
+    }
+
+    /// SUBSCRIBE filters that wait for a decision, and their bytes.
+    pub(crate) fn waiting_subscribes(&self) -> (usize, usize) {
+        self.waiting.as_ref().map_or((0, 0), |waiting| (waiting.subscribes(), waiting.bytes()))
     }
 
     pub(crate) const fn is_open(&self) -> bool {

@@ -40,7 +40,7 @@ impl Broker {
                 Ok(())
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.handle_unsubscribe(id, &unsubscribe);
+                self.handle_unsubscribe(now, id, &unsubscribe);
                 Ok(())
             }
             Packet::Pingreq => {

@@ -138,7 +138,11 @@ impl Broker {
         let gate =
             if is_durable { Gate::Open } else { Gate::Commit(self.gate.record(Some(Release::Acks(connection)))) };
         let Some(open) = self.connections.get_mut(connection) else { return };
-        let waiting = open.acks.iter_mut().find(|ack| ack.packet_id == packet_id && ack.gate == Gate::Decision);
+        // A SUBSCRIBE under the identifier, against the rules, is decided by other answers.
+        let waiting = open
+            .acks
+            .iter_mut()
+            .find(|ack| ack.packet_id == packet_id && ack.gate == Gate::Decision && ack.answer.is_none());
         let Some(ack) = waiting else { return };
         ack.gate = gate;
         ack.reason_code = reason_code;

@@ -32,6 +32,7 @@ mod shards;
 mod share;
 mod slab;
 mod subscribe;
+mod waiting;
 
 pub use access::{Access, Action, Permission};
 pub use audit::Drift;

@@ -138,11 +138,12 @@ impl Broker {
     }
 
     /// Ends a subscription. The answer is what an UNSUBACK would have said.
-    pub fn local_unsubscribe(&mut self, _now: Timestamp, local: LocalId, filter: TopicFilter<'_>) -> ReasonCode {
+    pub fn local_unsubscribe(&mut self, now: Timestamp, local: LocalId, filter: TopicFilter<'_>) -> ReasonCode {
         if !self.is_local(local) {
             return ReasonCode::UnspecifiedError;
         }
         let code = self.unsubscribe(local.0, filter);
+        self.end_orphaned_replays(now, local.0);
         self.close_group();
         code
     }

@@ -66,7 +66,7 @@ impl Broker {
             Asked::Connect(connection) => self.answer_connect(now, connection, id, answer),
             Asked::Reauthenticate(connection) => self.answer_reauthentication(now, connection, id, answer),
             Asked::Publish(session) => self.answer_publish(now, session, id, refusal(&answer)),
-            Asked::Subscribe(connection) => self.answer_subscribe(connection, id, refusal(&answer)),
+            Asked::Subscribe(connection) => self.answer_subscribe(now, connection, id, refusal(&answer)),
         }
     }
 }

@@ -179,6 +179,33 @@ impl Broker {
         self.pump(now, key);
     }
 
+    /// Subscriptions ended: the walks for them end too.
+    pub(crate) fn end_orphaned_replays(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key).filter(|session| session.outbound.replays > 0) else { return };
+        let subscriptions = &session.subscriptions;
+        let is_orphaned = |replay: &Replay| !subscriptions.contains(&replay.filter);
+        let mut ended = Vec::new();
+        for entry in core::mem::take(&mut session.outbound.queue) {
+            match entry {
+                Entry::Replay(replay) if is_orphaned(&replay) => ended.push(replay.ids),
+                kept => session.outbound.queue.push_back(kept),
+            }
+        }
+        // Those whose SUBACK is not out yet are with it.
+        let connection = session.owner.and_then(|owner| self.connections.get_mut(owner));
+        for answer in connection.into_iter().flat_map(|open| &mut open.acks).filter_map(|ack| ack.answer.as_mut()) {
+            let (orphaned, kept): (Vec<_>, Vec<_>) =
+                core::mem::take(&mut answer.replays).into_iter().partition(is_orphaned);
+            answer.replays = kept;
+            ended.extend(orphaned.into_iter().map(|replay| replay.ids));
+        }
+        session.outbound.replays -= ended.len();
+        for ids in ended {
+            self.messages.release_ids(ids);
+        }
+        self.pump(now, key);
+    }
+
     /// Sends some of the retained messages a subscription asked for. The walk goes on where it stopped; what was
     /// retained since the SUBSCRIBE came live and is left out.
     pub(crate) fn pump_replay(&mut self, now: Timestamp, key: SessionKey, sink: Sink) -> Pumped {

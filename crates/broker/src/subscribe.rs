@@ -13,52 +13,72 @@ use crate::{
     Broker, ConnectionId, Event, Question, QuestionId,
     access::{Permission, plain},
     broker::owned,
-    connections::{Gate, PendingAck, PendingSubscription, SubscribeAnswer},
+    connections::{Gate, PendingAck, SubscribeAnswer},
     gate::Release,
     questions::Asked,
     route::{GROUP, PackedOptions},
     sessions::{Replay, SessionKey},
     slab::index,
+    waiting::{Decision, Request, Waiting},
 };
 
 impl Broker {
     pub(crate) fn handle_subscribe(&mut self, now: Timestamp, id: ConnectionId, subscribe: &Subscribe<'_>) {
-        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return };
+        let Some((key, mut answer)) = self.new_answer(id) else { return };
         let subscription_id = subscribe.properties.subscription_ids().next();
-        let mut answer = SubscribeAnswer { reason_codes: Vec::new(), asked: Vec::new(), replays: Vec::new() };
         for (place, (filter, options)) in subscribe.filters().enumerate() {
             let code = match self.check_subscription(id, key, (place, filter), subscription_id) {
-                Ok(Permission::Allow) => self.subscribe(key, filter, options, subscription_id, &mut answer.replays),
-                Ok(Permission::Ask) => {
-                    let question = self.ask_subscribe(now, id, key, filter, options);
-                    let pending = PendingSubscription { filter: owned(filter.as_str()), options, id: subscription_id };
-                    answer.asked.push((question, place, pending));
-                    if let Some(connection) = self.connections.get_mut(id) {
-                        connection.asked += 1;
-                    }
-                    ReasonCode::NotAuthorized
-                }
                 Ok(Permission::Deny) => ReasonCode::NotAuthorized,
+                Ok(Permission::Allow) if self.last_waiting(id, filter).is_none() => {
+                    self.subscribe(key, filter, options, subscription_id, &mut answer.replays)
+                }
+                Ok(permission) => {
+                    let decision = match permission {
+                        Permission::Ask => Decision::Asked(self.ask_subscribe(now, id, key, filter, options)),
+                        Permission::Allow | Permission::Deny => Decision::Yes,
+                    };
+                    let request = Request::Subscribe { options, id: subscription_id, decision };
+                    self.wait(id, filter, &mut answer, (place, request))
+                }
                 Err(code) => code,
             };
             answer.reason_codes.push(code);
         }
-        let gate = if answer.asked.is_empty() {
-            Gate::Commit(self.gate.record(Some(Release::Acks(id))))
-        } else {
-            Gate::Decision
-        };
-        self.push_answer(id, PacketType::Suback, subscribe.packet_id, gate, answer);
+        self.push_answer(id, PacketType::Suback, subscribe.packet_id, answer);
     }
 
-    fn push_answer(
+    fn new_answer(&mut self, id: ConnectionId) -> Option<(SessionKey, SubscribeAnswer)> {
+        let connection = self.connections.get_mut(id)?;
+        connection.answers += 1;
+        let answer =
+            SubscribeAnswer { number: connection.answers, reason_codes: Vec::new(), waiting: 0, replays: Vec::new() };
+        Some((connection.session, answer))
+    }
+
+    /// What came last for a filter about which a question is open.
+    fn last_waiting(&self, id: ConnectionId, filter: TopicFilter<'_>) -> Option<&Request> {
+        self.connections.get(id)?.waiting.as_ref()?.last(filter)
+    }
+
+    /// Has one filter wait for its turn; a code for its place until then.
+    fn wait(
         &mut self,
         id: ConnectionId,
-        packet_type: PacketType,
-        packet_id: PacketId,
-        gate: Gate,
-        answer: SubscribeAnswer,
-    ) {
+        filter: TopicFilter<'_>,
+        answer: &mut SubscribeAnswer,
+        (place, request): (usize, Request),
+    ) -> ReasonCode {
+        if let Some(connection) = self.connections.get_mut(id) {
+            let waiting = Waiting { answer: answer.number, place, request };
+            connection.waiting.get_or_insert_default().push(filter, waiting);
+            answer.waiting += 1;
+        }
+        ReasonCode::UnspecifiedError
+    }
+
+    fn push_answer(&mut self, id: ConnectionId, packet_type: PacketType, packet_id: PacketId, answer: SubscribeAnswer) {
+        let gate =
+            if answer.waiting == 0 { Gate::Commit(self.gate.record(Some(Release::Acks(id)))) } else { Gate::Decision };
         if let Some(connection) = self.connections.get_mut(id) {
             let reason_code = ReasonCode::Success;
             let answer = Some(Box::new(answer));
@@ -103,14 +123,15 @@ impl Broker {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let Some(session) = self.sessions.get(key) else { return Err(ReasonCode::UnspecifiedError) };
-        let bytes = session.subscription_bytes.saturating_add(filter_bytes(filter));
+        let (waiting, waiting_bytes) = connection.waiting_subscribes();
+        let bytes = index(session.subscription_bytes.saturating_add(filter_bytes(filter))) + waiting_bytes;
         let limit = index(config.max_subscriptions);
-        let is_full = session.subscriptions.len() + connection.asked >= limit || bytes > config.max_subscription_bytes;
+        let is_full = session.subscriptions.len() + waiting >= limit || bytes > index(config.max_subscription_bytes);
         if is_full && !session.subscriptions.contains(filter.as_str()) {
             return Err(ReasonCode::QuotaExceeded);
         }
         // One filter repeated costs as much as many.
-        if place >= limit || connection.asked >= limit || session.outbound.replays >= limit {
+        if place >= limit || waiting >= limit || session.outbound.replays >= limit {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(session.access.as_ref().map_or(Permission::Allow, |access| access.subscribe(filter)))
@@ -177,51 +198,90 @@ impl Broker {
         granted(options.qos)
     }
 
-    /// An answer about one filter came in; with the last one SUBACK may leave.
-    pub(crate) fn answer_subscribe(&mut self, id: ConnectionId, question: QuestionId, refusal: Option<ReasonCode>) {
+    /// An answer about one filter came in: it goes on, and what waited behind it.
+    pub(crate) fn answer_subscribe(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        question: QuestionId,
+        refusal: Option<ReasonCode>,
+    ) {
+        let waiting = self.connections.get_mut(id).and_then(|connection| connection.waiting.as_mut());
+        let Some(text) = waiting.and_then(|waiting| waiting.decide(question, refusal)) else { return };
+        let Ok(filter) = TopicFilter::new(&text) else { return };
+        while let Some(connection) = self.connections.get_mut(id) {
+            let key = connection.session;
+            let Some(waiting) = connection.waiting.as_mut() else { return };
+            let Some(first) = waiting.pop_decided(&text) else {
+                if waiting.is_empty() {
+                    connection.waiting = None;
+                }
+                return;
+            };
+            let mut replays = Vec::new();
+            let code = match first.request {
+                Request::Subscribe { decision: Decision::No(code), .. } if code.is_allowed_in(PacketType::Suback) => {
+                    code
+                }
+                Request::Subscribe { decision: Decision::No(_) | Decision::Asked(_), .. } => ReasonCode::NotAuthorized,
+                Request::Subscribe { options, id: subscription_id, decision: Decision::Yes } => {
+                    // Others of the client's filters may have come in between, or other rules.
+                    match self.check_subscription(id, key, (0, filter), subscription_id) {
+                        Ok(Permission::Deny) => ReasonCode::NotAuthorized,
+                        Ok(_) => self.subscribe(key, filter, options, subscription_id, &mut replays),
+                        Err(code) => code,
+                    }
+                }
+                Request::Unsubscribe => {
+                    let code = self.unsubscribe(key, filter);
+                    self.end_orphaned_replays(now, key);
+                    code
+                }
+            };
+            self.settle_filter(id, (first.answer, first.place), code, replays);
+        }
+    }
+
+    /// The code of one filter is known; with the last one SUBACK or UNSUBACK may leave.
+    fn settle_filter(
+        &mut self,
+        id: ConnectionId,
+        (number, place): (u64, usize),
+        code: ReasonCode,
+        replays: Vec<Replay>,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let key = connection.session;
-        connection.asked = connection.asked.saturating_sub(1);
-        let mut waiting =
-            connection.acks.iter_mut().enumerate().filter_map(|(at, ack)| Some((at, ack.answer.as_mut()?)));
-        let found = waiting.find_map(|(at, answer)| {
-            let asked = answer.asked.iter().position(|(open, ..)| *open == question)?;
-            Some((at, answer.asked.remove(asked)))
-        });
-        let Some((at, (_, place, pending))) = found else { return };
-        let mut replays = Vec::new();
-        let code = match (refusal, TopicFilter::new(&pending.filter)) {
-            // Others of the client's filters may have come in between.
-            (None, Ok(filter)) => match self.check_subscription(id, key, (0, filter), pending.id) {
-                Ok(_) => self.subscribe(key, filter, pending.options, pending.id, &mut replays),
-                Err(code) => code,
-            },
-            (Some(code), _) if code.is_allowed_in(PacketType::Suback) => code,
-            (Some(_), _) | (None, Err(_)) => ReasonCode::NotAuthorized,
-        };
-        let Some(ack) = self.connections.get_mut(id).and_then(|connection| connection.acks.get_mut(at)) else { return };
-        let Some(answer) = ack.answer.as_mut() else { return };
-        if let Some(slot) = answer.reason_codes.get_mut(place) {
-            *slot = code;
-        }
-        answer.replays.extend(replays);
-        if answer.asked.is_empty() {
-            ack.gate = Gate::Commit(self.gate.record(Some(Release::Acks(id))));
+        for ack in &mut connection.acks {
+            let Some(answer) = ack.answer.as_mut().filter(|answer| answer.number == number) else { continue };
+            if let Some(slot) = answer.reason_codes.get_mut(place) {
+                *slot = code;
+            }
+            answer.replays.extend(replays);
+            answer.waiting -= 1;
+            if answer.waiting == 0 {
+                ack.gate = Gate::Commit(self.gate.record(Some(Release::Acks(id))));
+            }
+            return;
         }
     }
 
-    pub(crate) fn handle_unsubscribe(&mut self, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
-        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return };
-        let mut reason_codes = Vec::new();
-        for filter in unsubscribe.filters() {
-            reason_codes.push(self.unsubscribe(key, filter));
+    pub(crate) fn handle_unsubscribe(&mut self, now: Timestamp, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
+        let Some((key, mut answer)) = self.new_answer(id) else { return };
+        for (place, filter) in unsubscribe.filters().enumerate() {
+            let code = match self.last_waiting(id, filter) {
+                None => self.unsubscribe(key, filter),
+                Some(Request::Unsubscribe) => ReasonCode::NoSubscriptionExisted,
+                Some(Request::Subscribe { .. }) => self.wait(id, filter, &mut answer, (place, Request::Unsubscribe)),
+            };
+            answer.reason_codes.push(code);
         }
-        let answer = SubscribeAnswer { reason_codes, asked: Vec::new(), replays: Vec::new() };
-        let gate = Gate::Commit(self.gate.record(Some(Release::Acks(id))));
-        self.push_answer(id, PacketType::Unsuback, unsubscribe.packet_id, gate, answer);
+        // Nothing new is added for what is gone. [MQTT-3.10.4-2]
+        self.end_orphaned_replays(now, key);
+        self.push_answer(id, PacketType::Unsuback, unsubscribe.packet_id, answer);
     }
 
-    /// Ends a subscription. What was queued for it is still delivered. [MQTT-3.10.4-1] [MQTT-3.10.4-3]
+    /// Ends a subscription. What was queued for it is still delivered; its replay has to be ended with
+    /// [`Broker::end_orphaned_replays`]. [MQTT-3.10.4-1] [MQTT-3.10.4-3]
     pub(crate) fn unsubscribe(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> ReasonCode {
         let Some(session) = self.sessions.get_mut(key) else { return ReasonCode::NoSubscriptionExisted };
         if !session.subscriptions.remove(filter.as_str()) {
@@ -236,7 +296,7 @@ impl Broker {
 }
 
 /// A Topic Filter has at most 65,535 bytes. [MQTT-4.7.3-3]
-fn filter_bytes(filter: TopicFilter<'_>) -> u32 {
+pub(crate) fn filter_bytes(filter: TopicFilter<'_>) -> u32 {
     u32::try_from(filter.as_str().len()).unwrap_or(u32::MAX)
 }
 

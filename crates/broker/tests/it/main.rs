@@ -15,5 +15,6 @@ mod shards;
 mod small_rules;
 mod strict;
 mod subscriptions;
+mod waiting;
 mod wills;
 mod world;

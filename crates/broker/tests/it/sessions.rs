@@ -113,7 +113,7 @@ fn disconnect_may_change_the_expiry_but_not_raise_it_from_zero() {
 
 #[test]
 fn a_value_cut_to_a_ceiling_of_zero_makes_no_sinner_of_an_honest_client() {
-    // [MQTT-3.14.2-2]
+    // [MQTT-3.14.2.2.2]
     for (asked, answer) in [(Some(10), &[][..]), (Some(0), &["DISCONNECT 82"][..]), (None, &["DISCONNECT 82"][..])] {
         let mut world = World::with(|config| config.max_session_expiry = Some(0));
         let bob = world.begin(As { expiry: asked, ..v5("bob") });
