@@ -70,9 +70,19 @@ impl Access {
 
     /// May a message with this topic be published?
     pub fn publish(&self, topic: TopicName<'_>) -> Permission {
+        self.decide(Action::Publish, topic)
+    }
+
+    /// May a message with this topic be delivered?
+    pub fn receive(&self, topic: TopicName<'_>) -> Permission {
+        self.decide(Action::Subscribe, topic)
+    }
+
+    fn decide(&self, action: Action, topic: TopicName<'_>) -> Permission {
         self.rules
             .iter()
-            .find(|rule| rule.action != Action::Subscribe && rule.filter.as_filter().matches(topic))
+            .filter(|rule| rule.action == action || rule.action == Action::Any)
+            .find(|rule| rule.filter.as_filter().matches(topic))
             .map_or(self.otherwise, |rule| rule.permission)
     }
 

@@ -212,11 +212,11 @@ impl Broker {
         }
         let existing = self.sessions.find(&pending.client_id);
         let (key, session_present, has_ended) = self.claim_session(now, &pending, existing, grant.principal);
+        self.change_access(now, key, grant.access);
         let expiry = self.capped(pending.session_expiry);
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         session.owner = Some(id);
         session.attempt = attempt;
-        session.access = grant.access;
         session.expiry = expiry;
         session.ends_at = None;
         session.will_at = None;

@@ -143,22 +143,13 @@ impl Broker {
                     self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized));
                     return;
                 }
-                if let Some(session) = self.sessions.get_mut(key) {
-                    session.access = grant.access;
-                }
-                self.forget_routes(id);
+                self.change_access(now, key, grant.access);
                 self.send_auth(now, id, ReasonCode::Success, &method, grant.authentication_data.as_deref());
             }
             Answer::Deny(_) | Answer::Redirect { .. } => {
                 self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized));
             }
         }
-    }
-
-    /// Permissions are part of a cached route.
-    fn forget_routes(&mut self, id: ConnectionId) {
-        let cache = self.connections.get_mut(id).and_then(|connection| connection.route_cache.take());
-        self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
     }
 
     /// Without AUTH the client would wait for ever: one that it cannot take ends the connection. [MQTT-3.1.2-24]

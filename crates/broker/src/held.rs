@@ -8,6 +8,7 @@ use damselfly_session::{Message, Timestamp};
 
 use crate::{
     Broker, CommitId, ConnectionId, DropReason, QuestionId,
+    access::Permission,
     broker::Timer,
     connections::{Gate, Pause},
     gate::Release,
@@ -171,10 +172,15 @@ impl Broker {
         refusal: Option<ReasonCode>,
     ) {
         let connection = self.connection_of(key);
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(session) = self.sessions.get(key) else { return };
         let Some(at) = session.held.iter().position(|held| held.wait == Wait::Answer(question)) else { return };
+        // The rules may be others than when it was asked.
+        let topic = session.held.get(at).map(|held| held.message.topic());
+        let is_denied = topic.is_some_and(|topic| self.permission(key, topic) == Permission::Deny);
+        let refusal = refusal.or(is_denied.then_some(ReasonCode::NotAuthorized));
         let Some(reason_code) = refusal else {
-            let Some(held) = session.held.get_mut(at) else { return };
+            let held = self.sessions.get_mut(key).and_then(|session| session.held.get_mut(at));
+            let Some(held) = held else { return };
             held.wait = match held.message.qos() {
                 QoS::ExactlyOnce => Wait::Commit(self.gate.record(Some(Release::Held(key)))),
                 _ => Wait::Nothing,

@@ -27,6 +27,7 @@ mod questions;
 mod resend;
 mod retained;
 mod route;
+mod rules;
 mod sessions;
 mod shards;
 mod share;

@@ -196,7 +196,7 @@ pub enum Event {
         /// The granted QoS.
         qos: QoS,
     },
-    /// A subscription ended by UNSUBSCRIBE.
+    /// A subscription ended by UNSUBSCRIBE, or because the client's new rules do not permit it.
     Unsubscribed {
         /// The subscriber.
         client_id: Box<str>,
@@ -258,7 +258,7 @@ pub enum DropReason {
     Expired,
     /// The broker's memory budget is used up.
     Memory,
-    /// The publisher has no permission.
+    /// The publisher has no permission, or the receiver has none any more.
     NotAuthorized,
     /// The limit of retained messages or their bytes.
     RetainedFull,

@@ -392,7 +392,7 @@ impl Broker {
         tally
     }
 
-    fn permission(&self, session: SessionKey, topic: TopicName<'_>) -> Permission {
+    pub(crate) fn permission(&self, session: SessionKey, topic: TopicName<'_>) -> Permission {
         if topic.as_bytes().starts_with(b"$SYS/") {
             return Permission::Deny;
         }

@@ -131,7 +131,8 @@ impl Answer {
 pub struct Grant {
     /// Who it is. A session belongs to the principal that made it; `None` is the one anonymous principal.
     pub principal: Option<Arc<str>>,
-    /// What it may publish and subscribe; `None` is everything.
+    /// What it may publish and subscribe; `None` is everything. What a session had before and these rules do not permit
+    /// ends: see [`Broker::set_access`](crate::Broker::set_access).
     pub access: Option<Arc<Access>>,
     /// Authentication Data for the CONNACK or AUTH that ends enhanced authentication.
     pub authentication_data: Option<Box<[u8]>>,

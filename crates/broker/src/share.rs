@@ -279,7 +279,7 @@ impl Broker {
     }
 
     /// Finds another member; without one the message stays, or ends with its session.
-    fn move_to_member(&mut self, now: Timestamp, key: SessionKey, queued: Queued, has_ended: bool) {
+    pub(crate) fn move_to_member(&mut self, now: Timestamp, key: SessionKey, queued: Queued, has_ended: bool) {
         let Some(message) = self.messages.get(&queued.message).cloned() else { return };
         let group = self.groups.by_number.get(&queued.group).copied().unwrap_or(NO_GROUP);
         let is_current = self.groups.get(group).is_some_and(|group| {

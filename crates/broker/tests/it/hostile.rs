@@ -31,6 +31,7 @@ enum Step {
     Pass(u64),
     HoldCommits(bool),
     Answer(bool),
+    Rules { who: usize, filter: usize, asks: bool },
     Remove(usize),
     Stall(bool),
     LocalAck,
@@ -56,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => who.clone().prop_map(Step::WorkOff),
         1 => who.clone().prop_map(Step::Ping),
         1 => who.clone().prop_map(Step::Remove),
+        1 => (who.clone(), 0..=FILTERS.len(), any::<bool>())
+            .prop_map(|(who, filter, asks)| Step::Rules { who, filter, asks }),
         2 => any::<bool>().prop_map(Step::Stall),
         2 => Just(Step::LocalAck),
         1 => any::<u8>().prop_map(Step::LocalPublish),
@@ -102,6 +105,7 @@ impl Players {
                 world.broker.remove_session(world.now, IDS[who]);
                 world.settle();
             }
+            Step::Rules { who, filter, asks } => self.give_rules(IDS[who], FILTERS.get(filter).copied(), asks),
             Step::Stall(true) => world.is_stalled = true,
             Step::Stall(false) => world.unstall(),
             Step::LocalAck => {
@@ -149,6 +153,19 @@ impl Players {
         self.world.answer(if yes { Answer::Allow(grant) } else { Answer::Deny(ReasonCode::NotAuthorized) });
     }
 
+    /// Other rules for a client: all but one filter, or everything.
+    fn give_rules(&mut self, who: &str, but: Option<&str>, asks: bool) {
+        let world = &mut self.world;
+        let permission = if asks { Permission::Ask } else { Permission::Deny };
+        let access = but.map(|but| Access::new(Permission::Allow).rule(Action::Any, but, permission).unwrap());
+        world.broker.set_access(world.now, who, access.clone().map(std::sync::Arc::new));
+        if let Some(access) = access {
+            let denied = |text: &str| access.subscribe(filter(text)) == Permission::Deny;
+            assert!(world.broker.subscriptions(who).all(|view| !denied(view.filter)));
+        }
+        world.settle();
+    }
+
     fn act(&mut self, link: ConnectionId, step: &Step) {
         let world = &mut self.world;
         let is_v5 = world.speaks_v5(link);
@@ -182,6 +199,7 @@ impl Players {
             | Step::Pass(_)
             | Step::HoldCommits(_)
             | Step::Answer(_)
+            | Step::Rules { .. }
             | Step::Remove(_)
             | Step::Stall(_)
             | Step::LocalAck

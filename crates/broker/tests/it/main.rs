@@ -10,6 +10,7 @@ mod order;
 mod pressure;
 mod questions;
 mod retained;
+mod rules;
 mod sessions;
 mod shards;
 mod small_rules;
