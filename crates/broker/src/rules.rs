@@ -52,14 +52,14 @@ impl Broker {
         if session.access == access {
             return;
         }
-        let old = core::mem::replace(&mut session.access, access.clone());
+        let old = core::mem::replace(&mut session.access, access);
+        let new = session.access.as_deref();
         let ended: Vec<Box<str>> = session
             .subscriptions
             .iter()
             .filter(|text| {
-                TopicFilter::new(text).is_ok_and(|filter| {
-                    !stays(old.as_deref(), access.as_deref(), |access: &Access| access.subscribe(filter))
-                })
+                TopicFilter::new(text)
+                    .is_ok_and(|filter| !stays(old.as_deref(), new, |access: &Access| access.subscribe(filter)))
             })
             .map(owned)
             .collect();
