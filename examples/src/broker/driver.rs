@@ -391,7 +391,7 @@ impl<H: Host> Driver<H> {
                     self.broker.handle_answer(now, id, answer);
                 }
             }
-            Output::Deliver { local, delivery } => self.host.deliver(&mut self.broker, now, local, &delivery),
+            Output::Deliver { local, delivery } => self.host.deliver(&mut self.broker, now, local, *delivery),
             Output::Event(event) => self.report(&event),
             // One broker alone has nobody to tell.
             Output::Interest { .. } | Output::Forward { .. } => {}

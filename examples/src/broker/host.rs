@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use damselfly_broker::{Answer, Broker, Event, LocalDelivery, LocalId, Question, QuestionId};
+use damselfly_codec::ReasonCode;
 use damselfly_session::Timestamp;
 
 /// The program around a broker core: answers its questions and hears what it reports.
@@ -10,10 +11,17 @@ pub trait Host {
     /// Called once, before the first connection: the place to open local participants.
     fn start(&mut self, _broker: &mut Broker, _now: Timestamp) {}
 
-    /// Who is this, may it? By default everything is allowed. `None` leaves the question open: another method may answer
-    /// it later by [`Broker::handle_answer`]; until the core's deadline, which means no.
-    fn answer(&mut self, _id: QuestionId, _question: &Question) -> Option<Answer> {
-        Some(Answer::allow())
+    /// Who is this, may it? By default everything is allowed, but no Authentication Method is known. `None` leaves the
+    /// question open: another method may answer it later by [`Broker::handle_answer`]; until the core's deadline, which
+    /// means no.
+    fn answer(&mut self, _id: QuestionId, question: &Question) -> Option<Answer> {
+        match question {
+            // Success would say that the client was authenticated by it. [MQTT-4.12.0-1]
+            Question::Connect { authentication: Some(_), .. } | Question::Authenticate { .. } => {
+                Some(Answer::Deny(ReasonCode::BadAuthenticationMethod))
+            }
+            _ => Some(Answer::allow()),
+        }
     }
 
     /// Something happened that an operator may want to know. With the peer's address where the event is about a connection that
@@ -21,7 +29,7 @@ pub trait Host {
     fn event(&mut self, _event: &Event, _address: Option<SocketAddr>) {}
 
     /// A message for a local participant.
-    fn deliver(&mut self, _broker: &mut Broker, _now: Timestamp, _local: LocalId, _delivery: &LocalDelivery) {}
+    fn deliver(&mut self, _broker: &mut Broker, _now: Timestamp, _local: LocalId, _delivery: LocalDelivery) {}
 
     /// When the host wants [`handle_timeout`](Host::handle_timeout).
     fn poll_timeout(&self) -> Option<Timestamp> {
@@ -32,7 +40,7 @@ pub trait Host {
     fn handle_timeout(&mut self, _broker: &mut Broker, _now: Timestamp) {}
 }
 
-/// A host that lets everybody do everything and ignores events.
+/// A host that lets everybody do everything, without enhanced authentication, and ignores events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 

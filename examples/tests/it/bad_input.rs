@@ -196,6 +196,16 @@ fn malformed_packets_are_answered_and_logged_once() {
 }
 
 #[test]
+fn an_authentication_method_that_nobody_knows_is_refused() {
+    // [MQTT-4.12.0-1]
+    let broker = BrokerProcess::start(&[]);
+    let mut client = Wire::open(broker.address());
+    client.send(b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x04\x15\x00\x01M\x00\x01c");
+    assert_eq!(client.receive(), (0x20, b"\x00\x8c\x00".to_vec()));
+    client.expect_end();
+}
+
+#[test]
 fn when_descriptors_run_out_accepting_pauses_and_recovers() {
     let broker = BrokerProcess::start_with_descriptors(40, &[]);
     let mut others = Others::connect(&broker);

@@ -76,16 +76,16 @@ impl Host for Demo {
         log::record(event, address);
     }
 
-    fn deliver(&mut self, broker: &mut Broker, now: Timestamp, local: LocalId, delivery: &LocalDelivery) {
+    fn deliver(&mut self, broker: &mut Broker, now: Timestamp, local: LocalId, delivery: LocalDelivery) {
         let Some(participants) = self.participants else { return };
         if local == participants.console {
-            print(delivery);
+            print(&delivery);
         } else if local == participants.lamp {
             let state = String::from_utf8_lossy(delivery.message.payload());
             report(publish(broker, now, local, "demo/lamp/state", &state, true));
         }
         if let Some(token) = delivery.token {
-            broker.local_acknowledge(now, local, token);
+            broker.local_acknowledge(now, token);
         }
     }
 
