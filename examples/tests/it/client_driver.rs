@@ -99,6 +99,7 @@ fn dropping_the_future_of_the_next_event_loses_none() {
 
 #[test]
 fn application_that_does_not_take_its_messages_pauses_reading_and_loses_nothing() {
+    // [MQTT-4.2-1] [MQTT3-7.1.2-1]
     let broker = BrokerProcess::start(&[]);
     run(async {
         let mut slow = options(&broker, "slow");

@@ -4,6 +4,7 @@ use crate::support::{BrokerProcess, Wire, publish_frame};
 
 #[test]
 fn a_subscriber_that_pauses_gets_everything_once_it_reads() {
+    // [MQTT-4.2-1] [MQTT3-7.1.1-1]
     let broker = BrokerProcess::start(&["--max-transmit-bytes", "64M"]);
     let mut subscriber = Wire::connect(broker.address(), 5, "subscriber");
     subscriber.subscribe("data", 0);
@@ -24,6 +25,7 @@ fn a_subscriber_that_pauses_gets_everything_once_it_reads() {
 
 #[test]
 fn packets_may_arrive_in_any_pieces() {
+    // [MQTT-4.2-1] [MQTT3-7.1.1-1]
     let broker = BrokerProcess::start(&[]);
     let mut subscriber = Wire::connect(broker.address(), 4, "subscriber");
     subscriber.subscribe("pieces", 0);

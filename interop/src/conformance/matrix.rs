@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::citations::{Citations, Shows};
-use super::statements::{Side, Statement};
+use super::statements::{Side, Statement, stands_in};
 
 /// So many rows of one table of vectors are named, and the others counted.
 const ROWS_NAMED: usize = 3;
@@ -72,7 +72,7 @@ impl Matrix {
     fn tests_of<'a>(&'a self, statement: &'a Statement) -> impl Iterator<Item = (&'a str, &'a Shows)> {
         let citations = self.citations.of(&statement.id).iter();
         let tests = citations.filter(|citation| citation.shows != Shows::Nothing);
-        let at_home = tests.filter(|citation| statement.homes().iter().any(|home| stands_in(home, &citation.file)));
+        let at_home = tests.filter(|citation| statement.is_at_home(&citation.file));
         at_home.map(|citation| (citation.file.as_str(), &citation.shows))
     }
 
@@ -164,14 +164,10 @@ const HEAD: &str = "\
 
 Every normative statement of MQTT 3.1.1 and 5.0, in our words, and what shows that it is kept: a test function that would
 fail without it, or a row of wire vectors that the tests of the codec go through. Ids of 3.1.1 begin with `MQTT3`. A
-statement that is decided in both cores and binds both ends is shown for each. Where no test can show a statement, the
+statement that binds both ends is shown for each. Where no test can show a statement, the
 reason stands in italics.
 
 ";
-
-fn stands_in(home: &[&str], file: &str) -> bool {
-    home.iter().any(|directory| file.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
-}
 
 /// A file without what all of them have in common.
 fn short(file: &str) -> String {

@@ -59,24 +59,32 @@ impl Statement {
         self.reason.starts_with("pending")
     }
 
-    /// The directories whose tests can show it. Of each group one test is needed: what binds both ends, and is decided
-    /// in each of them, is shown for each.
+    /// The directories whose tests can show it. Of each group one test is needed: a rule is shown at the end that it
+    /// binds, and at each of them where it binds both, wherever it is decided.
     pub fn homes(&self) -> &'static [&'static [&'static str]] {
         const CODEC: &[&str] = &["crates/codec"];
         const TOPIC: &[&str] = &["crates/topic", "crates/codec"];
-        const SESSION: &[&str] = &["crates/session", "crates/broker", "crates/client", "crates/sim"];
         const BROKER: &[&str] = &["crates/broker", "crates/sim", "examples"];
         const CLIENT: &[&str] = &["crates/client", "crates/sim", "examples"];
         match (self.area.as_str(), self.side) {
-            ("codec", _) => &[CODEC],
-            ("topic", _) => &[TOPIC],
-            ("session", _) => &[SESSION],
-            ("broker", Side::Both) => &[BROKER, CLIENT],
-            ("broker", _) => &[BROKER],
-            ("client", _) => &[CLIENT],
-            _ => &[&["examples"]],
+            ("transport", _) => &[&["examples"]],
+            ("codec", Side::Codec | Side::Both) => &[CODEC],
+            (_, Side::Codec) => &[TOPIC],
+            (_, Side::Server) => &[BROKER],
+            (_, Side::Client) => &[CLIENT],
+            (_, Side::Both) => &[BROKER, CLIENT],
         }
     }
+
+    /// Whether a test in a file is worth naming: it shows the statement at an end, or where it is decided.
+    pub fn is_at_home(&self, file: &str) -> bool {
+        self.homes().iter().any(|home| stands_in(home, file)) || stands_in(&[&format!("crates/{}", self.area)], file)
+    }
+}
+
+/// Whether a file is below one of some directories.
+pub(crate) fn stands_in(directories: &[&str], file: &str) -> bool {
+    directories.iter().any(|directory| file.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')))
 }
 
 /// Every statement of both standards, in the order of the table.

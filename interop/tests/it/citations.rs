@@ -93,11 +93,12 @@ fn standing(side: Side, area: &str, reason: &str, files: &[&str]) -> Standing {
 }
 
 #[test]
-fn a_test_shows_a_statement_where_it_is_decided() {
+fn a_test_shows_a_statement_at_the_end_it_binds() {
     let [broker, client] = ["crates/broker/tests/it/a.rs", "crates/client/tests/it/a.rs"];
     assert_eq!(standing(Side::Server, "broker", "", &[broker]), Standing::Shown);
     assert_eq!(standing(Side::Server, "broker", "", &[client]), Standing::Open);
-    assert_eq!(standing(Side::Server, "session", "", &[client]), Standing::Shown);
+    assert_eq!(standing(Side::Server, "session", "", &["crates/session/src/a.rs"]), Standing::Open, "who uses it?");
+    assert_eq!(standing(Side::Client, "session", "", &[client]), Standing::Shown);
     assert_eq!(standing(Side::Both, "broker", "", &[broker]), Standing::Open, "the client is bound too");
     assert_eq!(standing(Side::Both, "broker", "", &[broker, client]), Standing::Shown);
     assert_eq!(standing(Side::Both, "broker", "no test can", &[broker]), Standing::Reasoned);

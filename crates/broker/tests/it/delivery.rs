@@ -85,7 +85,7 @@ fn qos2_duplicate_is_acked_but_not_routed_again() {
 
 #[test]
 fn the_slot_of_a_qos2_message_is_held_until_pubcomp() {
-    // [MQTT-3.3.4-9] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
+    // [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
     let mut world = World::new();
     let alice = world.connect(v5("alice"));
     let bob = world.connect(crate::world::As { receive_maximum: Some(1), ..v5("bob") });

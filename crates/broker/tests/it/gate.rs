@@ -42,7 +42,7 @@ fn pings_and_qos_0_wait_for_nothing() {
 
 #[test]
 fn a_later_message_of_the_same_topic_does_not_overtake_one_that_is_not_committed() {
-    // [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT3-4.6.0-6]
+    // [MQTT-4.6.0-5] [MQTT-4.6.0-6] [MQTT3-4.6.0-5] [MQTT3-4.6.0-6]
     let (mut world, alice, bob) = held();
     world.publish(alice, "a", "1", 2, 1);
     world.publish(alice, "a", "2", 1, 2);

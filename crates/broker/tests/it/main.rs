@@ -1,7 +1,9 @@
 //! The broker core as its clients and its embedder see it: bytes, time and answers in, packets and events out.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod answers;
 mod delivery;
+mod exchanges;
 mod gate;
 mod hostile;
 mod limits;

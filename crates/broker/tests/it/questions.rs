@@ -203,6 +203,7 @@ fn enhanced_authentication_goes_step_by_step() {
     world.send(bob, auth(ReasonCode::ReAuthenticate));
     world.answer(Answer::Deny(ReasonCode::NotAuthorized));
     assert_eq!(world.received(bob), ["DISCONNECT 87"]);
+    assert!(world.is_closed(bob));
 }
 
 #[test]

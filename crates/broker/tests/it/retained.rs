@@ -15,10 +15,10 @@ fn the_last_retained_message_comes_with_a_new_subscription_and_live_ones_without
         let mut world = World::new();
         let alice = world.connect(v5("alice"));
         world.retain(alice, "a", "old");
-        world.retain(alice, "a", "new");
+        world.publish_with(alice, "a", "new", delivery(1, 1, false), true, &[]);
         let bob = world.connect(client);
-        world.subscribe(bob, &[("#", 1)]);
-        assert_eq!(world.received(bob), ["PUBLISH q0 retain a=new"]);
+        world.subscribe(bob, &[("#", 2)]);
+        assert_eq!(world.received(bob), ["PUBLISH q1 #1 retain a=new"], "with the QoS it was published at");
         world.retain(alice, "a", "live");
         assert_eq!(world.received(bob), ["PUBLISH q0 a=live"]);
     }
@@ -32,6 +32,9 @@ fn an_empty_payload_removes_and_is_delivered_but_not_kept() {
     world.subscribe(bob, &[("a", 0)]);
     world.retain(alice, "a", "x");
     world.publish(alice, "a", "not retained", 0, 0);
+    let carol = world.connect(v3("carol"));
+    world.subscribe(carol, &[("a", 0)]);
+    assert_eq!(world.received(carol), ["PUBLISH q0 retain a=x"], "what is not retained leaves it alone");
     world.retain(alice, "a", "");
     assert_eq!(world.received(bob), ["PUBLISH q0 a=x", "PUBLISH q0 a=not retained", "PUBLISH q0 a="]);
     assert_eq!(world.broker.retained_len(), 0);

@@ -10,7 +10,7 @@ use crate::world::{As, World, v3, v5};
 
 #[test]
 fn a_session_lasts_as_long_as_its_expiry_to_the_second() {
-    // [MQTT-3.1.2-5] [MQTT-3.1.2-6] [MQTT-3.1.2-23] [MQTT-3.2.2-3] [MQTT-4.1.0-1] [MQTT-4.1.0-2]
+    // [MQTT-3.1.2-5] [MQTT-3.1.2-6] [MQTT-3.1.2-23] [MQTT-3.2.2-3] [MQTT-4.1.0-2]
     let mut world = World::new();
     for (away, present) in [(Duration::from_micros(9_999_999), true), (Duration::from_secs(10), false)] {
         let bob = world.connect(v5("bob").lasting(10));
@@ -25,7 +25,7 @@ fn a_session_lasts_as_long_as_its_expiry_to_the_second() {
 
 #[test]
 fn a_clean_start_discards_what_was_there() {
-    // [MQTT-3.1.2-4] [MQTT-3.2.2-2] [MQTT3-3.1.2-6] [MQTT3-3.2.2-1]
+    // [MQTT-3.1.2-4] [MQTT-3.2.2-2]
     let mut world = World::new();
     let bob = world.connect(v5("bob").lasting(10));
     world.subscribe(bob, &[("a", 1)]);
@@ -61,7 +61,7 @@ fn a_3_1_1_session_without_clean_session_lasts_and_stores_qos_1_and_2_only() {
 
 #[test]
 fn the_later_of_two_clients_with_one_id_wins_and_the_earlier_is_told() {
-    // [MQTT-3.1.4-3] [MQTT3-3.1.4-2]
+    // [MQTT-3.1.4-3] [MQTT3-3.1.4-2] [MQTT-3.14.2-2]
     let mut world = World::new();
     let first = world.connect(v5("bob").lasting(100));
     let second = world.begin(v5("bob").lasting(100));

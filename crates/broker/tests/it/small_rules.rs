@@ -94,7 +94,7 @@ fn nothing_behind_a_refused_connect_is_handled() {
 
 #[test]
 fn a_session_is_found_by_its_client_id_alone() {
-    // [MQTT-3.1.3-2] [MQTT3-3.1.3-2] [MQTT-3.1.4-4] [MQTT3-3.1.4-3]
+    // [MQTT-3.1.3-2] [MQTT3-3.1.3-2] [MQTT-3.1.4-4] [MQTT3-3.1.4-3] [MQTT3-3.2.2-1] [MQTT3-3.1.2-6]
     for client in [v5("bob").lasting(100), v3("bob").lasting(100)] {
         let mut world = World::new();
         let first = world.connect(client);

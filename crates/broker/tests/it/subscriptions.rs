@@ -35,6 +35,40 @@ fn subscribing_again_replaces_the_subscription() {
 }
 
 #[test]
+fn subscribing_again_brings_the_retained_message_again_and_loses_nothing() {
+    // [MQTT-3.8.4-4] [MQTT3-3.8.4-3]
+    for client in [v5("bob"), v3("bob")] {
+        let mut world = World::with(|config| config.max_inflight = 1);
+        let [alice, bob] = [world.connect(v5("alice")), world.connect(client)];
+        world.retain(alice, "a", "retained");
+        world.subscribe(bob, &[("a", 1)]);
+        assert_eq!(world.received(bob), ["PUBLISH q0 retain a=retained"]);
+        for n in 1..=3 {
+            world.publish(alice, "a", &n.to_string(), 1, n);
+        }
+        world.subscribe_with(bob, &[("a", SubscriptionOptions { qos: qos(1), ..SubscriptionOptions::default() })], &[]);
+        world.publish(alice, "a", "4", 1, 4);
+        let seen = world.work_off(bob);
+        let payloads: Vec<_> = seen.iter().map(|line| line.rsplit_once('=').unwrap().1).collect();
+        assert_eq!(payloads, ["1", "2", "3", "retained", "4"], "{seen:?}");
+    }
+}
+
+#[test]
+fn the_same_filter_twice_in_one_packet_acts_like_two_packets() {
+    // [MQTT-3.8.4-5] [MQTT3-3.8.4-4]
+    for client in [v5("bob"), v3("bob")] {
+        let mut world = World::new();
+        let [alice, bob] = [world.connect(v5("alice")), world.connect(client)];
+        let options = |level| SubscriptionOptions { qos: qos(level), ..SubscriptionOptions::default() };
+        world.subscribe_with(bob, &[("a", options(2)), ("a", options(0))], &[]);
+        assert_eq!(world.received(bob), ["SUBACK #999 02 00"]);
+        world.publish(alice, "a", "x", 2, 1);
+        assert_eq!(world.received(bob), ["PUBLISH q0 a=x"], "the later one replaces the earlier");
+    }
+}
+
+#[test]
 fn overlapping_subscriptions_give_one_message_with_all_identifiers() {
     // [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4]
     let mut world = World::new();
@@ -181,7 +215,6 @@ fn a_member_that_can_take_no_more_is_passed_over() {
 
 #[test]
 fn what_was_never_sent_moves_to_another_member_and_what_was_sent_stays() {
-    // [MQTT-4.8.2-4]
     let mut world = World::new();
     let alice = world.connect(v5("alice"));
     let narrow = As { receive_maximum: Some(1), ..v5("bob").lasting(100) };
@@ -217,14 +250,16 @@ fn when_a_session_ends_qos_1_moves_and_qos_2_that_was_sent_does_not() {
 #[test]
 fn a_refused_shared_message_is_dropped() {
     // [MQTT-4.8.2-6]
-    let mut world = World::new();
-    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| world.connect(v5(name)));
-    world.subscribe(bob, &[("$share/g/a", 1)]);
-    world.publish(alice, "a", "x", 1, 1);
-    world.subscribe(carol, &[("$share/g/a", 1)]);
-    world.ack_with(bob, AckType::Puback, 1, ReasonCode::ImplementationSpecificError);
-    world.cut(bob);
-    assert!(world.received(carol).is_empty());
+    for (level, ack) in [(1, AckType::Puback), (2, AckType::Pubrec)] {
+        let mut world = World::new();
+        let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| world.connect(v5(name)));
+        world.subscribe(bob, &[("$share/g/a", 2)]);
+        world.publish(alice, "a", "x", level, 1);
+        world.subscribe(carol, &[("$share/g/a", 2)]);
+        world.ack_with(bob, ack, 1, ReasonCode::ImplementationSpecificError);
+        world.cut(bob);
+        assert!(world.received(carol).is_empty(), "QoS {level}");
+    }
 }
 
 #[test]

@@ -24,7 +24,14 @@ fn a_lost_connection_publishes_the_will_once() {
             let bob = world.connect(with_will(client, qos, 0));
             world.cut(bob);
             world.pass_secs(1_000);
-            assert_eq!(world.work_off(watcher).len(), 1, "{:?} q{qos}", client.version);
+            let seen = world.work_off(watcher);
+            assert_eq!(seen.len(), 1, "{:?} q{qos}", client.version);
+            assert!(seen[0].starts_with(&format!("PUBLISH q{qos} ")) && !seen[0].contains("retain"), "{seen:?}");
+            assert_eq!(world.broker.retained_len(), 0);
+            let again = world.connect(As { clean_start: false, ..client });
+            world.cut(again);
+            world.pass_secs(1_000);
+            assert!(world.received(watcher).is_empty(), "it was published, so the session has it no longer");
         }
     }
 }
@@ -123,8 +130,10 @@ fn a_will_the_broker_cannot_keep_refuses_the_connection() {
     });
     let bob = world.begin(with_will(v5("bob"), 2, 0));
     assert_eq!(world.received(bob), ["CONNACK 9B"]);
+    assert!(world.is_closed(bob));
     let bob = world.begin(As { will: Some(("will/x", "gone", 1, true, 0)), ..v5("bob") });
     assert_eq!(world.received(bob), ["CONNACK 9A"]);
+    assert!(world.is_closed(bob));
     let bob = world.begin(with_will(v5("bob"), 1, 0));
     assert!(world.first(bob).contains("MaximumQoS(AtLeastOnce), RetainAvailable(false)"));
 }

@@ -290,7 +290,7 @@ fn auth(method: &str, data: &str) -> PropertiesBuf {
     properties(&[Property::AuthenticationMethod(method), Property::AuthenticationData(data.as_bytes())])
 }
 
-/// [MQTT-3.14.4-2] [MQTT3-3.14.4-1]
+/// [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT3-3.14.4-1] [MQTT3-3.14.4-2]
 #[test]
 fn close_waits_for_what_is_under_way_and_says_disconnect() {
     for version in BOTH {
@@ -309,6 +309,9 @@ fn close_waits_for_what_is_under_way_and_says_disconnect() {
         assert!(peer.is_closed);
         assert_eq!(peer.take_outcomes().first().map(|(ticket, _)| *ticket), Some(ticket));
         assert!(matches!(peer.events[..], [Event::Closed]));
+        peer.receive_publish(QoS::AtLeastOnce, 9, "a", "late");
+        peer.pass(1_000);
+        assert_eq!(peer.take_sent(), [""; 0], "nothing after DISCONNECT");
         peer.lose();
         assert!(peer.needs.is_empty(), "no other attempt");
     }

@@ -50,7 +50,8 @@ const SENDER: [(Option<SendState>, SendInput, Option<SendState>, SendAction); 20
     (None, SendInput::Reconnect, None, Ignore),
 ];
 
-/// [MQTT3-4.3.2-1] [MQTT3-4.3.3-1] [MQTT3-4.4.0-1] [MQTT3-2.3.1-3] [MQTT3-2.3.1-6]
+/// [MQTT3-4.3.2-1] [MQTT3-4.3.3-1] [MQTT3-4.4.0-1] [MQTT3-2.3.1-3]
+/// [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-4] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.4.0-1] [MQTT-4.4.0-2]
 #[test]
 fn sender_answers_every_input_in_every_state_as_the_table_says() {
     for (state, input, expected_state, expected_action) in SENDER {
@@ -117,6 +118,7 @@ const RECEIVER: [(Option<ReceiveState>, ReceiveInput, Option<ReceiveState>, Rece
 ];
 
 /// [MQTT-3.3.4-1] [MQTT3-3.3.4-1] [MQTT3-4.3.2-2] [MQTT3-4.3.3-2]
+/// [MQTT-4.3.2-4] [MQTT-4.3.2-5] [MQTT-4.3.3-8] [MQTT-4.3.3-9] [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-12]
 #[test]
 fn receiver_answers_every_input_in_every_state_as_the_table_says() {
     for version in [Version::V3_1, Version::V3_1_1, Version::V5_0] {

@@ -57,7 +57,6 @@ fn packet_of_exactly_the_maximum_size_passes() {
     assert!(accepts.is_too_large(128));
 }
 
-/// [MQTT-4.13.1-1] [MQTT-4.13.2-1] [MQTT3-4.8.0-1]
 #[test]
 fn each_error_has_the_reason_code_and_the_statement_of_its_rule() {
     let publish = PacketType::Publish;
@@ -82,7 +81,6 @@ fn each_error_has_the_reason_code_and_the_statement_of_its_rule() {
     }
 }
 
-/// [MQTT-3.3.4-9] [MQTT-3.3.2-11] [MQTT-3.1.2-24] [MQTT-2.2.1-4] [MQTT-4.12.0-6] [MQTT3-2.3.1-4]
 #[test]
 fn rule_that_is_said_once_for_each_end_is_named_for_the_end_that_broke_it() {
     let cases = [
