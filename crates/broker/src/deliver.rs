@@ -49,7 +49,9 @@ pub(crate) enum Source<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Accepted,
-    /// Offline and QoS 0: nobody is there.
+    /// A subscriber that is offline, at QoS 0.
+    Away,
+    /// No such subscriber, or not any more.
     Nobody,
     Dropped(DropReason),
 }
@@ -155,8 +157,8 @@ impl Broker {
                 }
             }
             (Sink::Local, _) => self.deliver_locally(now, out, slot, terms),
-            (Sink::Offline, QoS::AtMostOnce) => Fate::Nobody,
             (Sink::Offline, _) if session.is_ended => Fate::Nobody,
+            (Sink::Offline, QoS::AtMostOnce) => Fate::Away,
             (Sink::Offline, _) => self.enqueue(now, out, slot, terms),
         };
         if let Fate::Dropped(reason) = fate {

@@ -112,7 +112,7 @@ impl Broker {
         self.close_group();
         let reason_code = match (tally.dropped, tally.accepted) {
             (Some(_), _) => ReasonCode::QuotaExceeded,
-            (None, 0) => ReasonCode::NoMatchingSubscribers,
+            (None, 0) if !tally.is_missed => ReasonCode::NoMatchingSubscribers,
             (None, _) => ReasonCode::Success,
         };
         Published { receivers: tally.accepted, reason_code }

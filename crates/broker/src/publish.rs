@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Tally {
     /// Receivers that got it or will.
     pub(crate) accepted: u32,
+    /// There is a subscriber who did not get it because it is offline.
+    pub(crate) is_missed: bool,
     /// The worst reason why a receiver did not.
     pub(crate) dropped: Option<DropReason>,
 }
@@ -372,6 +374,7 @@ impl Broker {
             };
             match fate {
                 Fate::Accepted => tally.accepted += 1,
+                Fate::Away => tally.is_missed = true,
                 Fate::Nobody => {}
                 Fate::Dropped(reason) => tally.dropped = Some(reason),
             }
@@ -448,7 +451,10 @@ impl Broker {
             Tally { dropped: Some(DropReason::QueueFull | DropReason::Memory | DropReason::RetainedFull), .. } => {
                 ReasonCode::QuotaExceeded
             }
-            Tally { accepted: 0, .. } if self.connections.get(id).is_some_and(Connection::is_v5) => {
+            // Said only where nobody has subscribed: who is away or refuses the size is a subscriber. [MQTT-3.4.2.1]
+            Tally { accepted: 0, is_missed: false, dropped: None }
+                if self.connections.get(id).is_some_and(Connection::is_v5) =>
+            {
                 ReasonCode::NoMatchingSubscribers
             }
             Tally { .. } => ReasonCode::Success,

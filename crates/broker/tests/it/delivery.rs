@@ -200,3 +200,29 @@ fn after_all_have_left_nothing_is_left() {
     world.pass_secs(6);
     world.assert_empty();
 }
+
+#[test]
+fn no_matching_subscribers_is_said_only_where_there_are_none() {
+    // [MQTT-3.4.2.1] [MQTT-3.5.2.1]
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    world.publish(alice, "a", "x", 1, 1);
+    world.publish(alice, "a", "x", 2, 2);
+    assert_eq!(world.received(alice), ["PUBACK #1 10", "PUBREC #2 10"]);
+
+    // Nobody gets it, but there is a subscriber: it is away, and takes nothing above QoS 0.
+    let bob = world.connect(v5("bob").lasting(10));
+    world.subscribe(bob, &[("a", 0)]);
+    world.cut(bob);
+    world.publish(alice, "a", "x", 1, 3);
+    world.publish(alice, "a", "x", 2, 4);
+    assert_eq!(world.received(alice), ["PUBACK #3", "PUBREC #4"]);
+
+    // Another takes no packets of that size.
+    let small = [Property::MaximumPacketSize(20.try_into().unwrap())];
+    let carol = world.connect(v5("carol").with(&small));
+    world.subscribe(carol, &[("b", 1)]);
+    world.publish(alice, "b", "more than twenty bytes", 1, 5);
+    assert!(world.received(carol).is_empty());
+    assert_eq!(world.received(alice), ["PUBACK #5"]);
+}

@@ -150,7 +150,7 @@ fn a_message_that_expires_while_it_waits_for_its_commit_is_not_delivered() {
     world.commit();
     world.commit();
     assert!(world.received(bob).is_empty());
-    assert_eq!(world.received(alice), ["PUBREC #1 10"]);
+    assert_eq!(world.received(alice), ["PUBREC #1"], "there is a subscriber");
     assert_eq!(world.broker.counters().dropped(DropReason::Expired), 1);
 }
 
