@@ -50,6 +50,7 @@ impl Broker {
         let after_commit = self.after_commit.iter().map(|(.., message)| held_weight(message)).sum::<usize>();
         same("held bytes", self.held_bytes, held + after_commit)?;
         same("waiting bytes", self.waiting_bytes, connections().map(|connection| connection.transmit.len()).sum())?;
+        same("what stands", self.standing.bytes(), self.standing_anew())?;
         let caches = connections().filter_map(|connection| connection.route_cache.as_ref());
         same("route caches", self.counters.route_cache_bytes, caches.map(|cache| cache.heap_bytes()).sum())?;
         same("questions", self.questions.len(), self.questions_due())?;

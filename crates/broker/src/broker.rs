@@ -9,7 +9,9 @@ use damselfly_session::{BufferPool, BufferPoolLimits, Deadlines, Message, PeerEr
 use damselfly_topic::KeyedState;
 
 use crate::{
-    Answer, CommitId, Config, ConfigError, ConnectionId, Counters, Event, Intake, Output, Peer, QuestionId, Why,
+    Answer, CommitId, Config, ConfigError, ConnectionId, Counters, Event, Intake, Memory, Output, Peer, QuestionId,
+    Why,
+    budget::{Arrivals, Standing},
     close::AfterCommit,
     connections::{Connection, Connections, Pause, Stage},
     gate::{CommitGate, Release},
@@ -88,6 +90,9 @@ pub struct Broker {
     pub(crate) pool: BufferPool,
     /// Bytes in the transmit buffers of all connections.
     pub(crate) waiting_bytes: usize,
+    /// Connections, sessions, wills, subscriptions and unfinished packets in the memory budget.
+    pub(crate) standing: Standing,
+    pub(crate) arrivals: Arrivals,
     pub(crate) keys: KeyedState,
     pub(crate) counters: Counters,
     pub(crate) scratch: Scratch,
@@ -119,8 +124,8 @@ pub(crate) enum Timer {
     Question(QuestionId),
     /// The retained message that expires first.
     Retained,
-    /// Publishers held back for want of room.
-    HeldBack,
+    /// Whatever waits for room.
+    Room,
 }
 
 /// Why a connection cannot go on.
@@ -144,9 +149,9 @@ impl From<PeerError> for Fault {
     }
 }
 
-/// The connection limit is reached, or the broker is shutting down: close the socket.
+/// The connection limit is reached, memory is used up, or the broker is shutting down: close the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no more connections: {limit} are open or the broker is shutting down")]
+#[error("no more connections: {limit} are open, the memory budget is used up, or the broker is shutting down")]
 pub struct Refused {
     /// The limit.
     pub limit: u32,
@@ -185,6 +190,8 @@ impl Broker {
             after_commit: AfterCommit::default(),
             pool: BufferPool::new(BufferPoolLimits::default()),
             waiting_bytes: 0,
+            standing: Standing::new(config.max_memory),
+            arrivals: Arrivals::default(),
             keys: KeyedState::new(seed.rotate_left(32)),
             counters: Counters::default(),
             scratch: Scratch::default(),
@@ -207,6 +214,12 @@ impl Broker {
             self.counters.connections_refused += 1;
             return Err(Refused { limit });
         }
+        if !self.may_stand(Memory::PER_CONNECTION) {
+            self.counters.connections_refused += 1;
+            self.look_for_room_soon(now);
+            return Err(Refused { limit });
+        }
+        self.standing.add(Memory::PER_CONNECTION);
         let id = self.connections.insert(Connection::new(peer, now));
         self.deadlines.arm(Timer::Connection(id), now.saturating_add(self.config.connect_timeout));
         Ok(id)
@@ -236,7 +249,7 @@ impl Broker {
                 }
             }
         }
-        intake.paused |= self.is_paused(connection);
+        intake.paused |= self.keep(now, connection, input.len() - intake.consumed);
         self.close_group();
         intake
     }
@@ -245,6 +258,8 @@ impl Broker {
     /// paused, nothing.
     pub fn handle_frame(&mut self, now: Timestamp, connection: ConnectionId, frame: &Frame) -> Intake {
         let mut intake = Intake { consumed: frame.len(), wanted: 0, paused: false };
+        // Its message counts in its place.
+        self.forget_arriving(connection);
         match self.next_frame(now, connection, frame) {
             Next::Frame(header) if header.frame_len() == frame.len() => {
                 self.handle_packet(now, connection, header, frame, Some(frame));
@@ -252,16 +267,23 @@ impl Broker {
             Next::Frame(_) | Next::Wanted(_) | Next::Ignore => {}
             Next::Paused => intake = Intake { consumed: 0, wanted: 0, paused: true },
         }
-        intake.paused |= self.is_paused(connection);
+        intake.paused |= self.keep(now, connection, frame.len() - intake.consumed);
         self.close_group();
         intake
     }
 
-    /// A large packet is still arriving in the adapter's own buffer: the client is alive. [MQTT-3.1.2-22]
-    pub fn handle_progress(&mut self, now: Timestamp, connection: ConnectionId) {
+    /// More of a large packet has arrived in a buffer of the adapter's own, which takes `kept` bytes or is about to. The
+    /// client is alive [MQTT-3.1.2-22]; the bytes count against [`Config::max_memory`] until the packet is handed in or
+    /// the connection ends. A buffer that grows as bytes arrive costs no more than was sent, however long a packet is
+    /// announced.
+    ///
+    /// True: pause, as [`Intake::paused`] says, and do not let the buffer grow.
+    #[must_use = "a client may have to wait for memory"]
+    pub fn handle_progress(&mut self, now: Timestamp, connection: ConnectionId, kept: usize) -> bool {
         if let Some(connection) = self.connections.get_mut(connection) {
             connection.keep_alive.received(now);
         }
+        self.keep(now, connection, kept)
     }
 
     #[inline]
@@ -299,10 +321,6 @@ impl Broker {
         }
     }
 
-    fn is_paused(&self, id: ConnectionId) -> bool {
-        self.connections.get(id).is_some_and(|connection| connection.pause.is_some())
-    }
-
     fn handle_packet(
         &mut self,
         now: Timestamp,
@@ -327,6 +345,7 @@ impl Broker {
         if let Some(mut gone) = self.connections.remove(connection) {
             self.waiting_bytes -= gone.waiting_bytes;
             gone.transmit.clear(&mut self.pool);
+            self.standing.remove(Memory::PER_CONNECTION);
         }
         self.deadlines.disarm(Timer::Connection(connection));
         self.close_group();
@@ -374,7 +393,7 @@ impl Broker {
                 Timer::Session(session) => self.check_session(now, session),
                 Timer::Question(question) => self.answer(now, question, Answer::Deny(ReasonCode::NotAuthorized)),
                 Timer::Retained => self.expire_retained(now),
-                Timer::HeldBack => self.retry_held_back(now),
+                Timer::Room => self.look_for_room(now),
             }
         }
         self.close_group();

@@ -10,6 +10,7 @@ use crate::{
     Broker, CommitId, ConnectionId, DropReason, Event, Output, Why,
     access::Permission,
     broker::{Fault, Timer, WORK_PER_CALL, owned},
+    budget::{session_weight, subscription_weight},
     connections::{Connection, Stage, SubscribeAnswer},
     gate::Release,
     held::held_weight,
@@ -98,6 +99,7 @@ impl Broker {
         connection.inbound_aliases = None;
         connection.outbound_aliases = None;
         self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
+        self.forget_arriving(id);
         self.deadlines.disarm(Timer::Connection(id));
         for answer in acks.into_iter().filter_map(|ack| ack.answer) {
             self.forget_answer(key, *answer);
@@ -125,11 +127,11 @@ impl Broker {
         if session.full_since.take().is_some() {
             self.full_sessions -= 1;
         }
-        if !keeps_will {
-            session.will = None;
-        }
         let expiry = session.expiry;
-        let delay = session.will.as_ref().map(StoredWill::delay);
+        if !keeps_will {
+            self.set_will(key, None);
+        }
+        let delay = self.sessions.get(key).and_then(|session| session.will.as_ref()).map(StoredWill::delay);
         self.cancel_held(now, key);
         if expiry == SessionExpiry::OnClose {
             self.end_session(now, key);
@@ -181,9 +183,10 @@ impl Broker {
 
     /// Publishes the will of a session and forgets it. [MQTT-3.1.2-10]
     fn publish_will(&mut self, now: Timestamp, key: SessionKey) {
+        let will = self.take_will(key);
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.will_at = None;
-        let Some(will) = session.will.take() else { return };
+        let Some(will) = will else { return };
         let client_id = session.client_id.clone();
         let topic = will.topic();
         let permission = session.access.as_ref().map_or(Permission::Allow, |access| access.publish(topic));
@@ -217,6 +220,7 @@ impl Broker {
             self.ended.push_back(key);
         }
         let Some(session) = self.sessions.end(key) else { return };
+        self.standing.remove(session_weight(&session));
         self.full_sessions -= usize::from(session.full_since.is_some());
         self.held_bytes -= session.held_bytes;
         if session.expiry.outlives_connection() {
@@ -249,6 +253,7 @@ impl Broker {
         for _ in 0..limit {
             let filter = self.sessions.get_mut(key).and_then(|session| session.subscriptions.pop_first());
             let Some(filter) = filter else { return true };
+            self.standing.remove(subscription_weight(&filter));
             if let Ok(filter) = TopicFilter::new(&filter) {
                 self.remove_subscription(key, filter);
             }

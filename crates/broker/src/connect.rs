@@ -197,17 +197,25 @@ impl Broker {
         grant: Grant,
     ) -> Result<(), Fault> {
         let attempt = self.connections.get(id).map_or(0, |connection| connection.attempt);
-        if let Some(existing) = self.sessions.find(&pending.client_id).and_then(|key| self.sessions.get(key)) {
+        let existing = self.sessions.find(&pending.client_id);
+        let has_room = self.has_room_for_session(existing, &pending.client_id, pending.will.as_ref());
+        if !has_room {
+            self.look_for_room_soon(now);
+        }
+        if let Some(existing) = existing.and_then(|key| self.sessions.get(key)) {
             if existing.principal != grant.principal || existing.sink == Sink::Local {
                 return Err(Fault::Refuse(ReasonCode::NotAuthorized));
             }
             if existing.attempt > attempt {
                 return Err(Fault::Refuse(ReasonCode::SessionTakenOver));
             }
+            if !has_room {
+                return Err(Fault::Refuse(ReasonCode::QuotaExceeded));
+            }
             if let Some(owner) = existing.owner {
                 self.fail(now, owner, Fault::Refuse(ReasonCode::SessionTakenOver));
             }
-        } else if self.sessions.len() >= index(self.config.max_sessions) {
+        } else if !has_room || self.sessions.len() >= index(self.config.max_sessions) {
             return Err(Fault::Refuse(ReasonCode::QuotaExceeded));
         }
         let existing = self.sessions.find(&pending.client_id);
@@ -220,7 +228,7 @@ impl Broker {
         session.expiry = expiry;
         session.ends_at = None;
         session.will_at = None;
-        session.will = pending.will.take();
+        self.set_will(key, pending.will.take());
         self.deadlines.disarm(Timer::Session(key));
         pending.session_present = session_present;
         pending.session = Some(key);
@@ -261,7 +269,7 @@ impl Broker {
 
     fn new_session(&mut self, pending: &PendingConnect, principal: Option<Arc<str>>) -> SessionKey {
         let limit = self.received_limit(pending.version);
-        self.sessions.insert(Session::new(pending.client_id.clone(), principal, pending.session_expiry, limit))
+        self.insert_session(Session::new(pending.client_id.clone(), principal, pending.session_expiry, limit))
     }
 
     pub(crate) fn capped(&self, expiry: SessionExpiry) -> SessionExpiry {

@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     pub(crate) waiting: Option<Box<WaitingFilters>>,
     /// SUBSCRIBE and UNSUBSCRIBE packets so far.
     pub(crate) answers: u64,
+    /// Bytes of an unfinished packet that the adapter keeps.
+    pub(crate) arriving: usize,
     pub(crate) keep_alive: KeepAlive,
     /// Request Problem Information. [MQTT-3.1.2-29]
     pub(crate) wants_problem_information: bool,
@@ -86,6 +88,8 @@ pub(crate) enum Pause {
     Held,
     /// It does not take what it is sent, so it is not asked for what needs an answer.
     Unread,
+    /// There is no memory for more of its unfinished packet.
+    Memory,
 }
 
 /// A CONNECT, owned, until it is accepted.
@@ -158,6 +162,7 @@ impl Connection {
             max_packet_size: u32::MAX,
             waiting: None,
             answers: 0,
+            arriving: 0,
             keep_alive: KeepAlive::new(0, now),
             wants_problem_information: true,
             asked_expiry: SessionExpiry::OnClose,

@@ -9,7 +9,6 @@ use damselfly_session::{Message, Timestamp};
 use crate::{
     Broker, CommitId, ConnectionId, DropReason, QuestionId,
     access::Permission,
-    broker::Timer,
     connections::{Gate, Pause},
     gate::Release,
     publish::{Inbound, Tally},
@@ -46,10 +45,7 @@ impl Broker {
         session.held_bytes += weight;
         self.held_bytes += weight;
         if wait == Wait::Room && !core::mem::replace(&mut session.is_held_back, true) {
-            // Not put off by those who come later.
-            if self.held_back.is_empty() {
-                self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
-            }
+            self.look_for_room_soon(now);
             self.held_back.push_back(inbound.session);
         }
         if self.holds_too_much(inbound.session) {
@@ -211,9 +207,6 @@ impl Broker {
                 self.held_back.push_back(key);
             }
         }
-        if !self.held_back.is_empty() {
-            self.deadlines.arm(Timer::HeldBack, now.saturating_add(RETRY));
-        }
     }
 
     /// The messages of a session that have waited for room long enough: without memory they are refused, else everybody
@@ -271,6 +264,3 @@ const ROOM_QUESTIONS: usize = 16;
 
 /// Publishers looked after in one go.
 const RETRIES: usize = 256;
-
-/// How often publishers without room are looked after.
-const RETRY: core::time::Duration = core::time::Duration::from_millis(50);

@@ -8,6 +8,7 @@ mod access;
 mod acks;
 mod audit;
 mod broker;
+mod budget;
 mod close;
 mod config;
 mod connect;

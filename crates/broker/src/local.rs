@@ -74,7 +74,7 @@ impl Broker {
         let mut session = Session::new(owned(client_id), principal, SessionExpiry::Never, limit);
         session.sink = Sink::Local;
         session.local_window = Some(Window::new(receive_maximum));
-        Ok(LocalId(self.sessions.insert(session)))
+        Ok(LocalId(self.insert_session(session)))
     }
 
     /// Ends a local participant and its subscriptions.

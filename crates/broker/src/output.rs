@@ -68,7 +68,8 @@ impl Peer {
 pub struct Intake {
     /// Bytes used, always whole packets. The rest belongs in front of what is read next.
     pub consumed: usize,
-    /// Bytes of the next packet as soon as its length is known, else 0. May be used to size a buffer.
+    /// Bytes of the next packet as soon as its length is known, else 0: announced, not sent. A buffer for it grows as
+    /// bytes arrive, by leave of [`Broker::handle_progress`](crate::Broker::handle_progress).
     pub wanted: usize,
     /// Stop reading until [`Output::Resume`]; then hand in again what was not consumed.
     pub paused: bool,

@@ -101,7 +101,7 @@ impl Counters {
     }
 }
 
-/// Bytes of the heap by what holds them.
+/// Bytes by what holds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
@@ -117,6 +117,9 @@ pub struct Memory {
     pub connections: u64,
     /// Route caches.
     pub route_caches: u64,
+    /// What counts against [`Config::max_memory`](crate::Config::max_memory): kept up to date by estimates, unfinished
+    /// packets in the adapter's hands among it.
+    pub counted: u64,
 }
 
 impl Broker {
@@ -262,24 +265,7 @@ impl Broker {
             sessions: wide(self.sessions.heap_bytes() + sessions.sum::<usize>()),
             connections: wide(self.connections.heap_bytes() + self.pool.heap_bytes() + self.waiting_bytes),
             route_caches: wide(self.counters.route_cache_bytes),
+            counted: self.memory_counted(),
         }
-    }
-
-    /// What counts against [`Config::max_memory`](crate::Config::max_memory).
-    #[inline]
-    pub(crate) fn memory_used(&self) -> u64 {
-        let others = self.counters.route_cache_bytes + self.waiting_bytes + self.held_bytes;
-        self.messages.bytes() + self.retained.bytes() + u64::try_from(others).unwrap_or(u64::MAX)
-    }
-
-    /// Whether a held message finds no memory: held ones do not wait for each other.
-    pub(crate) fn has_no_memory_beside_held(&self) -> bool {
-        let held = u64::try_from(self.held_bytes).unwrap_or(u64::MAX);
-        self.memory_used().saturating_sub(held) >= self.config.max_memory
-    }
-
-    #[inline]
-    pub(crate) fn has_no_memory(&self) -> bool {
-        self.memory_used() >= self.config.max_memory
     }
 }

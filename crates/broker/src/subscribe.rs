@@ -13,6 +13,7 @@ use crate::{
     Broker, ConnectionId, Event, Question, QuestionId,
     access::{Permission, plain},
     broker::owned,
+    budget::subscription_weight,
     connections::{Gate, PendingAck, SubscribeAnswer},
     gate::Release,
     questions::Asked,
@@ -126,7 +127,9 @@ impl Broker {
         let (waiting, waiting_bytes) = connection.waiting_subscribes();
         let bytes = index(session.subscription_bytes.saturating_add(filter_bytes(filter))) + waiting_bytes;
         let limit = index(config.max_subscriptions);
-        let is_full = session.subscriptions.len() + waiting >= limit || bytes > index(config.max_subscription_bytes);
+        let is_full = session.subscriptions.len() + waiting >= limit
+            || bytes > index(config.max_subscription_bytes)
+            || !self.may_stand(subscription_weight(filter.as_str()));
         if is_full && !session.subscriptions.contains(filter.as_str()) {
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -167,6 +170,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(key) else { return ReasonCode::UnspecifiedError };
         if is_new {
             session.subscriptions.insert(owned(filter.as_str()));
+            self.standing.add(subscription_weight(filter.as_str()));
             session.subscription_bytes = session.subscription_bytes.saturating_add(filter_bytes(filter));
         }
         let client_id = session.client_id.clone();
@@ -287,6 +291,7 @@ impl Broker {
         if !session.subscriptions.remove(filter.as_str()) {
             return ReasonCode::NoSubscriptionExisted;
         }
+        self.standing.remove(subscription_weight(filter.as_str()));
         session.subscription_bytes = session.subscription_bytes.saturating_sub(filter_bytes(filter));
         let client_id = session.client_id.clone();
         self.remove_subscription(key, filter);

@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 /// A frame from this size on is collected in a buffer of its own, so that its payload can be shared instead of copied.
 pub(super) const LARGE_FRAME: usize = 32 * 1024;
 
-/// The buffer of a large frame starts at this size and doubles as bytes arrive: a length announced and not sent costs
+/// The buffer of a large frame is at least this large and doubles as bytes arrive: a length announced and not sent costs
 /// no more.
 const FIRST_RESERVE: usize = 64 * 1024;
 
@@ -104,10 +104,33 @@ impl Connection {
         self.is_readable
     }
 
-    /// Reads once. What was left of the last read comes first in `buffer`, followed by what has arrived.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Received {
+    /// The size its own buffer has to grow to before more of a large frame can be read.
+    pub(super) fn wanted_capacity(&self) -> Option<usize> {
+        let waiting = self.waiting.as_ref().filter(|waiting| waiting.large > 0)?;
+        let len = waiting.bytes.len();
+        (len == waiting.bytes.capacity()).then(|| len.saturating_mul(2).max(FIRST_RESERVE).min(waiting.large))
+    }
+
+    /// Lets that buffer grow.
+    pub(super) fn grow(&mut self, capacity: usize) {
+        if let Some(waiting) = self.waiting.as_mut() {
+            // Exactly this much, which growing in place would not promise.
+            let mut grown = BytesMut::with_capacity(capacity);
+            grown.extend_from_slice(&waiting.bytes);
+            waiting.bytes = grown;
+        }
+    }
+
+    /// What is kept of a frame takes so many bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
+    }
+
+    /// Reads once, at most `limit` bytes. What was left of the last read comes first in `buffer`, followed by what has
+    /// arrived.
+    pub(super) fn receive(&mut self, buffer: &mut [u8], limit: usize) -> Received {
         let waiting = match self.waiting.take() {
-            Some(waiting) if waiting.large > 0 => return self.receive_large(waiting, buffer),
+            Some(waiting) if waiting.large > 0 => return self.receive_large(waiting, buffer, limit),
             waiting => waiting,
         };
         let kept = waiting.as_ref().map_or(&[][..], |waiting| &waiting.bytes);
@@ -116,7 +139,8 @@ impl Connection {
             return Received::Ended;
         };
         front.copy_from_slice(kept);
-        match self.read(rest) {
+        let room = rest.len().min(limit);
+        match self.read(rest.get_mut(..room).unwrap_or_default()) {
             Ok(0) => Received::Ended,
             Ok(len) => Received::Bytes(kept.len() + len),
             Err(error) => {
@@ -126,10 +150,11 @@ impl Connection {
         }
     }
 
-    /// Reads on into the frame's own buffer, and nothing beyond the frame.
-    fn receive_large(&mut self, mut waiting: Box<Waiting>, buffer: &mut [u8]) -> Received {
+    /// Reads on into the frame's own buffer, which has room, and nothing beyond the frame.
+    fn receive_large(&mut self, mut waiting: Box<Waiting>, buffer: &mut [u8], limit: usize) -> Received {
         let missing = waiting.large.saturating_sub(waiting.bytes.len());
-        let room = missing.min(buffer.len());
+        let spare = waiting.bytes.capacity() - waiting.bytes.len();
+        let room = missing.min(spare).min(buffer.len()).min(limit);
         let part = buffer.get_mut(..room).unwrap_or_default();
         let len = match self.read(part) {
             Ok(0) => return Received::Ended,
@@ -139,11 +164,7 @@ impl Connection {
                 return nothing_or_ended(&error);
             }
         };
-        let bytes = &mut waiting.bytes;
-        if bytes.capacity() - bytes.len() < len {
-            bytes.reserve(missing.min(bytes.len().max(FIRST_RESERVE)).max(len));
-        }
-        bytes.extend_from_slice(part.get(..len).unwrap_or_default());
+        waiting.bytes.extend_from_slice(part.get(..len).unwrap_or_default());
         if len < missing {
             self.waiting = Some(waiting);
             return Received::Part(len);
@@ -186,7 +207,7 @@ impl Connection {
     /// Reads once and drops it.
     pub(super) fn discard(&mut self, buffer: &mut [u8]) -> Received {
         self.take_kept();
-        self.receive(buffer)
+        self.receive(buffer, usize::MAX)
     }
 
     /// One write; how many bytes the socket took. Fewer than there are: an event tells when it takes more.

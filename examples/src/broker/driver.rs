@@ -12,9 +12,11 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::connection::{Connection, LARGE_FRAME, Phase, Received};
+use super::heard::Heard;
 use super::host::Host;
 use super::listener::{Accepted, Listener};
 use super::poller::{Poller, Stop};
+use super::seldom::Seldom;
 use crate::Clock;
 
 /// Chunks handed to one vectored write.
@@ -25,6 +27,8 @@ const WRITES: usize = 4;
 const ACCEPTS: usize = 64;
 /// Input handled before the outputs are looked at, even within a turn: bounds what a turn adds to the transmit buffers.
 const INPUT_PER_FLUSH: usize = 256 * 1024;
+/// Bytes read from one connection at once while memory is used up.
+const LITTLE: usize = 4 * 1024;
 /// Rounds of outputs and writes in a row: a receiver that takes whatever it is given must not keep the turn to itself.
 const FLUSH_ROUNDS: usize = 8;
 
@@ -64,8 +68,9 @@ pub struct Driver<H> {
     again: Vec<Source>,
     listeners: Vec<Listener>,
     accept_again_at: Option<Timestamp>,
-    /// The last attempt to accept failed for want of descriptors or memory, and that was logged.
-    is_exhausted: bool,
+    /// Says that connections cannot be accepted.
+    exhausted: Seldom,
+    heard: Heard,
     /// By the slot of the `ConnectionId`.
     connections: Vec<Option<Connection>>,
     open_connections: usize,
@@ -104,7 +109,8 @@ impl<H: Host> Driver<H> {
             again: Vec::new(),
             listeners: Vec::new(),
             accept_again_at: None,
-            is_exhausted: false,
+            exhausted: Seldom::default(),
+            heard: Heard::default(),
             connections: Vec::new(),
             open_connections: 0,
             dirty: Vec::new(),
@@ -136,8 +142,9 @@ impl<H: Host> Driver<H> {
         self.flush(self.clock.now());
         loop {
             let limit = self.time_to_wait();
+            let asked_at = self.clock.now();
             self.poller.wait(limit)?;
-            self.turn();
+            self.turn(asked_at);
             if self.stop_at.is_none() && self.stop.is_asked() {
                 self.begin_to_stop();
             }
@@ -176,11 +183,14 @@ impl<H: Host> Driver<H> {
     }
 
     /// Everything that is ready, then everything there is to write.
-    fn turn(&mut self) {
+    fn turn(&mut self, asked_at: Timestamp) {
         let now = self.clock.now();
         let mut batch = mem::take(&mut self.batch);
         batch.append(&mut self.again);
+        let ready = batch.len();
         self.note_events(&mut batch);
+        let sockets = self.open_connections + self.listeners.len() + 1;
+        self.heard.note(asked_at, batch.len() - ready, sockets);
         for source in batch.drain(..) {
             match source {
                 Source::Listener(index) => self.accept(now, index),
@@ -191,7 +201,6 @@ impl<H: Host> Driver<H> {
             }
         }
         self.batch = batch;
-        // After the input: what a client sent in time keeps it alive although this process was not running.
         self.handle_time(now);
         self.flush(now);
     }
@@ -210,8 +219,10 @@ impl<H: Host> Driver<H> {
     }
 
     fn handle_time(&mut self, now: Timestamp) {
-        if self.broker.poll_timeout().is_some_and(|at| at <= now) {
-            self.broker.handle_timeout(now);
+        // What a client sent in time keeps it alive, although this process was not running or had too much to do.
+        let heard_until = self.heard.until();
+        if self.broker.poll_timeout().is_some_and(|at| at <= heard_until) {
+            self.broker.handle_timeout(heard_until);
         }
         if self.host.poll_timeout().is_some_and(|at| at <= now) {
             self.host.handle_timeout(&mut self.broker, now);
@@ -237,15 +248,12 @@ impl<H: Host> Driver<H> {
             let Some(listener) = self.listeners.get(index) else { return };
             match listener.accept() {
                 Accepted::Nothing => return,
-                Accepted::Stream(stream, address) => {
-                    self.is_exhausted = false;
-                    self.open(now, stream, address);
-                }
+                Accepted::Stream(stream, address) => self.open(now, stream, address),
                 Accepted::Failed(error) => tracing::debug!(%error, "a connection failed before it was accepted"),
                 Accepted::Exhausted(error) => {
-                    if !mem::replace(&mut self.is_exhausted, true) {
+                    if let Some(before) = self.exhausted.is_time(now) {
                         let connections = self.open_connections;
-                        tracing::warn!(%error, connections, "no connection can be accepted; trying again and again");
+                        tracing::warn!(%error, connections, before, "no connection can be accepted; trying again and again");
                     }
                     self.accept_again_at = Some(now.saturating_add(self.settings.accept_pause));
                     return;
@@ -262,14 +270,16 @@ impl<H: Host> Driver<H> {
         }
         let id = match self.broker.handle_connection(now, Peer::at(address)) {
             Ok(id) => id,
-            Err(_refused) => {
-                tracing::debug!(%address, "refused: too many connections");
+            Err(refused) => {
+                tracing::debug!(%address, %refused, "refused");
                 return;
             }
         };
         let slot = index(id);
         if let Err(error) = self.poller.register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE) {
-            tracing::warn!(%address, %error, "refused: the connection cannot be watched");
+            if let Some(before) = self.exhausted.is_time(now) {
+                tracing::warn!(%address, %error, before, "refused: the connection cannot be watched");
+            }
             self.broker.handle_connection_lost(now, id);
             return;
         }
@@ -298,7 +308,15 @@ impl<H: Host> Driver<H> {
 
     fn receive(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
-        match connection.receive(&mut self.buffer) {
+        if let Some(capacity) = connection.wanted_capacity() {
+            if self.broker.handle_progress(now, id, capacity) {
+                connection.phase = Phase::Paused;
+                return;
+            }
+            connection.grow(capacity);
+        }
+        let limit = if self.broker.is_out_of_memory() { LITTLE } else { self.buffer.len() };
+        match connection.receive(&mut self.buffer, limit) {
             Received::Nothing => {}
             Received::Ended => return self.drop_connection(now, id),
             Received::Bytes(len) => {
@@ -309,7 +327,9 @@ impl<H: Host> Driver<H> {
             }
             Received::Part(len) => {
                 self.unflushed += len;
-                self.broker.handle_progress(now, id);
+                if self.broker.handle_progress(now, id, connection.capacity()) {
+                    connection.phase = Phase::Paused;
+                }
             }
             Received::Frame(frame) => {
                 self.unflushed += frame.len();
@@ -347,11 +367,12 @@ impl<H: Host> Driver<H> {
         let mut kept = connection.take_kept();
         if !kept.is_empty() {
             let intake = self.broker.handle_input(now, id, &kept);
-            if intake.paused {
-                connection.phase = Phase::Paused;
-            }
             kept.advance(intake.consumed.min(kept.len()));
             connection.put_back(kept, intake.wanted);
+            // The buffer may have room to spare, which counts.
+            if intake.paused || self.broker.handle_progress(now, id, connection.capacity()) {
+                connection.phase = Phase::Paused;
+            }
         }
     }
 

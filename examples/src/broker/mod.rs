@@ -17,9 +17,11 @@
 
 mod connection;
 mod driver;
+mod heard;
 mod host;
 mod listener;
 mod poller;
+mod seldom;
 
 pub use driver::{Driver, Settings};
 pub use host::{AllowAll, Host};

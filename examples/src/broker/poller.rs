@@ -7,7 +7,7 @@ use mio::event::{Event, Source};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 /// Events taken from the system in one call.
-const EVENTS: usize = 1024;
+pub(super) const EVENTS: usize = 1024;
 
 /// Tells which sockets are ready.
 #[derive(Debug)]

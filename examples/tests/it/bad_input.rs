@@ -129,6 +129,63 @@ fn a_packet_announced_and_not_sent_costs_nothing() {
     others.exchange();
 }
 
+/// Clients that send all but the end of a large packet.
+struct Unfinished {
+    clients: Vec<Option<Wire>>,
+    /// Bytes sent in all.
+    sent: usize,
+}
+
+impl Unfinished {
+    fn connect(broker: &BrokerProcess, count: usize) -> Self {
+        let connect = |n: usize| {
+            let mut client = Wire::connect(broker.address(), 5, &format!("unfinished-{n}"));
+            // A PUBLISH of 16,000,000 bytes.
+            client.send(b"\x30\x80\xC8\xD0\x07\0\x05topic\0");
+            Some(client)
+        };
+        Self { clients: (0..count).map(connect).collect(), sent: 0 }
+    }
+
+    /// Each sends as much as its socket takes. Those who are told something or closed are gone.
+    fn send(&mut self) {
+        let part = vec![b'x'; 64 * 1024];
+        for client in &mut self.clients {
+            match client.as_mut().map(|wire| wire.send_some(&part)) {
+                Some(Some(len)) => self.sent += len,
+                Some(None) => *client = None,
+                None => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn many_unfinished_packets_stay_within_the_memory_budget() {
+    let broker = BrokerProcess::start(&["--max-memory", "32M"]);
+    let mut others = Others::connect(&broker);
+    let before = Footprint::of(&broker);
+    // The allocator keeps what is freed: that a second wave finds room in it shows that it was.
+    for wave in ["first", "second"] {
+        let mut unfinished = Unfinished::connect(&broker, 30);
+        let mut most = 0;
+        eventually("those who find no room are told and closed", || {
+            unfinished.send();
+            others.exchange();
+            most = most.max(broker.resident_bytes());
+            unfinished.clients.iter().any(Option::is_none)
+        });
+        let grown = most.saturating_sub(before.resident_bytes);
+        assert!(unfinished.sent > 64 * 1024 * 1024, "{} bytes sent: too few to prove anything", unfinished.sent);
+        assert!(grown < 64 * MIB, "{grown} bytes more in the {wave} wave");
+        drop(unfinished);
+        eventually("the descriptors return", || broker.descriptors() <= before.descriptors);
+        others.exchange();
+    }
+    let log = broker.end();
+    assert!(log.iter().any(|line| line.contains("unfinished-") && line.contains("QuotaExceeded")), "{log:#?}");
+}
+
 #[test]
 fn a_packet_beyond_the_limit_is_refused_by_its_first_bytes() {
     let broker = BrokerProcess::start(&["--max-packet-size", "1K"]);
@@ -287,6 +344,40 @@ fn a_client_that_sends_nothing_within_its_keep_alive_is_closed() {
     client.expect_disconnect(0x8D);
 
     others.exchange();
+}
+
+/// Many more than the broker is told of at once.
+#[test]
+fn all_clients_that_ping_while_the_broker_is_stopped_stay_connected() {
+    raise_descriptor_limit();
+    let broker = BrokerProcess::start(&["--log-level", "error"]);
+    let clock = BrokerProcess::start(&[]);
+    let mut clients: Vec<_> = (0..3_000)
+        .map(|n| {
+            let mut client = Wire::open(broker.address());
+            client.send_connect_with_keep_alive(5, &format!("patient-{n}"), 4);
+            client.expect_connack();
+            client
+        })
+        .collect();
+    // The last ones are told of last, and were heard of last.
+    for client in clients.iter_mut().rev() {
+        client.ping();
+    }
+
+    broker.signal(Signal::STOP);
+    for client in &mut clients {
+        client.send(&[0xC0, 0]);
+    }
+    let mut later = Wire::open(clock.address());
+    later.send_connect_with_keep_alive(5, "later", 5);
+    later.expect_connack();
+    later.expect_disconnect(0x8D);
+    broker.signal(Signal::CONT);
+
+    for client in &mut clients {
+        assert_eq!(client.receive(), (0xD0, Vec::new()), "PINGRESP");
+    }
 }
 
 /// What arrived in time counts, whenever the broker comes to read it.

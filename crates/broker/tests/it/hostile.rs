@@ -9,7 +9,7 @@ use damselfly_codec::{
 use damselfly_topic::TopicName;
 use proptest::prelude::*;
 
-use crate::world::{As, World, delivery, filter, qos, topic, v3, v5};
+use crate::world::{As, World, beside, delivery, filter, qos, topic, v3, v5};
 
 const NAMES: [&str; 4] = ["a", "a/b", "a/b/c", "$x"];
 const FILTERS: [&str; 6] = ["#", "a/+", "a/b", "$share/g/a/#", "$share/g/#", "+/b/#"];
@@ -267,7 +267,7 @@ proptest! {
                 config.max_queued_messages = 3;
                 config.max_inflight = 2;
                 config.receive_maximum = 3;
-                config.max_memory = 700;
+                config.max_memory = beside(8, 700);
                 config.max_transmit_bytes = 60;
                 config.max_subscriptions = 4;
                 config.max_retained_messages = 2;

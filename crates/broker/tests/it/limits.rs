@@ -5,7 +5,7 @@ use std::time::Duration;
 use damselfly_broker::{Broker, Config, DropReason, Event, Peer, WhenFull};
 use damselfly_codec::{Packet, Property, SubscriptionOptions};
 
-use crate::world::{As, World, delivery, qos, v3, v5};
+use crate::world::{As, World, beside, delivery, qos, v3, v5};
 
 #[test]
 fn max_connections() {
@@ -387,7 +387,7 @@ fn max_retained_bytes() {
 #[test]
 fn max_memory_and_pause_limit() {
     let mut world = World::with(|config| {
-        config.max_memory = 2_000;
+        config.max_memory = 20_000;
         config.pause_limit = Duration::from_secs(2);
         config.route_cache_entries = 0;
     });
@@ -395,7 +395,7 @@ fn max_memory_and_pause_limit() {
     let bob = world.connect(v5("bob").lasting(100));
     world.subscribe(bob, &[("a", 1)]);
     world.cut(bob);
-    let payload = "x".repeat(1_000);
+    let payload = "x".repeat(10_000);
     for n in 1..=4 {
         world.publish(alice, "a", &payload, 1, n);
     }
@@ -417,7 +417,7 @@ fn max_memory_and_pause_limit() {
     world.pass(Duration::from_secs(10));
     let told = world.received(alice);
     assert!(told.ends_with(&["PUBACK #8 97".into()]), "no room in time: {told:?}");
-    assert!(world.broker.memory().messages < 8_000);
+    assert!(world.broker.memory().messages < 80_000);
 }
 
 /// Each look at a publisher that waits for room costs what it has waiting, not the square of it or worse: this takes
@@ -425,7 +425,7 @@ fn max_memory_and_pause_limit() {
 #[test]
 fn many_publishers_with_many_topics_may_wait_for_room_at_once() {
     let mut world = World::with(|config| {
-        config.max_memory = 2_000;
+        config.max_memory = beside(11, 2_000);
         config.route_cache_entries = 0;
     });
     let bob = world.connect(v5("bob").lasting(100));
@@ -448,7 +448,7 @@ fn many_publishers_with_many_topics_may_wait_for_room_at_once() {
 
 #[test]
 fn what_waits_for_slow_readers_counts_against_max_memory() {
-    let mut world = World::with(|config| config.max_memory = 5_000);
+    let mut world = World::with(|config| config.max_memory = beside(21, 5_000));
     let alice = world.connect(v5("alice"));
     let readers: Vec<_> = (0..20).map(|n| world.connect(v3(&format!("reader{n}")))).collect();
     for reader in &readers {

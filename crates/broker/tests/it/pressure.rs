@@ -7,7 +7,7 @@ use damselfly_codec::{AckType, Packet, Property, ReasonCode, SubscriptionOptions
 use damselfly_session::PeerError;
 use damselfly_topic::{TopicFilter, TopicName};
 
-use crate::world::{As, World, delivery, qos, v3, v5};
+use crate::world::{As, World, beside, delivery, exactly, qos, v3, v5};
 
 fn with_access(access: Access) -> Answer {
     let mut grant = Grant::default();
@@ -48,7 +48,7 @@ fn a_message_that_waits_for_room_needs_its_permission_all_the_same() {
         world.pass_secs(5);
         assert!(seen.iter().chain(&world.work_off(bob)).all(|line| !line.contains("forged")), "{seen:?}");
     }
-    let mut world = World::with(|config| config.max_memory = 1);
+    let mut world = World::with(|config| config.max_memory = exactly("mallory"));
     let mallory = world.connect(v5("mallory"));
     world.publish(mallory, "$SYS/broker/version", "0", 1, 1);
     assert_eq!(world.received(mallory), ["PUBACK #1 87"]);
@@ -57,14 +57,14 @@ fn a_message_that_waits_for_room_needs_its_permission_all_the_same() {
 #[test]
 fn publishers_that_keep_coming_do_not_put_off_those_who_wait() {
     let mut world = World::with(|config| {
-        config.max_memory = 150;
+        config.max_memory = beside(102, 150);
         config.pause_limit = Duration::from_secs(2);
     });
     let [feeder, away] = [world.connect(v5("feeder")), world.connect(v5("away").lasting(100))];
     world.subscribe(away, &[("queued", 1)]);
     world.cut(away);
-    world.publish(feeder, "queued", &"x".repeat(200), 1, 1);
     let writers: Vec<_> = (0..100).map(|n| world.connect(v5(&format!("writer{n}")))).collect();
+    world.publish(feeder, "queued", &"x".repeat(60_000), 1, 1);
     for writer in &writers {
         world.publish(*writer, "a", "x", 1, 1);
         world.pass(Duration::from_millis(40));
@@ -223,7 +223,7 @@ fn subscriptions_that_wait_for_answers_count_as_subscriptions() {
 #[test]
 fn messages_that_wait_for_an_answer_or_a_commit_count_against_max_memory() {
     let mut world = World::with(|config| {
-        config.max_memory = 100_000;
+        config.max_memory = beside(2, 100_000);
         config.route_cache_entries = 0;
     });
     let [alice, bob] = ["alice", "bob"].map(|name| world.connect(v5(name)));

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use damselfly_broker::{
-    Answer, Broker, CommitId, Config, ConnectionId, Event, LocalDelivery, LocalId, Output, Peer, Question, QuestionId,
+    Answer, Broker, CommitId, Config, ConnectionId, Event, LocalDelivery, LocalId, Memory, Output, Peer, Question,
+    QuestionId,
 };
 use damselfly_codec::{
     Ack, AckType, Connect, Delivery, Disconnect, Foreign, FrameLimits, Packet, PacketId, Properties, PropertiesBuf,
@@ -11,6 +12,9 @@ use damselfly_codec::{
 };
 use damselfly_session::Timestamp;
 use damselfly_topic::{TopicFilter, TopicName};
+
+/// What is handed in at once, unless a packet is longer.
+const READ: usize = 32 * 1024;
 
 /// Everything around one broker.
 pub(crate) struct World {
@@ -71,6 +75,17 @@ pub(crate) fn properties(list: &[Property<'_>]) -> PropertiesBuf {
         properties.push(*property).unwrap();
     }
     properties
+}
+
+/// A memory budget of `bytes` beside what so many clients take, each with a subscription.
+pub(crate) fn beside(clients: usize, bytes: usize) -> u64 {
+    let client = Memory::PER_CONNECTION + Memory::PER_SESSION + Memory::PER_SUBSCRIPTION + 32;
+    u64::try_from(clients * client + bytes).unwrap()
+}
+
+/// The memory budget that one client without a subscription uses up.
+pub(crate) fn exactly(client_id: &str) -> u64 {
+    u64::try_from(Memory::PER_CONNECTION + Memory::PER_SESSION + 2 * client_id.len()).unwrap()
 }
 
 /// How a client connects.
@@ -241,15 +256,20 @@ impl World {
     }
 
     fn feed(&mut self, connection: ConnectionId) {
-        let Some(link) = self.links.get_mut(&connection) else { return };
-        if link.is_closed || link.is_paused || link.unread.is_empty() {
-            return;
+        let mut wanted = 0;
+        while let Some(link) = self.links.get_mut(&connection) {
+            let len = link.unread.len().min(wanted.max(READ));
+            if link.is_closed || link.is_paused || len == 0 {
+                return;
+            }
+            let intake = self.broker.handle_input(self.now, connection, &link.unread[..len]);
+            link.is_paused = intake.paused;
+            link.unread.drain(..intake.consumed);
+            wanted = intake.wanted;
+            if intake.consumed == 0 && link.unread.len() == len {
+                return;
+            }
         }
-        let unread = std::mem::take(&mut link.unread);
-        let intake = self.broker.handle_input(self.now, connection, &unread);
-        let link = self.links.get_mut(&connection).unwrap();
-        link.unread = unread[intake.consumed..].to_vec();
-        link.is_paused = intake.paused;
     }
 
     pub(crate) fn open(&mut self) -> ConnectionId {
@@ -414,6 +434,14 @@ impl World {
     }
 
     /// Whether bytes of a client wait to be read.
+    /// Says that so much of an unfinished packet is kept; whether reading has to wait.
+    pub(crate) fn progress(&mut self, connection: ConnectionId, kept: usize) -> bool {
+        let is_paused = self.broker.handle_progress(self.now, connection, kept);
+        self.links.get_mut(&connection).unwrap().is_paused |= is_paused;
+        self.settle();
+        is_paused
+    }
+
     pub(crate) fn is_paused(&self, connection: ConnectionId) -> bool {
         self.links[&connection].is_paused
     }

@@ -80,6 +80,20 @@ impl Wire {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends as much as the socket takes at once; `None` if the broker has something to say or has closed.
+    pub(crate) fn send_some(&mut self, bytes: &[u8]) -> Option<usize> {
+        let is_blocked = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+        self.stream.set_nonblocking(true).unwrap();
+        let is_silent = self.stream.peek(&mut [0]).as_ref().is_err_and(is_blocked);
+        let sent = match self.stream.write(bytes) {
+            Ok(len) => Some(len),
+            Err(error) => is_blocked(&error).then_some(0),
+        };
+        let sent = sent.filter(|_| is_silent);
+        self.stream.set_nonblocking(false).unwrap();
+        sent
+    }
+
     /// The next packet: its first byte and its body.
     pub(crate) fn receive(&mut self) -> (u8, Vec<u8>) {
         let first = self.byte();
