@@ -116,7 +116,30 @@ impl<'a> Publish<'a> {
 
     #[inline(never)]
     fn encode_long(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let properties_len = self.properties_len(version, policy)?;
+        if version.has_properties() && !self.properties.may_be_in_publish() {
+            return Err(self.properties.not_encodable(allowed::PUBLISH));
+        }
+        self.encode_checked(version, policy, out)
+    }
+
+    /// Appends a packet whose properties are known to be those of a PUBLISH: it was decoded, or encoded before.
+    ///
+    /// For a proxy or bridge that passes messages on. [`encode`](Self::encode) looks at each property once more; here they
+    /// are copied as they are, so that other properties make a packet that a receiver will refuse.
+    ///
+    /// ```
+    /// use damselfly_codec::{Foreign, Packet, Version};
+    ///
+    /// let frame = b"\x30\x0B\x00\x01t\x05\x02\x00\x00\x00\x3Chi";
+    /// let Ok(Packet::Publish(publish)) = Packet::decode(Version::V5_0, frame) else { panic!("a PUBLISH") };
+    /// let mut out = Vec::new();
+    /// publish.encode_checked(Version::V5_0, Foreign::Reject, &mut out)?;
+    /// assert_eq!(out, frame);
+    /// # Ok::<(), damselfly_codec::EncodeError>(())
+    /// ```
+    #[inline]
+    pub fn encode_checked(&self, version: Version, policy: Foreign, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let properties_len = self.checked_properties_len(version, policy)?;
         let topic = self.topic.map_or(&[][..], TopicName::as_bytes);
         put_head(out, first_byte(self.delivery, self.retain), self.body_len(topic, properties_len), topic)?;
         if let Some(id) = self.delivery.packet_id() {
@@ -130,16 +153,22 @@ impl<'a> Publish<'a> {
     }
 
     /// Bytes of the properties on the wire, once it is known that the packet can be written at all.
-    #[inline]
     fn properties_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
+        if version.has_properties() && !self.properties.may_be_in_publish() {
+            return Err(self.properties.not_encodable(allowed::PUBLISH));
+        }
+        self.checked_properties_len(version, policy)
+    }
+
+    /// The same for properties that are known to be those of a PUBLISH.
+    #[inline]
+    fn checked_properties_len(&self, version: Version, policy: Foreign) -> Result<usize, EncodeError> {
         let is_v5 = version.has_properties();
         if self.topic.is_none() && !(is_v5 && self.properties.topic_alias().is_some()) {
             return Err(EncodeError::TopicNameMissing);
         }
         match (is_v5, self.properties.is_empty()) {
-            (true, true) => Ok(1),
-            (true, false) => {
-                self.properties.in_publish()?;
+            (true, _) => {
                 let len = self.properties.as_bytes().len();
                 Ok(variable_len(len) + len)
             }

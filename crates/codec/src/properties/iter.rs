@@ -94,6 +94,13 @@ pub(super) fn prefix(rest: &[u8]) -> usize {
     rest.first_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)))
 }
 
+/// What follows a string or binary field.
+#[inline]
+pub(super) fn behind_field(rest: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = rest.split_first_chunk()?;
+    rest.get(usize::from(u16::from_be_bytes(*length))..)
+}
+
 /// A text that has been checked when the packet was decoded or built.
 pub(super) fn known_text(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()

@@ -11,14 +11,15 @@ use core::num::{NonZeroU16, NonZeroU32};
 use alloc::vec::Vec;
 use damselfly_topic::TopicName;
 
-use crate::wire::{put_variable_integer, variable_integer, variable_len};
+use crate::wire::{index, put_variable_integer, variable_integer, variable_len};
 use crate::{EncodeError, QoS, SubscriptionId, TopicAlias};
 
 pub use buf::PropertiesBuf;
 pub(crate) use check::{listed_properties, name_rule, properties};
 pub use iter::PropertiesIter;
-use iter::{RawIter, known_text, pair, pair_len, prefix, typed};
+use iter::{RawIter, behind_field, known_text, pair, pair_len, prefix, typed};
 pub(crate) use iter::{split_property, value_len};
+use property::Kind;
 pub use property::{Property, PropertyId};
 pub(crate) use property::{PropertySet, allowed};
 
@@ -296,28 +297,44 @@ impl<'a> Properties<'a> {
         Ok(())
     }
 
+    /// Whether a PUBLISH may carry each of them.
+    #[inline(never)]
+    pub(crate) fn may_be_in_publish(self) -> bool {
+        let mut rest = self.0;
+        while let [number, behind @ ..] = rest {
+            let value = match (IN_PUBLISH[usize::from(*number)], behind) {
+                (Step::NotAllowed, _) => return false,
+                (Step::Byte, behind) => behind.get(1..),
+                (Step::Expiry, behind) => behind.get(4..),
+                (Step::Text, behind) => behind_field(behind),
+                (Step::TextPair, behind) => behind_field(behind).and_then(behind_field),
+                (Step::OfConnection, behind) => behind.get(value_len(*number, behind)..),
+            };
+            rest = value.unwrap_or_default();
+        }
+        true
+    }
+
     /// Looks once at each property of a PUBLISH to be: they are forwarded more often than those of all other packets.
     #[inline(never)]
     pub(crate) fn in_publish(self) -> Result<InPublish, EncodeError> {
         let mut found = InPublish::default();
         let mut rest = self.0;
         while let [number, value @ ..] = rest {
-            let len = match PropertyId::try_from(*number) {
-                Ok(PropertyId::ContentType | PropertyId::ResponseTopic | PropertyId::CorrelationData) => {
-                    2 + prefix(value)
-                }
-                Ok(PropertyId::UserProperty) => pair_len(value),
-                Ok(PropertyId::PayloadFormatIndicator) => 1,
-                Ok(PropertyId::MessageExpiryInterval) => {
+            let len = match IN_PUBLISH[usize::from(*number)] {
+                Step::Text => 2 + prefix(value),
+                Step::TextPair => pair_len(value),
+                Step::Byte => 1,
+                Step::Expiry => {
                     found.expiry_at = self.0.len() - value.len() - found.of_connection;
                     4
                 }
-                Ok(PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier) => {
+                Step::OfConnection => {
                     let len = value_len(*number, value).min(value.len());
                     found.of_connection += 1 + len;
                     len
                 }
-                _ => return Err(self.not_encodable(allowed::PUBLISH)),
+                Step::NotAllowed => return Err(self.not_encodable(allowed::PUBLISH)),
             };
             let Some(behind) = value.get(len..) else { break };
             rest = behind;
@@ -342,6 +359,37 @@ impl<'a> Properties<'a> {
         out.extend_from_slice(self.0);
     }
 }
+
+/// How [`Properties::in_publish`] gets over a property.
+#[derive(Clone, Copy)]
+enum Step {
+    NotAllowed,
+    Byte,
+    Expiry,
+    Text,
+    TextPair,
+    OfConnection,
+}
+
+static IN_PUBLISH: [Step; 256] = {
+    let mut table = [Step::NotAllowed; 256];
+    let mut at = 0;
+    while at < PropertyId::ALL.len() {
+        let id = PropertyId::ALL[at];
+        table[index(id.number())] = match (id, id.kind()) {
+            _ if !allowed::PUBLISH.contains(id) => Step::NotAllowed,
+            (PropertyId::TopicAlias | PropertyId::SubscriptionIdentifier, _) => Step::OfConnection,
+            (PropertyId::MessageExpiryInterval, _) => Step::Expiry,
+            (_, Kind::Text | Kind::Binary) => Step::Text,
+            (_, Kind::TextPair) => Step::TextPair,
+            (_, Kind::Byte) => Step::Byte,
+            // No other kind of property is part of a message.
+            (_, Kind::TwoBytes | Kind::FourBytes | Kind::VariableInteger) => Step::NotAllowed,
+        };
+        at += 1;
+    }
+    table
+};
 
 /// What [`Properties::in_publish`] found.
 #[derive(Clone, Copy, Default)]

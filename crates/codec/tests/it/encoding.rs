@@ -45,6 +45,11 @@ fn encoded(packet: &Packet<'_>, version: Version, policy: Foreign) -> Result<Vec
         assert_eq!(out, [0xEE], "nothing is written on an error: {packet:?}");
     }
     assert_eq!(out.remove(0), 0xEE);
+    if let Packet::Publish(publish) = packet {
+        let mut passed_on = Vec::new();
+        assert_eq!(publish.encode_checked(version, policy, &mut passed_on), outcome, "{packet:?}");
+        assert_eq!(passed_on, out, "{packet:?}");
+    }
     outcome.map(|()| out)
 }
 

@@ -86,5 +86,10 @@ fn encode(packet: &Packet<'_>, version: Version) -> Vec<u8> {
     packet.encode(version, Foreign::Reject, &mut out).expect("a packet that can be encoded");
     assert_eq!(out.len(), 1 + len, "encoded_len is exact");
     assert_eq!(out.remove(0), 0xEE, "encoding appends");
+    if let Packet::Publish(publish) = packet {
+        let mut passed_on = Vec::new();
+        publish.encode_checked(version, Foreign::Reject, &mut passed_on).expect("a packet that can be encoded");
+        assert_eq!(passed_on, out, "what was decoded need not be checked again");
+    }
     out
 }

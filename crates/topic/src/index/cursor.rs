@@ -198,7 +198,8 @@ impl<'a, K: Copy + Ord, V: Copy> Walk<'a, K, V> {
         let child = if plus {
             self.trie.node(parent).map(|node| node.plus).filter(|plus| *plus != NONE && self.wildcards_match(depth))
         } else {
-            self.trie.child(parent, *level, self.name).map(|(child, _)| child)
+            let children = self.trie.node(parent).and_then(|node| self.trie.child(parent, node, *level, self.name));
+            children.map(|(child, _)| child)
         };
         let (Some(child), Some(place)) = (child, self.nodes.get_mut(depth + 1)) else { return false };
         *place = child;

@@ -8,8 +8,8 @@ use crate::KeyedState;
 use crate::num::{join, to_usize};
 use crate::store::{IdTable, NONE, Slab, Texts, tag};
 
-/// A trie of levels. '+' and '#' are fields of a node; the other children are found in one table for the whole trie, under
-/// the node and the level.
+/// A trie of levels. '+' and '#' are fields of a node, and so is an only child; where there are several, they are found in
+/// one table for the whole trie, under the node and the level.
 #[derive(Clone, Debug)]
 pub(crate) struct Trie<K, V> {
     hash: KeyedState,
@@ -28,13 +28,46 @@ pub(crate) struct Node {
     /// Where the text of this level is, for a long one; `PLUS` for '+'; otherwise the key says it all.
     text: u32,
     parent: u32,
-    /// Children that are neither '+' nor '#'.
-    pub(crate) children: u32,
+    /// Those that are neither '+' nor '#'.
+    pub(crate) children: Children,
     pub(crate) plus: u32,
     /// The subscribers of the filter that ends here.
     pub(crate) here: u32,
     /// The subscribers of the filter that goes on with '#'.
     pub(crate) below: u32,
+}
+
+/// The children of a node that are neither '+' nor '#': none, the id of the only one, or `MANY` and how many are found in
+/// the table. Most nodes have one, which then costs neither a hash nor a slot, and tends to lie beside its parent. A node
+/// that had several keeps them in the table, down to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Children(u32);
+
+/// Above all ids.
+const MANY: u32 = 1 << 31;
+
+impl Children {
+    const NO: Self = Self(NONE);
+
+    #[inline]
+    pub(crate) fn is_some(self) -> bool {
+        self != Self::NO
+    }
+
+    /// The id of the only one.
+    #[inline]
+    fn only(self) -> Option<u32> {
+        (self.0 < MANY).then_some(self.0)
+    }
+
+    fn are_many(self) -> bool {
+        self.is_some() && self.0 >= MANY
+    }
+
+    /// One child less.
+    fn without_one(self) -> Self {
+        if self.are_many() && self.0 > MANY + 1 { Self(self.0 - 1) } else { Self::NO }
+    }
 }
 
 /// No place of a text.
@@ -46,13 +79,13 @@ const _: () = assert!(size_of::<Node>() == 32, "filters with wildcards have seve
 
 impl Default for Node {
     fn default() -> Self {
-        Self { label: 0, text: PLUS, parent: NONE, children: 0, plus: NONE, here: NONE, below: NONE }
+        Self { label: 0, text: PLUS, parent: NONE, children: Children::NO, plus: NONE, here: NONE, below: NONE }
     }
 }
 
 impl Node {
     fn is_bare(&self) -> bool {
-        self.children == 0 && self.plus == NONE && self.here == NONE && self.below == NONE
+        !self.children.is_some() && self.plus == NONE && self.here == NONE && self.below == NONE
     }
 }
 
@@ -132,16 +165,24 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
             match level.text(filter) {
                 b"#" => return Some(End { node, below: true }),
                 b"+" => node = self.node(node)?.plus,
-                _ => node = self.child(node, level, filter)?.0,
+                _ => node = self.child(node, self.node(node)?, level, filter)?.0,
             }
         }
         Some(End { node, below: false })
     }
 
-    /// The child of a node that a level leads to.
+    /// The child of a node that a level leads to; `parent` is the id of `node`.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the innermost step of a match; measured")]
-    pub(crate) fn child(&self, parent: u32, level: Level, text: &[u8]) -> Option<(u32, &Node)> {
+    pub(crate) fn child(&self, parent: u32, node: &Node, level: Level, text: &[u8]) -> Option<(u32, &Node)> {
+        if let Some(id) = node.children.only() {
+            let child = self.nodes.get(id)?;
+            let is_child = child.label == level.key && self.is_level(child, level, text);
+            return is_child.then_some((id, child));
+        }
+        if !node.children.is_some() {
+            return None;
+        }
         self.edges.find(self.edge(parent, level.key), |id| {
             let child = self.nodes.get(id)?;
             let is_child = child.label == level.key && child.parent == parent && self.is_level(child, level, text);
@@ -180,7 +221,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
                     break;
                 }
                 b"+" => Some(self.plus_or_new(end.node)),
-                _ => match self.child(end.node, level, filter) {
+                _ => match self.node(end.node).and_then(|node| self.child(end.node, node, level, filter)) {
                     Some((child, _)) => Some(child),
                     None => self.new_child(end.node, level, filter),
                 },
@@ -218,8 +259,19 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
             };
             self.nodes.get_mut(id)?.text = place;
         }
-        self.nodes.get_mut(parent)?.children += 1;
-        self.edges.insert(self.edge(parent, level.key), id);
+        let children = self.node(parent)?.children;
+        let children = if let Some(first) = children.only() {
+            let first_label = self.node(first)?.label;
+            self.edges.insert(self.edge(parent, first_label), first);
+            self.edges.insert(self.edge(parent, level.key), id);
+            Children(MANY + 2)
+        } else if children.is_some() {
+            self.edges.insert(self.edge(parent, level.key), id);
+            Children(children.0 + 1)
+        } else {
+            Children(id)
+        };
+        self.nodes.get_mut(parent)?.children = children;
         Some(id)
     }
 
@@ -252,13 +304,18 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         let new = |id: u32| ids.get(to_usize(id)).copied().unwrap_or(NONE);
         let mut edges = IdTable::default();
         for (id, node) in (ROOT..).zip(nodes.iter_mut()) {
+            let is_in_table =
+                node.text != PLUS && self.node(node.parent).is_some_and(|above| above.children.are_many());
             (node.parent, node.plus) = (new(node.parent), new(node.plus));
+            if let Some(only) = node.children.only() {
+                node.children = Children(new(only));
+            }
             for set in [&mut node.here, &mut node.below] {
                 if let Some(subscribers) = self.set(*set) {
                     *set = sets.insert(Some(*subscribers));
                 }
             }
-            if node.text != PLUS {
+            if is_in_table {
                 edges.insert(self.edge(node.parent, node.label), id);
             }
             if node.text < PLUS {
@@ -266,6 +323,15 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
             }
         }
         (self.nodes, self.sets, self.edges) = (nodes, sets, edges);
+    }
+
+    fn lose_child(&mut self, parent: u32, label: u64, id: u32) {
+        let edge = self.edge(parent, label);
+        let Some(above) = self.nodes.get_mut(parent) else { return };
+        if above.children.are_many() {
+            self.edges.remove(edge, id);
+        }
+        above.children = above.children.without_one();
     }
 
     /// Removes a node that leads nowhere, and those above that only led to it.
@@ -276,15 +342,12 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
                 *self = Self::new(self.hash.clone());
                 return;
             }
-            if let Some(above) = self.nodes.get_mut(parent) {
-                if text == PLUS {
+            if text == PLUS {
+                if let Some(above) = self.nodes.get_mut(parent) {
                     above.plus = NONE;
-                } else {
-                    above.children -= 1;
                 }
-            }
-            if text != PLUS {
-                self.edges.remove(self.edge(parent, label), id);
+            } else {
+                self.lose_child(parent, label, id);
             }
             if text < PLUS {
                 self.labels.remove(text, |owner, place| {
@@ -309,6 +372,7 @@ mod tests {
     use super::super::subscribers::Lists;
     use super::*;
     use alloc::format;
+    use alloc::string::String;
     use alloc::vec::Vec;
     use core::ops::ControlFlow;
 
@@ -347,6 +411,42 @@ mod tests {
         assert_eq!(ids(&trie, "a/b"), [1]);
         assert_eq!(trie.nodes.len(), 3);
         assert_eq!(trie.sets.len(), 1);
+    }
+
+    /// An only child has no slot; several have one each, and so has the last of them until it goes.
+    #[test]
+    fn children_are_found_however_many_there_are_or_were() {
+        let mut trie = trie();
+        let filters: Vec<String> = (0..5).map(|id| format!("a/a rather long level {id}/+")).collect();
+        let insert = |trie: &mut Trie<u32, ()>, id: u32| {
+            trie.insert(filters[to_usize(id)].as_bytes(), 3, Subscribers::One((id, ()))).unwrap();
+        };
+        for round in 1..=5 {
+            for id in 0..round {
+                insert(&mut trie, id);
+                for other in 0..5 {
+                    let expected: &[u32] = if other <= id { &[other] } else { &[] };
+                    assert_eq!(ids(&trie, &format!("a/a rather long level {other}/b")), expected);
+                }
+            }
+            assert_eq!(trie.edges.heap_bytes() > 0, round > 1);
+            for id in 0..round {
+                assert!(trie.remove(filters[to_usize(id)].as_bytes()).is_some());
+                for other in 0..5 {
+                    let expected: &[u32] = if other > id && other < round { &[other] } else { &[] };
+                    assert_eq!(ids(&trie, &format!("a/a rather long level {other}/b")), expected);
+                }
+            }
+            assert_eq!(trie.heap_bytes(), 0);
+        }
+
+        // One that was left of two is joined by another.
+        for id in [0, 1] {
+            insert(&mut trie, id);
+        }
+        trie.remove(filters[0].as_bytes());
+        insert(&mut trie, 2);
+        assert_eq!([1, 2].map(|id| ids(&trie, &format!("a/a rather long level {id}/b"))), [[1], [2]]);
     }
 
     #[test]

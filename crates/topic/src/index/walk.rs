@@ -53,7 +53,9 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         let mut next = self.node(id);
         // Past the wildcards of the root. [MQTT-4.7.2-1]
         if name.first() == Some(&b'$') {
-            let Some((child, there)) = levels.first().and_then(|level| self.child(id, *level, name)) else {
+            let Some((child, there)) =
+                levels.first().zip(next).and_then(|(level, root)| self.child(id, root, *level, name))
+            else {
                 return ControlFlow::Continue(());
             };
             (id, depth, next) = (child, 1, Some(there));
@@ -64,9 +66,9 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
             }
             let mut plus = NONE;
             if depth < count {
-                if node.children > 0 {
+                if node.children.is_some() {
                     let level = levels.get(to_usize(depth)).copied().unwrap_or_default();
-                    if let Some((child, there)) = self.child(id, level, name) {
+                    if let Some((child, there)) = self.child(id, node, level, name) {
                         (id, next) = (child, Some(there));
                     }
                 }
