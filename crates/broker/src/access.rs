@@ -23,15 +23,18 @@ pub enum Permission {
     /// No.
     Deny,
     /// The embedding program is asked each time: [`Question::Publish`](crate::Question::Publish) or
-    /// [`Question::Subscribe`](crate::Question::Subscribe).
+    /// [`Question::Subscribe`](crate::Question::Subscribe). A will is not published then: nobody is there any more to wait
+    /// for the answer.
     Ask,
 }
 
 /// Access rules in order: the first that fits decides.
 ///
+/// Filters match as in the standard: `#` says nothing about topics that begin with `$`, which need rules of their own.
+/// [MQTT-4.7.2-1] Topics below `$SYS/` are the broker's own: no client publishes there, whatever the rules say.
+///
 /// ```
-/// use damselfly_broker::{Access, Action, Permission};
-/// use damselfly_topic::{TopicFilter, TopicName};
+/// use damselfly_broker::{Access, Action, Permission, TopicFilter, TopicName};
 ///
 /// let access = Access::new(Permission::Deny)
 ///     .rule(Action::Publish, "home/kitchen/#", Permission::Allow)?

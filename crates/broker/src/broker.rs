@@ -33,8 +33,7 @@ use crate::{
 /// is gone is no error: what names it does nothing.
 ///
 /// ```
-/// use damselfly_broker::{Answer, Broker, Config, Output, Peer};
-/// use damselfly_session::Timestamp;
+/// use damselfly_broker::{Answer, Broker, Config, Output, Peer, Timestamp};
 ///
 /// let mut broker = Broker::new(Config::default(), 42)?;
 /// let now = Timestamp::from_secs(1);

@@ -7,7 +7,7 @@ use crate::{
     Answer, AuthenticationStep, Broker, ConnectionId, Question, QuestionId,
     broker::{Fault, owned},
     connections::{Connection, Pause, Stage},
-    questions::Asked,
+    questions::{Asked, sayable_refusal},
 };
 
 impl Broker {
@@ -146,9 +146,10 @@ impl Broker {
                 self.change_access(now, key, grant.access);
                 self.send_auth(now, id, ReasonCode::Success, &method, grant.authentication_data.as_deref());
             }
-            Answer::Deny(_) | Answer::Redirect { .. } => {
-                self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized));
+            Answer::Deny(reason_code) => {
+                self.fail(now, id, Fault::Refuse(sayable_refusal(PacketType::Disconnect, reason_code)));
             }
+            Answer::Redirect { .. } => self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized)),
         }
     }
 

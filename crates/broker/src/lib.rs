@@ -36,6 +36,20 @@ mod slab;
 mod subscribe;
 mod waiting;
 
+/// The crates whose types this one speaks in.
+#[doc(no_inline)]
+pub use {damselfly_codec as codec, damselfly_session as session, damselfly_topic as topic};
+
+#[doc(no_inline)]
+pub use damselfly_codec::{
+    DecodeError, Delivery, Frame, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode, RetainHandling,
+    SubscriptionId, SubscriptionOptions, Version,
+};
+#[doc(no_inline)]
+pub use damselfly_session::{Message, PeerError, SessionExpiry, Timestamp};
+#[doc(no_inline)]
+pub use damselfly_topic::{TopicError, TopicFilter, TopicName};
+
 pub use access::{Access, Action, Permission};
 pub use audit::Drift;
 pub use broker::{Broker, Refused};

@@ -35,10 +35,9 @@ impl Broker {
     /// under the limits of every queue.
     ///
     /// ```
-    /// use damselfly_broker::{Broker, Config, Output};
-    /// use damselfly_codec::{Delivery, Properties, Publish, QoS};
-    /// use damselfly_session::Timestamp;
-    /// use damselfly_topic::{TopicFilter, TopicName};
+    /// use damselfly_broker::{
+    ///     Broker, Config, Delivery, Output, Properties, Publish, Timestamp, TopicFilter, TopicName,
+    /// };
     ///
     /// let mut broker = Broker::new(Config::default(), 1)?;
     /// let now = Timestamp::from_secs(1);

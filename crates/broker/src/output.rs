@@ -1,7 +1,7 @@
 //! What the core tells the world.
 
 use alloc::boxed::Box;
-use core::net::SocketAddr;
+use core::{fmt, net::SocketAddr};
 
 use damselfly_codec::{QoS, ReasonCode, SubscriptionId, Version};
 use damselfly_session::{Message, PeerError};
@@ -245,6 +245,20 @@ pub enum Why {
     ConnectTimeout,
 }
 
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByClient(reason_code) => write!(f, "DISCONNECT by the client: {reason_code}"),
+            Self::ConnectionLost => f.write_str("the connection was lost"),
+            Self::Malformed(error) => write!(f, "not a valid packet: {error}"),
+            Self::PeerError(error) => write!(f, "a rule was broken: {error}"),
+            Self::Refused(reason_code) => write!(f, "refused: {reason_code}"),
+            Self::ByBroker(reason_code) => write!(f, "ended by the broker: {reason_code}"),
+            Self::ConnectTimeout => f.write_str("no complete CONNECT in time"),
+        }
+    }
+}
+
 /// Why a message was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -267,4 +281,46 @@ pub enum DropReason {
     TooManyLevels,
     /// The client is offline and the message is QoS 0.
     Offline,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QueueFull => "the queue of the client is full",
+            Self::SlowReader => "the client reads too slowly",
+            Self::PacketTooLarge => "larger than the client's maximum packet size",
+            Self::Expired => "the message expired",
+            Self::Memory => "the memory budget is used up",
+            Self::NotAuthorized => "not authorized",
+            Self::RetainedFull => "no room for another retained message",
+            Self::TooManyLevels => "the topic has too many levels",
+            Self::Offline => "the client is offline",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_said_in_words() {
+        let whys = [
+            Why::ByClient(ReasonCode::DisconnectWithWillMessage),
+            Why::PeerError(PeerError::NotFromClient(damselfly_codec::PacketType::Connack)),
+            Why::ByBroker(ReasonCode::SessionTakenOver),
+        ];
+        let said = whys.map(|why| why.to_string());
+        assert_eq!(
+            said,
+            [
+                "DISCONNECT by the client: Disconnect with Will Message (0x04)",
+                "a rule was broken: a client must not send CONNACK",
+                "ended by the broker: Session taken over (0x8E)",
+            ]
+        );
+        assert_eq!(DropReason::SlowReader.to_string(), "the client reads too slowly");
+    }
 }

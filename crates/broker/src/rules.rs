@@ -27,8 +27,7 @@ impl Broker {
     /// ```
     /// use std::sync::Arc;
     ///
-    /// use damselfly_broker::{Access, Action, Broker, Config, Permission};
-    /// use damselfly_session::Timestamp;
+    /// use damselfly_broker::{Access, Action, Broker, Config, Permission, Timestamp};
     ///
     /// let mut broker = Broker::new(Config::default(), 42)?;
     /// let now = Timestamp::from_secs(1);

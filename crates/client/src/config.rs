@@ -11,8 +11,7 @@ use crate::Backoff;
 /// What an application decides once, for all connections of its session.
 ///
 /// ```
-/// use damselfly_client::Config;
-/// use damselfly_codec::Version;
+/// use damselfly_client::{Config, Version};
 ///
 /// let mut config = Config::new("greenhouse-7");
 /// config.version = Version::V3_1_1;

@@ -22,7 +22,7 @@ pub enum UsageError {
     #[error("a subscribe or unsubscribe request needs at least one topic filter")]
     NoFilters,
     /// The broker takes messages up to this QoS only. [MQTT-3.2.2-11]
-    #[error("the broker does not take messages at this QoS, the maximum is {maximum:?}")]
+    #[error("the broker does not take messages at this QoS, the maximum is {maximum}")]
     QoSNotSupported {
         /// The Maximum QoS of the CONNACK.
         maximum: QoS,

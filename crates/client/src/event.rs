@@ -1,6 +1,7 @@
 //! What the core tells the world.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
+use core::fmt;
 
 use damselfly_codec::{PropertiesBuf, QoS, ReasonCode, SubscriptionId};
 use damselfly_session::{Message, Timestamp};
@@ -202,4 +203,92 @@ pub enum IndeterminateReason {
     NotAllowedAgain,
     /// The client was closed before the acknowledgement came.
     Closed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmitted => f.write_str("handed to the transport"),
+            Self::Acknowledged { reason_code } => write!(f, "acknowledged: {reason_code}"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Expired => f.write_str("expired before it could be sent"),
+            Self::Dropped(reason) => write!(f, "dropped: {reason}"),
+            Self::Indeterminate(reason) => write!(f, "nobody knows whether it arrived: {reason}"),
+            Self::Subscribed(results) => {
+                let granted = results.iter().filter(|result| result.is_ok()).count();
+                write!(f, "{granted} of {} subscriptions granted", results.len())
+            }
+            Self::Unsubscribed(results) => {
+                let ended = results.iter().filter(|result| result.is_ok()).count();
+                write!(f, "{ended} of {} subscriptions ended", results.len())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByServer { reason_code, reason_string: Some(text) } => write!(f, "{reason_code} ({text})"),
+            Self::ByServer { reason_code, reason_string: None } => reason_code.fmt(f),
+            Self::ByLimit(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for SessionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "new",
+            Self::Resumed => "resumed",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Oldest => "the oldest of a full queue",
+            Self::Newest => "the queue was full",
+            Self::Closed => "the client was closed",
+        })
+    }
+}
+
+impl fmt::Display for IndeterminateReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnectionLost => "the connection ended meanwhile",
+            Self::SessionLost => "the broker forgot the session",
+            Self::NotAllowedAgain => "the broker does not allow that it is sent again",
+            Self::Closed => "the client was closed",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{string::ToString, vec};
+
+    use super::*;
+
+    #[test]
+    fn outcomes_are_said_in_words() {
+        let refusal =
+            Refusal::ByServer { reason_code: ReasonCode::QuotaExceeded, reason_string: Some("come back later".into()) };
+        let outcomes = [
+            Outcome::Refused(refusal),
+            Outcome::Indeterminate(IndeterminateReason::SessionLost),
+            Outcome::Subscribed(vec![Ok(QoS::AtMostOnce), Err(ReasonCode::NotAuthorized)]),
+        ];
+        assert_eq!(
+            outcomes.map(|outcome| outcome.to_string()),
+            [
+                "refused: Quota exceeded (0x97) (come back later)",
+                "nobody knows whether it arrived: the broker forgot the session",
+                "1 of 2 subscriptions granted",
+            ]
+        );
+    }
 }

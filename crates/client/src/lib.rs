@@ -21,6 +21,20 @@ mod requests;
 mod send;
 mod server;
 
+/// The crates whose types this one speaks in.
+#[doc(no_inline)]
+pub use {damselfly_codec as codec, damselfly_session as session, damselfly_topic as topic};
+
+#[doc(no_inline)]
+pub use damselfly_codec::{
+    Delivery, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode, RetainHandling, SubscriptionId,
+    SubscriptionOptions, Version,
+};
+#[doc(no_inline)]
+pub use damselfly_session::{Message, SessionExpiry, Timestamp};
+#[doc(no_inline)]
+pub use damselfly_topic::{TopicError, TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
+
 pub use backoff::Backoff;
 pub use client::{Client, Intake, Unfinished};
 pub use config::{Acknowledgement, CleanStart, Config, LostSession, OverflowPolicy, QueueConfig};

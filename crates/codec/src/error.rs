@@ -203,7 +203,7 @@ pub enum EncodeError {
     #[error("the packet is longer than the remaining length can say")]
     PacketTooLarge,
     /// 5.0 data for a 3.1 or 3.1.1 connection, and the policy is [`Foreign::Reject`](crate::Foreign::Reject).
-    #[error("{0:?} carries data that only 5.0 has")]
+    #[error("{0} carries data that only 5.0 has")]
     NotInVersion(PacketType),
     /// The property has no place in this packet. [MQTT-2.2.2.2]
     #[error("{0} is not allowed in this packet")]

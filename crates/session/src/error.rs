@@ -13,13 +13,13 @@ use crate::Role;
 #[non_exhaustive]
 pub enum PeerError {
     /// A packet type that only a Server sends, or none may send in this version, came from a Client.
-    #[error("a client must not send {0:?}")]
+    #[error("a client must not send {0}")]
     NotFromClient(PacketType),
     /// A packet type that only a Client sends, or none may send in this version, came from a Server.
-    #[error("a server must not send {0:?}")]
+    #[error("a server must not send {0}")]
     NotFromServer(PacketType),
     /// The first packet of a Client is no CONNECT.
-    #[error("the first packet must be CONNECT, not {0:?}")]
+    #[error("the first packet must be CONNECT, not {0}")]
     ConnectExpected(PacketType),
     /// A Client sent CONNECT twice.
     #[error("a second CONNECT on one connection")]
@@ -28,13 +28,13 @@ pub enum PeerError {
     #[error("no complete CONNECT in time")]
     ConnectTimeout,
     /// A Server sent something other than AUTH before CONNACK.
-    #[error("{0:?} before CONNACK")]
+    #[error("{0} before CONNACK")]
     ConnackExpected(PacketType),
     /// A Server sent CONNACK twice.
     #[error("a second CONNACK on one connection")]
     SecondConnack,
     /// During enhanced authentication, before CONNACK, only AUTH and DISCONNECT may be sent.
-    #[error("{0:?} during authentication")]
+    #[error("{0} during authentication")]
     NotDuringAuthentication(PacketType),
     /// AUTH on a connection whose CONNECT named no Authentication Method, or out of turn.
     #[error("AUTH without an authentication under way or asked for")]
@@ -46,7 +46,7 @@ pub enum PeerError {
     #[error("session present, but there is no session here")]
     UnexpectedSessionPresent,
     /// A packet after DISCONNECT.
-    #[error("{0:?} after DISCONNECT")]
+    #[error("{0} after DISCONNECT")]
     AfterDisconnect(PacketType),
     /// The Client was silent for one and a half Keep Alive periods.
     #[error("no packet within one and a half keep alive periods")]
@@ -68,7 +68,7 @@ pub enum PeerError {
     PacketTooLarge,
     /// An acknowledgement that the exchange it names does not know: PUBACK for QoS 2, PUBCOMP before PUBREL, SUBACK
     /// that nobody waits for, and the like.
-    #[error("{0:?} does not fit the exchange of its packet identifier")]
+    #[error("{0} does not fit the exchange of its packet identifier")]
     UnexpectedAck(PacketType),
     /// A QoS 1 PUBLISH, SUBSCRIBE or UNSUBSCRIBE with an identifier that the sender still uses for something else.
     #[error("packet identifier in use")]

@@ -558,38 +558,6 @@ fn the_clients_maximum_packet_size() {
 }
 
 #[test]
-fn a_limit_without_a_row_in_the_docs_fails() {
-    let docs = include_str!("../../../../docs/limits.md");
-    let source = include_str!("../../src/config.rs");
-    let tests = include_str!("limits.rs");
-    let start = source.find("pub struct Config {").unwrap();
-    let body = &source[start..start + source[start..].find("\n}\n").unwrap()];
-    let fields: Vec<_> = body
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'))
-        .map(|(name, _)| name)
-        .collect();
-    assert!(fields.len() > 25);
-    for field in &fields {
-        let row = docs.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
-        let row = row.unwrap_or_else(|| panic!("docs/limits.md has no row for `{field}`"));
-        let test = row.split('|').rev().nth(1).unwrap().trim().trim_matches('`');
-        let (file, name) = test.split_once("::").unwrap_or(("limits", test));
-        let source = match file {
-            "limits" => tests,
-            "sessions" => include_str!("sessions.rs"),
-            "subscriptions" => include_str!("subscriptions.rs"),
-            "shards" => include_str!("shards.rs"),
-            "wills" => include_str!("wills.rs"),
-            other => panic!("no test file {other}"),
-        };
-        assert!(source.contains(&format!("fn {name}()")), "`{field}`: there is no test {test}");
-    }
-    let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, fields.len(), "a row of docs/limits.md names no field");
-}
-
-#[test]
 fn a_configuration_that_cannot_work_is_refused() {
     let mut config = Config::default();
     config.receive_maximum = 0;

@@ -207,6 +207,25 @@ fn enhanced_authentication_goes_step_by_step() {
 }
 
 #[test]
+fn a_failed_re_authentication_is_told_in_a_code_that_disconnect_has() {
+    // [MQTT-4.12.1-2]
+    let method = [Property::AuthenticationMethod("SCRAM")];
+    let properties = crate::world::properties(&method);
+    for (code, said) in [
+        (ReasonCode::KeepAliveTimeout, "DISCONNECT 8D"),
+        (ReasonCode::BadUserNameOrPassword, "DISCONNECT 87"),
+        (ReasonCode::Success, "DISCONNECT 87"),
+    ] {
+        let (mut world, bob) = asking(v5("bob").with(&method), grant("bob", None));
+        world.received(bob);
+        let auth = Auth { reason_code: ReasonCode::ReAuthenticate, properties: properties.as_properties() };
+        world.send(bob, Packet::Auth(auth));
+        world.answer(Answer::Deny(code));
+        assert_eq!(world.received(bob), [said]);
+    }
+}
+
+#[test]
 fn auth_without_a_method_in_connect_or_with_another_ends_the_connection() {
     // [MQTT-4.12.0-6] [MQTT-4.12.0-7]
     let mut world = World::new();

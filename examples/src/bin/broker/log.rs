@@ -24,13 +24,13 @@ pub(crate) fn record(event: &Event, address: Option<SocketAddr>) {
             let client_id = client_id.as_ref().map(tracing::field::debug);
             match why {
                 Why::Malformed(_) | Why::PeerError(_) | Why::Refused(_) | Why::ConnectTimeout => {
-                    tracing::warn!(client_id, address, ?why, "connection closed");
+                    tracing::warn!(client_id, address, %why, "connection closed");
                 }
-                _ => tracing::info!(client_id, address, ?why, "disconnected"),
+                _ => tracing::info!(client_id, address, %why, "disconnected"),
             }
         }
         Event::Dropped { client_id, topic, reason, count } => {
-            tracing::warn!(?client_id, ?topic, ?reason, count, "messages dropped");
+            tracing::warn!(?client_id, ?topic, %reason, count, "messages dropped");
         }
         Event::SessionEnded { client_id, discarded } => tracing::debug!(?client_id, discarded, "session ended"),
         Event::Subscribed { client_id, filter, qos } => tracing::debug!(?client_id, ?filter, ?qos, "subscribed"),

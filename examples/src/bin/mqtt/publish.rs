@@ -202,7 +202,7 @@ impl Publisher {
         match outcome {
             Outcome::Refused(refused) => Err(refusal(&refused)),
             Outcome::Indeterminate(why) => {
-                Err(Failure::Connection(format!("nobody knows whether the message arrived: {why:?}")))
+                Err(Failure::Connection(format!("nobody knows whether the message arrived: {why}")))
             }
             Outcome::Expired => Err(Failure::Connection("the message expired before it could be sent".into())),
             Outcome::Dropped(_) => Err(Failure::Connection("the message was not sent".into())),
