@@ -339,7 +339,8 @@ impl Broker {
         let key = connection.session;
         if let Some(interval) = disconnect.properties.session_expiry_interval() {
             // A value that our ceiling cut to zero was no zero of the client's. [MQTT-3.14.2.2.2]
-            let expiry = connection.asked_expiry.after_disconnect(Some(interval))?;
+            let asked = if connection.asked_to_end { SessionExpiry::OnClose } else { SessionExpiry::Never };
+            let expiry = asked.after_disconnect(Some(interval))?;
             let expiry = self.capped(expiry);
             if let Some(session) = self.sessions.get_mut(key) {
                 session.expiry = expiry;

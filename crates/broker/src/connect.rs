@@ -40,7 +40,7 @@ impl Broker {
         self.check_connect(connect)?;
         let pending = Box::new(self.pending_connect(connect));
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.asked_expiry = pending.session_expiry;
+            connection.asked_to_end = !pending.session_expiry.outlives_connection();
         }
         let authentication = pending.authentication_method.as_ref().map(|method| AuthenticationStep {
             method: method.clone(),

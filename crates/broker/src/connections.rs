@@ -40,15 +40,13 @@ pub(crate) struct Connection {
     pub(crate) max_packet_size: u32,
     /// Topic Filters about which questions are open, and what waits behind them.
     pub(crate) waiting: Option<Box<WaitingFilters>>,
-    /// SUBSCRIBE and UNSUBSCRIBE packets so far.
-    pub(crate) answers: u64,
     /// Bytes of an unfinished packet that the adapter keeps.
     pub(crate) arriving: usize,
     pub(crate) keep_alive: KeepAlive,
     /// Request Problem Information. [MQTT-3.1.2-29]
     pub(crate) wants_problem_information: bool,
-    /// What CONNECT asked for, whatever became of it: the measure of a DISCONNECT. [MQTT-3.14.2.2.2]
-    pub(crate) asked_expiry: SessionExpiry,
+    /// CONNECT asked for a session that ends with the connection: DISCONNECT may not make it last. [MQTT-3.14.2.2.2]
+    pub(crate) asked_to_end: bool,
     /// The Authentication Method of CONNECT. [MQTT-4.12.0-5]
     pub(crate) authentication_method: Option<Box<str>>,
     pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
@@ -127,7 +125,7 @@ pub(crate) struct PendingAck {
 /// The Reason Codes of SUBACK and UNSUBACK, and what begins once they are out.
 #[derive(Debug)]
 pub(crate) struct SubscribeAnswer {
-    /// Which of the connection's.
+    /// Which of the connection's that wait.
     pub(crate) number: u64,
     pub(crate) reason_codes: Vec<ReasonCode>,
     /// Filters whose code is not known yet: they are among [`WaitingFilters`].
@@ -161,11 +159,10 @@ impl Connection {
             inbound: ReceiveWindow::new(NonZeroU16::MAX),
             max_packet_size: u32::MAX,
             waiting: None,
-            answers: 0,
             arriving: 0,
             keep_alive: KeepAlive::new(0, now),
             wants_problem_information: true,
-            asked_expiry: SessionExpiry::OnClose,
+            asked_to_end: true,
             authentication_method: None,
             inbound_aliases: None,
             outbound_aliases: None,

@@ -48,12 +48,9 @@ impl Broker {
         self.push_answer(id, PacketType::Suback, subscribe.packet_id, answer);
     }
 
-    fn new_answer(&mut self, id: ConnectionId) -> Option<(SessionKey, SubscribeAnswer)> {
-        let connection = self.connections.get_mut(id)?;
-        connection.answers += 1;
-        let answer =
-            SubscribeAnswer { number: connection.answers, reason_codes: Vec::new(), waiting: 0, replays: Vec::new() };
-        Some((connection.session, answer))
+    fn new_answer(&self, id: ConnectionId) -> Option<(SessionKey, SubscribeAnswer)> {
+        let answer = SubscribeAnswer { number: 0, reason_codes: Vec::new(), waiting: 0, replays: Vec::new() };
+        Some((self.connections.get(id)?.session, answer))
     }
 
     /// What came last for a filter about which a question is open.
@@ -70,8 +67,11 @@ impl Broker {
         (place, request): (usize, Request),
     ) -> ReasonCode {
         if let Some(connection) = self.connections.get_mut(id) {
-            let waiting = Waiting { answer: answer.number, place, request };
-            connection.waiting.get_or_insert_default().push(filter, waiting);
+            let waiting = connection.waiting.get_or_insert_default();
+            if answer.waiting == 0 {
+                answer.number = waiting.next_answer();
+            }
+            waiting.push(filter, Waiting { answer: answer.number, place, request });
             answer.waiting += 1;
         }
         ReasonCode::UnspecifiedError
@@ -256,7 +256,10 @@ impl Broker {
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         for ack in &mut connection.acks {
-            let Some(answer) = ack.answer.as_mut().filter(|answer| answer.number == number) else { continue };
+            let Some(answer) = ack.answer.as_mut().filter(|answer| answer.waiting > 0 && answer.number == number)
+            else {
+                continue;
+            };
             if let Some(slot) = answer.reason_codes.get_mut(place) {
                 *slot = code;
             }

@@ -18,6 +18,8 @@ pub(crate) struct WaitingFilters {
     asked: BTreeMap<QuestionId, Box<str>>,
     subscribes: usize,
     bytes: usize,
+    /// Answers that waited so far.
+    answers: u64,
 }
 
 /// One Topic Filter of a SUBSCRIBE or UNSUBSCRIBE that waits.
@@ -48,6 +50,12 @@ impl WaitingFilters {
     /// The last that waits for this very filter.
     pub(crate) fn last(&self, filter: TopicFilter<'_>) -> Option<&Request> {
         self.by_filter.get(filter.as_str())?.back().map(|waiting| &waiting.request)
+    }
+
+    /// A number that no other answer has that waits.
+    pub(crate) const fn next_answer(&mut self) -> u64 {
+        self.answers += 1;
+        self.answers
     }
 
     pub(crate) fn push(&mut self, filter: TopicFilter<'_>, waiting: Waiting) {
