@@ -12,7 +12,7 @@ use crate::Ticket;
 /// One message under way.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    /// Grows with each first sending, and with nothing else: the order to resend in. [MQTT-4.6.0-1]
+    /// Grows with each first sending, and with each first PUBREC: the order to resend in. [MQTT-4.6.0-1] [MQTT-4.6.0-4]
     pub(crate) sequence: u64,
     pub(crate) packet_id: PacketId,
     pub(crate) ticket: Ticket,
@@ -28,7 +28,7 @@ pub(crate) struct Sent {
 /// All messages under way: found by packet identifier, walked in the order of sending.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    /// Sorted by sequence. Finished ones in the middle are gaps; they go when they are more than half.
+    /// Sorted by sequence. Finished and moved ones in the middle are gaps; they go when they are more than half.
     entries: VecDeque<Slot>,
     by_packet_id: HashMap<PacketId, u64, KeyedState>,
     last_sequence: u64,
@@ -86,6 +86,24 @@ impl InFlight {
             self.entries.retain(|slot| slot.sent.is_some());
         }
         sent
+    }
+
+    /// PUBREC took a message: what is sent again from here on is its PUBREL, behind those of earlier PUBRECs.
+    pub(crate) fn received(&mut self, packet_id: PacketId, reason_code: ReasonCode) {
+        if self.get_mut(packet_id).is_none_or(|sent| sent.state != SendState::AwaitPubrec) {
+            return;
+        }
+        let Some(sent) = self.remove(packet_id) else { return };
+        self.last_sequence += 1;
+        let sequence = self.last_sequence;
+        let sent = Sent { sequence, state: SendState::AwaitPubcomp, reason_code, message: None, ..sent };
+        self.by_packet_id.insert(packet_id, sequence);
+        self.entries.push_back(Slot { sequence, sent: Some(sent) });
+    }
+
+    /// The sequence of the message that is last in the order.
+    pub(crate) const fn last_sequence(&self) -> u64 {
+        self.last_sequence
     }
 
     /// The first message with a sequence above `after`.

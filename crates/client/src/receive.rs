@@ -156,7 +156,7 @@ impl Client {
         let aliases = server.accepts.topic_alias_maximum.min(self.config.outbound_topic_aliases);
         connection.outbound_aliases = OutboundAliases::new(aliases, self.config.max_alias_bytes);
         if is_present {
-            connection.replay = Replay::from_start();
+            connection.replay = Replay::from_start(self.session.in_flight.last_sequence());
             connection.receive_window.resumed();
         }
         if let Some(client_id) = properties.assigned_client_identifier() {
@@ -266,11 +266,7 @@ impl Client {
                 self.finish_exchange(packet_id, outcome);
             }
             SendAction::SendPubrel => {
-                if let Some((sent, state)) = sent.zip(step.state) {
-                    sent.state = state;
-                    sent.reason_code = ack.reason_code;
-                    sent.message = None;
-                }
+                self.session.in_flight.received(packet_id, ack.reason_code);
                 self.send_ack(AckType::Pubrel, packet_id, ReasonCode::Success);
             }
             SendAction::SendPubrelNotFound => {

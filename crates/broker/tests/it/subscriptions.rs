@@ -115,6 +115,11 @@ fn unsubscribe_compares_character_by_character_and_says_what_existed() {
 
     assert_eq!(world.received(bob), ["UNSUBACK #998 11 00 11 00 11"]);
     assert_eq!(world.received_bytes(carol), b"\xb0\x02\x03\xe6");
+    for client in [bob, carol] {
+        world.unsubscribe(client, &["nothing"]);
+    }
+    assert_eq!(world.received(bob), ["UNSUBACK #998 11"]);
+    assert_eq!(world.received_bytes(carol), b"\xb0\x02\x03\xe6");
     world.publish(alice, "a/b", "still", 0, 0);
     world.publish(alice, "a/c", "gone", 0, 0);
     assert_eq!(world.received(bob), ["PUBLISH q0 a/b=still"]);

@@ -74,6 +74,13 @@ fn a_delayed_will_waits_and_a_return_cancels_it() {
     assert_eq!(world.received(watcher), ["PUBLISH q1 #1 will/x=gone"]);
     world.pass_secs(200);
     assert!(world.received(watcher).is_empty());
+
+    let bob = world.connect(with_will(v5("bob").lasting(100), 1, 5));
+    world.cut(bob);
+    let bob = world.connect(v5("bob").lasting(100));
+    world.cut(bob);
+    world.pass_secs(200);
+    assert!(world.received(watcher).is_empty(), "nor does it wait for a connection that has none");
 }
 
 #[test]

@@ -57,16 +57,18 @@ fn qos2_duplicate_is_acknowledged_and_not_delivered_again() {
     }
 }
 
-/// [MQTT-4.3.2-5] [MQTT-4.3.3-12] [MQTT-3.3.1-3]
+/// [MQTT-4.3.2-5] [MQTT-4.3.3-12] [MQTT3-4.3.2-2] [MQTT3-4.3.3-2]
 #[test]
-fn identifier_of_a_finished_exchange_is_a_new_message() {
-    let mut peer = Peer::connected(Version::V5_0, |_| ());
-    for payload in ["1", "2"] {
-        peer.receive_publish(QoS::AtLeastOnce, 7, "a", payload);
-        peer.receive_publish(QoS::ExactlyOnce, 8, "a", payload);
-        peer.receive_ack(AckType::Pubrel, 8);
+fn identifier_of_a_finished_exchange_is_a_new_message_whatever_dup_says() {
+    for version in BOTH {
+        let mut peer = Peer::connected(version, |_| ());
+        for (payload, dup) in [("1", false), ("2", true)] {
+            peer.receive(&Packet::Publish(publish(QoS::AtLeastOnce, 7, dup, "a", payload, EMPTY)));
+            peer.receive(&Packet::Publish(publish(QoS::ExactlyOnce, 8, dup, "a", payload, EMPTY)));
+            peer.receive_ack(AckType::Pubrel, 8);
+        }
+        assert_eq!(peer.take_messages(), ["a 1", "a 1", "a 2", "a 2"]);
     }
-    assert_eq!(peer.take_messages(), ["a 1", "a 1", "a 2", "a 2"]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn status(peer: &Peer) -> SessionStatus {
     connected.expect("connected")
 }
 
-/// [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT-3.3.1-1] [MQTT3-4.6.0-1] [MQTT3-4.4.0-1] [MQTT3-3.3.1-1] [MQTT3-2.3.1-3] [MQTT3-4.1.0-1]
+/// [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT-3.3.1-1] [MQTT-3.3.1-3] [MQTT3-4.6.0-1] [MQTT3-4.4.0-1] [MQTT3-3.3.1-1] [MQTT3-2.3.1-3] [MQTT3-4.1.0-1]
 #[test]
 fn unacknowledged_messages_are_sent_again_in_their_order_with_dup() {
     for version in BOTH {
@@ -59,16 +59,52 @@ fn after_pubrec_pubrel_is_sent_again_and_publish_never() {
 
 /// [MQTT-4.6.0-4] [MQTT3-4.6.0-4]
 #[test]
-fn pubrels_are_sent_again_in_the_order_of_their_pubrecs() {
+fn pubrels_are_sent_and_sent_again_in_the_order_of_their_pubrecs() {
     for version in BOTH {
         let mut peer = persistent(version);
-        for (payload, id) in [("1", 1), ("2", 2), ("3", 3)] {
+        for payload in ["1", "2", "3", "4"] {
             peer.publish(QoS::ExactlyOnce, "a", payload);
+        }
+        peer.forget();
+        for id in [3, 1, 4, 3] {
             peer.receive_ack(AckType::Pubrec, id);
         }
+        assert_eq!(peer.take_sent(), ["PUBREL #3", "PUBREL #1", "PUBREL #4", "PUBREL #3"]);
         peer.reconnect(true);
-        assert_eq!(peer.take_sent()[1..], ["PUBREL #1", "PUBREL #2", "PUBREL #3"]);
+        assert_eq!(peer.take_sent()[1..], ["PUBREL #3", "PUBREL #1", "PUBREL #4", "PUBLISH q2 #2 dup a 2"]);
+        peer.receive_ack(AckType::Pubrec, 2);
+        peer.reconnect(true);
+        assert_eq!(peer.take_sent()[1..], ["PUBREL #3", "PUBREL #1", "PUBREL #4", "PUBREL #2"]);
     }
+}
+
+#[test]
+fn pubrec_during_the_replay_is_answered_once() {
+    let mut peer = Peer::connected(Version::V5_0, |config| {
+        config.session_expiry = SessionExpiry::Never;
+        config.max_transmit_bytes = 1;
+    });
+    for payload in ["1", "2", "3"] {
+        peer.publish(QoS::ExactlyOnce, "a", payload);
+    }
+    peer.receive_ack(AckType::Pubrec, 1);
+    peer.receive_ack(AckType::Pubrec, 2);
+    peer.lose();
+    peer.forget();
+    peer.transport_up();
+    peer.is_flushing = false;
+    peer.receive(&Packet::Connack(Connack {
+        session_present: true,
+        reason_code: ReasonCode::Success,
+        properties: EMPTY,
+    }));
+    peer.receive_ack(AckType::Pubrec, 3);
+    peer.is_flushing = true;
+    peer.flush();
+    peer.poll();
+    let sent = peer.take_sent();
+    let pubrels: Vec<_> = sent.iter().filter(|line| line.starts_with("PUBREL")).collect();
+    assert_eq!(pubrels, ["PUBREL #1", "PUBREL #3", "PUBREL #2"], "{sent:?}");
 }
 
 /// [MQTT-3.3.4-7]
