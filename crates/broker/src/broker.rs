@@ -1,6 +1,7 @@
 //! The one value: inputs, outputs, time.
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use core::fmt;
 
 use damselfly_codec::{
     DecodeError, FixedHeader, Frame, FrameLimits, PacketType, PublishTemplate, ReasonCode, Version, peek,
@@ -62,7 +63,6 @@ use crate::{
 /// assert_eq!(sent, b"\x20\x02\x00\x00", "CONNACK, accepted");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Broker {
     pub(crate) config: Config,
     pub(crate) connections: Connections,
@@ -100,6 +100,20 @@ pub struct Broker {
     /// Client Identifiers assigned so far.
     pub(crate) assigned: u64,
     pub(crate) is_shutting_down: bool,
+}
+
+/// Says how much is in it, not what: clients' data belong in no log.
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("connections", &self.connections.len())
+            .field("sessions", &self.sessions.len())
+            .field("subscriptions", &self.index.len())
+            .field("retained", &self.retained.len())
+            .field("messages", &self.messages.len())
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What each message needs for a moment, kept so that it is not allocated again.

@@ -320,6 +320,7 @@ impl Broker {
         let mut addition = Addition {
             packet_id: delivery.packet_id(),
             dup: delivery.is_dup(),
+            retain: terms.retain,
             subscription_ids: if class == 0 { &[] } else { terms.ids },
             topic_alias: None,
             message_expiry_interval: if class == 0 { None } else { out.expiry },
@@ -336,16 +337,12 @@ impl Broker {
             addition.topic_alias = aliases.assign(out.topic).map(|assigned| (assigned.alias, assigned.send_topic));
         }
         let tail = connection.transmit.tail(&mut self.pool);
-        let start = tail.len();
         let written = if let Some(payload) = out.shared_payload() {
             let written = template.write_head(&addition, tail);
-            set_retain(tail, start, terms.retain);
             connection.transmit.push_shared(payload, &mut self.pool);
             written
         } else {
-            let written = template.write(&addition, tail);
-            set_retain(tail, start, terms.retain);
-            written
+            template.write(&addition, tail)
         };
         debug_assert!(written.is_ok(), "a length that was computed could not be written");
         Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
@@ -509,13 +506,6 @@ const fn send_state(qos: QoS) -> SendState {
     match qos {
         QoS::AtMostOnce | QoS::AtLeastOnce => SendState::AwaitPuback,
         QoS::ExactlyOnce => SendState::AwaitPubrec,
-    }
-}
-
-/// Sets RETAIN in the first byte of the frame that begins at `start`.
-fn set_retain(out: &mut [u8], start: usize, retain: bool) {
-    if let Some(first) = out.get_mut(start) {
-        *first |= u8::from(retain);
     }
 }
 

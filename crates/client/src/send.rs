@@ -6,7 +6,7 @@ use damselfly_codec::{
     Ack, AckType, Addition, Auth, Delivery, Disconnect, EncodeError, Foreign, Packet, PacketId, Properties,
     PropertiesBuf, PropertyId, QoS, ReasonCode, Subscribe, Unsubscribe, Version,
 };
-use damselfly_session::{Message, SendAction, SendInput, SendState, Timestamp};
+use damselfly_session::{Message, OutboundAliases, SendAction, SendInput, SendState, Timestamp};
 use damselfly_topic::TopicFilter;
 
 use crate::{
@@ -238,7 +238,7 @@ impl Client {
         let size = publish.encoded_len(server.version, Foreign::Reject).map_err(usage_error)?;
         server.check_len(size)?;
         let mut alias_property = [PropertyId::TopicAlias.number(), 0, 0];
-        if has_aliases && server.check_len(size + ALIAS_LEN).is_ok() {
+        if has_aliases && server.check_len(size + OutboundAliases::ALIAS_LEN).is_ok() {
             if let Some(assigned) = connection.outbound_aliases.assign(message.topic()) {
                 let [high, low] = assigned.alias.get().to_be_bytes();
                 alias_property[1..].copy_from_slice(&[high, low]);
@@ -280,7 +280,7 @@ impl Client {
         let size = self.template.encoded_len(&addition).map_err(usage_error)?;
         server.check_len(size)?;
         // Setting an alias costs a few bytes, and the table must not say that it was sent when it was not.
-        if server.check_len(size + ALIAS_LEN).is_ok() {
+        if server.check_len(size + OutboundAliases::ALIAS_LEN).is_ok() {
             let assigned = connection.outbound_aliases.assign(topic);
             addition.topic_alias = assigned.map(|assigned| (assigned.alias, assigned.send_topic));
         }
@@ -369,9 +369,6 @@ impl Client {
 
 /// From this length on, in bytes, a payload is not copied into the transmit buffer.
 const SHARE_FROM: usize = 4_096;
-
-/// What a Topic Alias takes in a packet, with what the lengths in front of it may grow by.
-const ALIAS_LEN: usize = 3 + 2;
 
 /// An encoder's refusal is the caller's mistake.
 pub(crate) fn usage_error(error: EncodeError) -> UsageError {

@@ -53,13 +53,15 @@ pub struct PublishTemplate {
 
 /// What one subscriber's copy of a message has of its own.
 ///
-/// At QoS 0 `packet_id` and `dup` are not used. Before 5.0 only those two are. [MQTT-3.3.1-2] [MQTT-2.2.1-2]
+/// At QoS 0 `packet_id` and `dup` are not used. Before 5.0 only those two and `retain` are. [MQTT-3.3.1-2] [MQTT-2.2.1-2]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addition<'a> {
     /// Needed at QoS 1 and 2.
     pub packet_id: Option<PacketId>,
     /// An earlier attempt may have arrived.
     pub dup: bool,
+    /// Sets RETAIN, if the template does not: a subscriber may have asked for it as published. [MQTT-3.3.1-13]
+    pub retain: bool,
     /// Of all subscriptions that match. [MQTT-3.3.4-3]
     pub subscription_ids: &'a [SubscriptionId],
     /// The alias, and whether the Topic Name travels beside it and so sets it. [MQTT-3.3.2.3.4]
@@ -293,16 +295,19 @@ impl PublishTemplate {
     /// Appends bytes of the packet without additions, with Packet Identifier and DUP.
     #[inline]
     fn copy(&self, bytes: &[u8], addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let start = out.len();
         if self.qos == QoS::AtMostOnce {
             out.extend_from_slice(bytes);
+            if let Some(first) = out.get_mut(start) {
+                *first |= u8::from(addition.retain);
+            }
             return Ok(());
         }
         let Some(id) = addition.packet_id else { return Err(EncodeError::PacketIdMissing) };
-        let start = out.len();
         out.extend_from_slice(bytes);
         let head = out.get_mut(start..).and_then(|copy| copy.get_mut(..to_usize(self.topic_end) + 2));
         if let Some([first, .., high, low]) = head {
-            *first |= u8::from(addition.dup) << 3;
+            *first |= u8::from(addition.dup) << 3 | u8::from(addition.retain);
             [*high, *low] = id.get().to_be_bytes();
         }
         Ok(())
@@ -330,7 +335,7 @@ impl PublishTemplate {
     #[inline(never)]
     fn rebuild(&self, addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let [first, ..] = self.frame.as_slice() else { return Ok(()) };
-        let mut first = *first;
+        let mut first = *first | u8::from(addition.retain);
         if self.qos != QoS::AtMostOnce {
             if addition.packet_id.is_none() {
                 return Err(EncodeError::PacketIdMissing);

@@ -37,7 +37,7 @@ fn expected(version: Version, qos: QoS, kept: &[Property<'_>], addition: &Additi
     let topic = TopicName::new("pond/7/depth").ok();
     let topic = topic.filter(|_| addition.topic_alias.is_none_or(|(_, with)| with || !version.has_properties()));
     let mut frame = Vec::new();
-    Publish { delivery, retain: true, topic, properties: properties.as_properties(), payload: PAYLOAD }
+    Publish { delivery, retain: addition.retain, topic, properties: properties.as_properties(), payload: PAYLOAD }
         .encode(version, Foreign::Reject, &mut frame)
         .unwrap();
     frame
@@ -49,9 +49,9 @@ fn with_each_addition(mut test: impl FnMut(&Addition<'_>)) {
     for topic_alias in [None, Some((alias, true)), Some((alias, false))] {
         for subscription_ids in [&ids[..0], &ids[..1], &ids[..]] {
             for message_expiry_interval in [None, Some(0), Some(90)] {
-                for dup in [false, true] {
+                for (dup, retain) in [(false, true), (true, true), (true, false), (false, false)] {
                     let packet_id = PacketId::new(0xFFFE);
-                    test(&Addition { packet_id, dup, subscription_ids, topic_alias, message_expiry_interval });
+                    test(&Addition { packet_id, dup, retain, subscription_ids, topic_alias, message_expiry_interval });
                 }
             }
         }
@@ -75,7 +75,7 @@ fn a_template_writes_what_the_packet_would_for_each_addition() {
                     properties.push(*property).unwrap();
                 }
                 properties.push(Property::TopicAlias(TopicAlias::new(5).unwrap())).unwrap();
-                template.reset(version, qos, true, topic, properties.as_properties(), PAYLOAD).unwrap();
+                template.reset(version, qos, false, topic, properties.as_properties(), PAYLOAD).unwrap();
 
                 with_each_addition(|addition| {
                     let expected = expected(version, qos, kept, addition);
@@ -89,6 +89,22 @@ fn a_template_writes_what_the_packet_would_for_each_addition() {
                     assert_eq!(head[1..], expected[..expected.len() - PAYLOAD.len()]);
                 });
             }
+        }
+    }
+}
+
+/// [MQTT-3.3.1-13]
+#[test]
+fn a_copy_has_retain_if_the_template_or_the_addition_has_it() {
+    let topic = TopicName::new("pond").unwrap();
+    for (of_template, of_addition) in [(false, false), (true, false), (false, true), (true, true)] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let template =
+                PublishTemplate::new(Version::V5_0, qos, of_template, topic, Properties::EMPTY, b"x").unwrap();
+            let addition = Addition { packet_id: PacketId::new(1), retain: of_addition, ..Addition::default() };
+            let mut out = Vec::new();
+            template.write(&addition, &mut out).unwrap();
+            assert_eq!(out[0] & 1, u8::from(of_template || of_addition), "{of_template} {of_addition}");
         }
     }
 }

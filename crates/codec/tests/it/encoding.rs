@@ -105,6 +105,7 @@ pub(crate) fn a_template_writes_the_packet(model: &Model, version: Version, dice
         let addition = Addition {
             packet_id: publish.delivery.packet_id().or(PacketId::new(1)),
             dup: publish.delivery.is_dup() || dice.flag(),
+            retain: publish.retain,
             subscription_ids: &subscription_ids,
             topic_alias: alias.map(|(alias, with_topic)| (TopicAlias::new(alias).expect("not 0"), with_topic)),
             message_expiry_interval: dice.flag().then(|| dice.four_bytes()),
@@ -113,7 +114,7 @@ pub(crate) fn a_template_writes_the_packet(model: &Model, version: Version, dice
         let qos = publish.delivery.qos();
 
         let mut template = PublishTemplate::default();
-        let fill = template.reset(version, qos, publish.retain, topic, publish.properties, publish.payload);
+        let fill = template.reset(version, qos, false, topic, publish.properties, publish.payload);
         assert_eq!(fill, Ok(()));
         let mut out = vec![0xEE];
         assert_eq!(template.write(&addition, &mut out), Ok(()));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use damselfly_topic::{TopicCursor, TopicFilter, TopicMap, TopicName};
+use damselfly_topic::{SubscriptionIndex, TopicCursor, TopicFilter, TopicMap, TopicName};
 use proptest::prelude::*;
 
 use crate::oracle;
@@ -250,4 +250,18 @@ proptest! {
             prop_assert!(distinct.contains(topic), "{} is missing", topic);
         }
     }
+}
+
+#[test]
+fn debug_says_how_much_is_there_and_not_what() {
+    let mut map = TopicMap::new(1);
+    let mut index = SubscriptionIndex::new(1);
+    for n in 0..1_000_u32 {
+        let text = format!("t/{n}");
+        map.insert(TopicName::new(&text).unwrap(), n).unwrap();
+        index.insert(TopicFilter::new(&text).unwrap(), n, ()).unwrap();
+    }
+    assert_eq!(format!("{map:?}"), "TopicMap { len: 1000, .. }");
+    let shown = format!("{index:?}");
+    assert!(shown.starts_with("SubscriptionIndex { len: 1000, max_levels: 128, generation: "), "{shown}");
 }
