@@ -326,6 +326,7 @@ impl Broker {
         }
         self.resume(now, id);
         self.check_connection(now, id);
+        self.resend_pubrels(now, id, key);
         self.pump(now, key);
     }
 

@@ -55,7 +55,20 @@ impl Broker {
         }
     }
 
-    /// What was sent on an earlier connection and is not done goes out again, in its order and within the window.
+    /// Every PUBREL without its PUBCOMP goes out again: it needs no place in the window, so no PUBLISH that waits for one
+    /// holds it up. [MQTT-4.4.0-1] [MQTT-3.3.4-10]
+    pub(crate) fn resend_pubrels(&mut self, now: Timestamp, id: ConnectionId, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let is_released = |state| SendState::next(Some(state), SendInput::Reconnect).action == SendAction::ResendPubrel;
+        let inflight = session.outbound.inflight.iter();
+        let released: Vec<_> = inflight.filter(|sent| is_released(sent.state)).map(|sent| sent.id).collect();
+        for packet_id in released {
+            self.push_ack(id, PacketType::Pubrel, packet_id, Gate::Open);
+        }
+        self.release_acks(now, id);
+    }
+
+    /// A PUBLISH that was sent on an earlier connection and is not done goes out again, in its order and within the window.
     /// [MQTT-4.4.0-1] [MQTT-3.3.4-9]
     pub(crate) fn resend_one(&mut self, now: Timestamp, id: ConnectionId, key: SessionKey) -> Pumped {
         let has_room = self.may_send(id);
@@ -66,16 +79,12 @@ impl Broker {
             outbound.to_resend = 0;
             return Pumped::Sent;
         };
-        let packet_id = inflight.id;
         match SendState::next(Some(inflight.state), SendInput::Reconnect).action {
             SendAction::ResendPublish if !has_room => return Pumped::Blocked,
             SendAction::ResendPublish => self.resend_publish(now, id, key, at),
-            SendAction::ResendPubrel => {
-                outbound.to_resend -= 1;
-                self.push_ack(id, PacketType::Pubrel, packet_id, Gate::Open);
-                self.release_acks(now, id);
-            }
-            SendAction::Done
+            // Sent before all this: see `resend_pubrels`.
+            SendAction::ResendPubrel
+            | SendAction::Done
             | SendAction::SendPubrel
             | SendAction::SendPubrelNotFound
             | SendAction::Ignore

@@ -137,7 +137,7 @@ fn what_was_not_acknowledged_comes_again_in_order_with_dup_and_before_anything_n
 
     assert_eq!(
         world.received(bob)[1..],
-        ["PUBLISH q1 #1 dup a=1", "PUBREL #2", "PUBLISH q2 #3 dup a=3", "PUBLISH q1 #4 dup a=4", "PUBLISH q1 #5 a=5"]
+        ["PUBREL #2", "PUBLISH q1 #1 dup a=1", "PUBLISH q2 #3 dup a=3", "PUBLISH q1 #4 dup a=4", "PUBLISH q1 #5 a=5"]
     );
 }
 

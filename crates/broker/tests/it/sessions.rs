@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use damselfly_broker::{Event, Why};
-use damselfly_codec::{Packet, Property, ReasonCode, Version};
+use damselfly_codec::{AckType, Packet, Property, ReasonCode, Version};
 use damselfly_session::PeerError;
 
 use crate::world::{As, World, v3, v5};
@@ -310,4 +310,28 @@ fn a_session_that_ends_with_very_many_subscriptions_goes_in_steps() {
     assert_eq!(world.received(alice), ["PUBACK #1 10"]);
     world.cut(alice);
     world.assert_empty();
+}
+
+#[test]
+fn a_pubrel_is_sent_again_whatever_waits_for_the_window() {
+    // [MQTT-3.3.4-10] [MQTT-4.4.0-1]
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    let bob = world.connect(As { receive_maximum: Some(5), ..v5("bob").lasting(10) });
+    world.subscribe(bob, &[("a", 2)]);
+    world.publish(alice, "a", "one", 1, 1);
+    world.publish(alice, "a", "two", 1, 2);
+    world.publish(alice, "a", "three", 2, 3);
+    world.ack(bob, AckType::Pubrec, 3);
+    world.cut(bob);
+
+    let bob = world.begin(As { receive_maximum: Some(1), ..v5("bob").lasting(10) });
+
+    let seen = world.received(bob);
+    assert_eq!(seen[1..], ["PUBREL #3", "PUBLISH q1 #1 dup a=one"]);
+    world.ack(bob, AckType::Puback, 1);
+    assert_eq!(world.received(bob), ["PUBLISH q1 #2 dup a=two"]);
+    world.ack(bob, AckType::Puback, 2);
+    world.ack(bob, AckType::Pubcomp, 3);
+    assert_eq!(world.broker.messages_len(), 0);
 }
