@@ -40,15 +40,13 @@ pub(crate) enum Authentication {
 pub(crate) struct Replay {
     /// PUBREL was resent up to here; `None` when done.
     pub(crate) pubrels_after: Option<u64>,
-    /// The last that was under way when the session was resumed: a PUBREC of this connection is answered when it comes.
-    pub(crate) pubrels_until: u64,
     /// PUBLISH was resent up to here; `None` when done.
     pub(crate) publishes_after: Option<u64>,
 }
 
 impl Replay {
-    pub(crate) const fn from_start(pubrels_until: u64) -> Self {
-        Self { pubrels_after: Some(0), pubrels_until, publishes_after: Some(0) }
+    pub(crate) const fn from_start() -> Self {
+        Self { pubrels_after: Some(0), publishes_after: Some(0) }
     }
 
     pub(crate) const fn is_done(self) -> bool {

@@ -88,22 +88,19 @@ impl InFlight {
         sent
     }
 
-    /// PUBREC took a message: what is sent again from here on is its PUBREL, behind those of earlier PUBRECs.
-    pub(crate) fn received(&mut self, packet_id: PacketId, reason_code: ReasonCode) {
+    /// PUBREC took a message: what is sent again from here on is its PUBREL, behind those of earlier PUBRECs. `false` if
+    /// an earlier PUBREC took it already, or nothing waits for one.
+    pub(crate) fn received(&mut self, packet_id: PacketId, reason_code: ReasonCode) -> bool {
         if self.get_mut(packet_id).is_none_or(|sent| sent.state != SendState::AwaitPubrec) {
-            return;
+            return false;
         }
-        let Some(sent) = self.remove(packet_id) else { return };
+        let Some(sent) = self.remove(packet_id) else { return false };
         self.last_sequence += 1;
         let sequence = self.last_sequence;
         let sent = Sent { sequence, state: SendState::AwaitPubcomp, reason_code, message: None, ..sent };
         self.by_packet_id.insert(packet_id, sequence);
         self.entries.push_back(Slot { sequence, sent: Some(sent) });
-    }
-
-    /// The sequence of the message that is last in the order.
-    pub(crate) const fn last_sequence(&self) -> u64 {
-        self.last_sequence
+        true
     }
 
     /// The first message with a sequence above `after`.

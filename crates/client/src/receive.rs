@@ -156,7 +156,7 @@ impl Client {
         let aliases = server.accepts.topic_alias_maximum.min(self.config.outbound_topic_aliases);
         connection.outbound_aliases = OutboundAliases::new(aliases, self.config.max_alias_bytes);
         if is_present {
-            connection.replay = Replay::from_start(self.session.in_flight.last_sequence());
+            connection.replay = Replay::from_start();
             connection.receive_window.resumed();
         }
         if let Some(client_id) = properties.assigned_client_identifier() {
@@ -266,8 +266,12 @@ impl Client {
                 self.finish_exchange(packet_id, outcome);
             }
             SendAction::SendPubrel => {
-                self.session.in_flight.received(packet_id, ack.reason_code);
-                self.send_ack(AckType::Pubrel, packet_id, ReasonCode::Success);
+                let is_last = self.session.in_flight.received(packet_id, ack.reason_code);
+                let is_replaying = self.connection.as_ref().is_some_and(|open| open.replay.pubrels_after.is_some());
+                // Its PUBREL is the last that the replay comes to, behind those of earlier PUBRECs.
+                if !(is_last && is_replaying) {
+                    self.send_ack(AckType::Pubrel, packet_id, ReasonCode::Success);
+                }
             }
             SendAction::SendPubrelNotFound => {
                 self.send_ack(AckType::Pubrel, packet_id, ReasonCode::PacketIdentifierNotFound);

@@ -91,14 +91,11 @@ impl Client {
 
     /// PUBREL takes no slot of the window, so it never waits behind a PUBLISH. [MQTT-3.3.4-8] [MQTT-4.6.0-4]
     fn replay_pubrels(&mut self) {
-        while let Some((after, until)) = self.connection.as_ref().and_then(|connection| {
-            connection.replay.pubrels_after.map(|after| (after, connection.replay.pubrels_until))
-        }) {
+        while let Some(after) = self.connection.as_ref().and_then(|connection| connection.replay.pubrels_after) {
             if !self.has_transmit_room() {
                 return;
             }
-            let next = self.session.in_flight.next_after(after).filter(|sent| sent.sequence <= until);
-            let next = next.map(|sent| (sent.sequence, sent.packet_id, sent.state));
+            let next = self.session.in_flight.next_after(after).map(|sent| (sent.sequence, sent.packet_id, sent.state));
             let Some(connection) = &mut self.connection else { return };
             connection.replay.pubrels_after = next.map(|(sequence, ..)| sequence);
             if let Some((_, packet_id, state)) = next {

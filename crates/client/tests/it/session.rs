@@ -78,8 +78,9 @@ fn pubrels_are_sent_and_sent_again_in_the_order_of_their_pubrecs() {
     }
 }
 
+/// [MQTT-4.6.0-4]
 #[test]
-fn pubrec_during_the_replay_is_answered_once() {
+fn pubrec_during_the_replay_is_answered_once_and_in_its_turn() {
     let mut peer = Peer::connected(Version::V5_0, |config| {
         config.session_expiry = SessionExpiry::Never;
         config.max_transmit_bytes = 1;
@@ -104,7 +105,7 @@ fn pubrec_during_the_replay_is_answered_once() {
     peer.poll();
     let sent = peer.take_sent();
     let pubrels: Vec<_> = sent.iter().filter(|line| line.starts_with("PUBREL")).collect();
-    assert_eq!(pubrels, ["PUBREL #1", "PUBREL #3", "PUBREL #2"], "{sent:?}");
+    assert_eq!(pubrels, ["PUBREL #1", "PUBREL #2", "PUBREL #3"], "{sent:?}");
 }
 
 /// [MQTT-3.3.4-7]
