@@ -4,7 +4,9 @@ pub mod broker;
 pub mod client;
 
 mod clock;
+mod command_line;
 mod descriptors;
 
 pub use clock::Clock;
+pub use command_line::{mistake, unknown_flag};
 pub use descriptors::raise_descriptor_limit;

@@ -72,9 +72,10 @@ fn silent_connections_are_closed_at_the_limit() {
     let once = Footprint::of(&broker);
     wave();
 
-    once.expect_back(&broker, MIB / 4);
+    // As much as may wait to be logged.
+    once.expect_back(&broker, MIB);
     let log = broker.end();
-    let about_timeouts = log.iter().filter(|line| line.contains("ConnectTimeout")).count();
+    let about_timeouts = log.iter().filter(|line| line.contains("no complete CONNECT in time")).count();
     assert_eq!(about_timeouts, 4_002, "one line per connection");
 }
 
@@ -107,7 +108,7 @@ fn a_subscriber_that_never_reads_costs_the_others_nothing() {
     drop(stalled_once);
     eventually("the descriptors return", || broker.descriptors() == before.descriptors - 2);
     let log = broker.end();
-    assert!(log.iter().any(|line| line.contains("stalled") && line.contains("SlowReader")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("stalled") && line.contains("reads too slowly")), "{log:#?}");
 }
 
 #[test]
@@ -162,7 +163,7 @@ impl Unfinished {
 
 #[test]
 fn many_unfinished_packets_stay_within_the_memory_budget() {
-    let broker = BrokerProcess::start(&["--max-memory", "32M"]);
+    let broker = BrokerProcess::start(&["--max-memory", "32M", "--pause-limit", "0.5"]);
     let mut others = Others::connect(&broker);
     let before = Footprint::of(&broker);
     // The allocator keeps what is freed: that a second wave finds room in it shows that it was.
@@ -183,7 +184,7 @@ fn many_unfinished_packets_stay_within_the_memory_budget() {
         others.exchange();
     }
     let log = broker.end();
-    assert!(log.iter().any(|line| line.contains("unfinished-") && line.contains("QuotaExceeded")), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("unfinished-") && line.contains("Quota exceeded")), "{log:#?}");
 }
 
 #[test]

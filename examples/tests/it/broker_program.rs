@@ -5,9 +5,10 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use damselfly_examples::raise_descriptor_limit;
 use rustix::process::{Pid, Signal};
 
-use crate::support::{BrokerProcess, LIMIT, Wire};
+use crate::support::{BrokerProcess, LIMIT, Wire, eventually};
 
 /// Runs the program, which must end by itself.
 fn run(arguments: &[&str]) -> Output {
@@ -25,10 +26,15 @@ fn run(arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn error(output: &Output) -> String {
-    assert!(!output.status.success());
+/// The one line with which the program ends: with status 2 if the command line is wrong, with 1 if what it asks for cannot
+/// be done.
+fn error(status: i32, arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
     assert!(output.stdout.is_empty(), "nothing but errors: {output:?}");
-    String::from_utf8(output.stderr.clone()).unwrap()
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("broker: ") && text.lines().count() == 1, "{arguments:?}: {text}");
+    text
 }
 
 #[test]
@@ -131,15 +137,15 @@ fn every_listener_is_a_way_in() {
 fn a_busy_port_is_named_and_what_to_do() {
     let broker = BrokerProcess::start(&[]);
     let address = broker.address().to_string();
-    let text = error(&run(&["--listen", &address]));
+    let text = error(1, &["--listen", &address]);
     assert!(text.contains(&address) && text.contains("another program") && text.contains(":0"), "{text}");
 }
 
 #[test]
 fn anonymous_clients_from_beyond_the_machine_need_permission() {
-    let text = error(&run(&["--listen", "0.0.0.0:0"]));
+    let text = error(2, &["--listen", "0.0.0.0:0"]);
     assert!(text.contains("--allow-anonymous") && text.contains("0.0.0.0:0"), "{text}");
-    let text = error(&run(&["--listen", "127.0.0.1:0", "--listen", "[::]:0"]));
+    let text = error(2, &["--listen", "127.0.0.1:0", "--listen", "[::]:0"]);
     assert!(text.contains("--allow-anonymous") && text.contains("[::]:0"), "{text}");
 }
 
@@ -153,12 +159,92 @@ fn mistakes_on_the_command_line_are_explained() {
         (&["--max-packet-size", "1"], "--max-packet-size must be at least"),
         (&["--receive-maximum", "0"], "--receive-maximum must not be 0"),
         (&["--connect-timeout", "0"], "--connect-timeout must not be 0"),
+        (&["--max-transmit-bytes", "4G"], "less than 4G"),
+        (&["--max-topic-levels", "129"], "--max-topic-levels must be at most 128"),
+        (&["--connect-timeout", "soon"], "a number of seconds"),
+        (&["--listen", "[::1]"], "the port is missing"),
+        (&["--listen", "nohost.invalid:1883"], "an address of this machine"),
+        (&["--listen", "127.0.0.1:99999"], "a port from 0 to 65535"),
+        (&["-p", "1883"], "--listen 127.0.0.1:PORT"),
+        (&["-c", "mosquitto.conf"], "no configuration file"),
         (&["--log-level", "loud"], "possible values"),
         (&["surprise"], "unexpected argument"),
     ] {
-        let text = error(&run(arguments));
+        let text = error(2, arguments);
         assert!(text.contains(expected), "{arguments:?}: {text}");
     }
+}
+
+#[test]
+fn an_address_of_another_machine_is_explained() {
+    // TEST-NET-1: nobody has it.
+    let text = error(1, &["--listen", "192.0.2.1:1883", "--allow-anonymous"]);
+    assert!(text.contains("does not have the address 192.0.2.1"), "{text}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let broker = BrokerProcess::start(&[]);
+    let client = Wire::connect(broker.address(), 5, "stays");
+    let _stays_too = Wire::connect(broker.address(), 5, "never-closes");
+    broker.signal(Signal::INT);
+    client.expect_shutdown();
+    broker.signal(Signal::INT);
+    let (status, _) = broker.wait();
+    assert_eq!(status.code(), Some(130), "it did not wait for its clients");
+}
+
+#[test]
+fn thousands_of_clients_that_never_read_do_not_keep_it_from_ending() {
+    raise_descriptor_limit();
+    let broker = BrokerProcess::start(&["--log-level", "warn"]);
+    let clients: Vec<_> = (0..3_000)
+        .map(|n| {
+            let mut client = Wire::connect(broker.address(), 5, &format!("client-{n}"));
+            client.subscribe("data", 0);
+            client
+        })
+        .collect();
+    let mut publisher = Wire::connect(broker.address(), 4, "publisher");
+    for _ in 0..50 {
+        publisher.publish("data", &[0; 4 * 1024]);
+    }
+    publisher.ping();
+    let asked = Instant::now();
+    broker.signal(Signal::TERM);
+    let (status, _) = broker.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    drop(clients);
+}
+
+#[test]
+fn a_log_that_is_not_read_does_not_hold_up_the_broker() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+    command.args(["--listen", "127.0.0.1:0", "--demo", "--log-level", "debug"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let address = line.trim().trim_start_matches("listening on mqtt://").parse().unwrap();
+    let mut client = Wire::connect(address, 5, "chatty");
+    // Each filter is logged, and each message is printed: more than the pipes and the room for lines take.
+    for n in 0..200 {
+        client.subscribe(&format!("{n}/{}", "x".repeat(20_000)), 0);
+    }
+    for _ in 0..30_000 {
+        client.publish("console", &[b'x'; 90]);
+    }
+    client.ping();
+
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    client.expect_shutdown();
+    let mut status = None;
+    eventually("the broker ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
 }
 
 #[test]

@@ -348,3 +348,34 @@ fn closed_pipe_ends_quietly() {
     assert_eq!(text, "");
     broker.end();
 }
+
+#[test]
+fn mistakes_are_one_line_that_says_what_to_do() {
+    for (line, expected) in [
+        (&["pub", "-t", "a", "-m", "x", "--cafile", "ca.crt"][..], "without TLS"),
+        (&["sub", "-t", "a", "--tls-version=tlsv1.2"], "without TLS"),
+        (&["sub", "-t", "a", "-A", "127.0.0.1"], "leave it out"),
+        (&["sub", "-t", "a", "-M", "5"], "receive-maximum"),
+        (&["sub", "-t", "a", "-p", "0"], "--port"),
+        (&["sub", "-t", "a", "--retained-onyl"], "'--retained-only'"),
+        (&["-t", "a", "-m", "x"], "'mqtt pub'"),
+        (&["publish"], "'pub'"),
+        (&["pub", "-t", "a"], "--message <PAYLOAD>"),
+    ] {
+        let output = mqtt(line);
+        assert_eq!(output.status.code(), Some(2), "{line:?}");
+        let text = stderr(&output);
+        assert!(text.contains(expected) && text.starts_with("mqtt: ") && text.lines().count() == 1, "{line:?}: {text}");
+    }
+}
+
+#[test]
+fn connecting_again_says_why() {
+    let broker = BrokerProcess::start(&[]);
+    publish(&broker, &["-t", "a", "-m", "ready", "-r"]);
+    let mut sub = Running::start(&broker, "sub", &["-t", "a"]);
+    assert_eq!(sub.line(), "ready");
+    broker.end();
+    let mut said = BufReader::new(sub.child.stderr.take().unwrap()).lines().map_while(Result::ok).take(5);
+    assert!(said.any(|line| line.contains("refused (os error") && line.ends_with("; connecting again")));
+}

@@ -3,7 +3,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
-use damselfly_broker::Config;
+use damselfly_broker::{Config, ConfigError};
 use tracing::level_filters::LevelFilter;
 
 const EXAMPLES: &str = "\
@@ -60,7 +60,7 @@ pub(crate) struct Limits {
     connect_timeout: Seconds,
 
     /// Size of a packet from a client; a longer one ends its connection
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Config::default().max_packet_size.into()))]
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Config::default().max_packet_size.into()), value_parser = small_size)]
     max_packet_size: Size,
 
     /// QoS 1 and 2 messages a client may have unacknowledged
@@ -80,12 +80,24 @@ pub(crate) struct Limits {
     max_queued_bytes: Size,
 
     /// Encoded bytes waiting for one connection to read; QoS 0 messages beyond are dropped for it
-    #[arg(long, value_name = "SIZE", default_value_t = Size(Config::default().max_transmit_bytes.into()))]
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Config::default().max_transmit_bytes.into()), value_parser = small_size)]
     max_transmit_bytes: Size,
 
     /// Subscriptions of one client
     #[arg(long, value_name = "COUNT", default_value_t = Config::default().max_subscriptions)]
     max_subscriptions: u32,
+
+    /// Size of the topic filters one client is subscribed to
+    #[arg(long, value_name = "SIZE", default_value_t = Size(Config::default().max_subscription_bytes.into()), value_parser = small_size)]
+    max_subscription_bytes: Size,
+
+    /// Levels of a topic
+    #[arg(long, value_name = "COUNT", default_value_t = Config::default().max_topic_levels)]
+    max_topic_levels: u16,
+
+    /// Topic aliases a client may set; 0 is none
+    #[arg(long, value_name = "COUNT", default_value_t = Config::default().topic_alias_maximum)]
+    topic_alias_maximum: u16,
 
     /// Retained messages
     #[arg(long, value_name = "COUNT", default_value_t = Config::default().max_retained_messages)]
@@ -95,9 +107,13 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "SIZE", default_value_t = Size(Config::default().max_retained_bytes))]
     max_retained_bytes: Size,
 
-    /// Size of all stored messages together
+    /// Memory of the whole broker: messages, connections, sessions, subscriptions, unfinished packets
     #[arg(long, value_name = "SIZE", default_value_t = Size(Config::default().max_memory))]
     max_memory: Size,
+
+    /// How long a client waits for memory or room in a queue before it is refused
+    #[arg(long, value_name = "SECONDS", default_value_t = Seconds(Config::default().pause_limit))]
+    pause_limit: Seconds,
 
     /// Ceiling of how long a session outlives its connection; without it a client may ask for ever
     #[arg(long, value_name = "SECONDS")]
@@ -122,6 +138,10 @@ impl Limits {
         config.max_queued_bytes = self.max_queued_bytes.0;
         config.max_transmit_bytes = self.max_transmit_bytes.saturating_u32();
         config.max_subscriptions = self.max_subscriptions;
+        config.max_subscription_bytes = self.max_subscription_bytes.saturating_u32();
+        config.max_topic_levels = self.max_topic_levels;
+        config.topic_alias_maximum = self.topic_alias_maximum;
+        config.pause_limit = self.pause_limit.0;
         config.max_retained_messages = self.max_retained_messages;
         config.max_retained_bytes = self.max_retained_bytes.0;
         config.max_memory = self.max_memory.0;
@@ -166,13 +186,47 @@ impl Size {
 
 const UNITS: [(char, u64); 3] = [('G', 1 << 30), ('M', 1 << 20), ('K', 1 << 10)];
 
+/// A size of less than 4 GiB.
+fn small_size(text: &str) -> Result<Size, &'static str> {
+    let size: Size = text.parse()?;
+    if u32::try_from(size.0).is_ok() { Ok(size) } else { Err("it must be less than 4G") }
+}
+
+/// What to do without a flag that is not known, if it is one of `mosquitto`.
+pub(crate) fn instead_of(flag: &str) -> Option<&'static str> {
+    Some(match flag {
+        "-p" | "--port" => "give the address too: --listen 127.0.0.1:PORT",
+        "-c" | "--config-file" => "there is no configuration file: give the flags that --help shows",
+        "-d" | "--daemon" => "the broker stays in the foreground: have a service manager start it",
+        "-v" | "--verbose" => "give --log-level debug",
+        "-q" | "--quiet" => "give --log-level off",
+        _ => return None,
+    })
+}
+
+/// An error about the config in the words of the command line: its flags are named like the fields, and sizes are given
+/// with their unit.
+pub(crate) fn in_flags(error: &ConfigError) -> String {
+    let flag = |name: &str| format!("--{}", name.replace('_', "-"));
+    let number = |name: &str, limit: u64| {
+        if name.ends_with("_size") || name.ends_with("_bytes") { Size(limit).to_string() } else { limit.to_string() }
+    };
+    match *error {
+        ConfigError::Zero(name) => format!("{} must not be 0", flag(name)),
+        ConfigError::TooSmall { name, limit } => format!("{} must be at least {}", flag(name), number(name, limit)),
+        ConfigError::TooLarge { name, limit } => format!("{} must be at most {}", flag(name), number(name, limit)),
+        ref error => error.to_string(),
+    }
+}
+
 impl FromStr for Size {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut units = UNITS.into_iter();
+        let short = text.strip_suffix("iB").unwrap_or(text);
         let (number, unit) = units
-            .find_map(|(suffix, unit)| Some((text.strip_suffix([suffix, suffix.to_ascii_lowercase()])?, unit)))
+            .find_map(|(suffix, unit)| Some((short.strip_suffix([suffix, suffix.to_ascii_lowercase()])?, unit)))
             .unwrap_or((text, 1));
         let number =
             number.parse::<u64>().map_err(|_| "a size is a whole number of bytes, or of K, M or G: 4096, 64K")?;
@@ -197,8 +251,9 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
-        Duration::try_from_secs_f64(seconds).map(Self).map_err(|error| error.to_string())
+        let wrong = || "a time is a number of seconds, such as 20 or 0.5".to_owned();
+        let seconds = text.parse::<f64>().map_err(|_| wrong())?;
+        Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| wrong())
     }
 }
 
@@ -231,6 +286,10 @@ mod tests {
         assert_eq!("64K".parse(), Ok(Size(65_536)));
         assert_eq!("1m".parse(), Ok(Size(1_048_576)));
         assert_eq!("2G".parse(), Ok(Size(2_147_483_648)));
+        assert_eq!("16MiB".parse(), Ok(Size(16_777_216)));
+        assert!("16iB".parse::<Size>().is_err());
+        assert_eq!(small_size("4095M"), Ok(Size(4_293_918_720)));
+        assert!(small_size("4G").is_err());
         assert_eq!("1000".parse(), Ok(Size(1_000)));
         assert!("12Q".parse::<Size>().is_err());
         assert!("1.5M".parse::<Size>().is_err());

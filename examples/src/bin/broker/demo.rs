@@ -9,7 +9,7 @@ use damselfly_examples::broker::Host;
 use damselfly_session::Timestamp;
 use damselfly_topic::{TopicError, TopicFilter, TopicName};
 
-use crate::log;
+use crate::{log, sink::Sink};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks from one breakdown of the freezer to the next.
@@ -20,8 +20,9 @@ const FREEZER_STATUS: &str = "demo/freezer/status";
 ///
 /// Thermometer, door and lamp are local participants: sessions without a connection. The freezer has a connection, of
 /// which this program plays the other end, because only a connection can be lost.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Demo {
+    console: Sink,
     next_tick: Timestamp,
     ticks: u64,
     participants: Option<Participants>,
@@ -79,7 +80,7 @@ impl Host for Demo {
     fn deliver(&mut self, broker: &mut Broker, now: Timestamp, local: LocalId, delivery: LocalDelivery) {
         let Some(participants) = self.participants else { return };
         if local == participants.console {
-            print(&delivery);
+            print(&self.console, &delivery);
         } else if local == participants.lamp {
             let state = String::from_utf8_lossy(delivery.message.payload());
             report(publish(broker, now, local, "demo/lamp/state", &state, true));
@@ -101,6 +102,11 @@ impl Host for Demo {
 }
 
 impl Demo {
+    /// Prints to `console`.
+    pub(crate) fn new(console: Sink) -> Self {
+        Self { console, next_tick: Timestamp::ZERO, ticks: 0, participants: None, freezer: None }
+    }
+
     fn tick(&mut self, broker: &mut Broker, now: Timestamp) -> Result<(), DemoError> {
         let Some(participants) = self.participants else { return Ok(()) };
         if self.ticks % 2 == 0 {
@@ -208,7 +214,7 @@ fn report(result: Result<(), DemoError>) {
 }
 
 /// One line per message. Control characters are escaped: a message must not be able to steer the terminal.
-fn print(delivery: &LocalDelivery) {
+fn print(console: &Sink, delivery: &LocalDelivery) {
     let message = &delivery.message;
     let topic = message.topic().as_str().escape_debug().to_string();
     let payload = String::from_utf8_lossy(message.payload());
@@ -220,6 +226,5 @@ fn print(delivery: &LocalDelivery) {
         QoS::AtLeastOnce => 1,
         QoS::ExactlyOnce => 2,
     };
-    // A closed standard output is no reason to stop.
-    let _ = writeln!(io::stdout(), "{topic:<28} {shown}{more} (QoS {qos}{retain})");
+    console.line(format!("{topic:<28} {shown}{more} (QoS {qos}{retain})\n").into_bytes());
 }

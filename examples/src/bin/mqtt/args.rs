@@ -56,7 +56,7 @@ pub(crate) struct ConnectArgs {
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
     pub(crate) host: String,
     /// TCP port of the broker.
-    #[arg(short = 'p', long, value_name = "PORT", default_value_t = 1883)]
+    #[arg(short = 'p', long, value_name = "PORT", default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
     /// Host, port, user, password and topic in one: `mqtt://[user[:password]@]host[:port]/topic`.
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]

@@ -59,7 +59,7 @@ impl Link {
                     return Err(self.failure(end));
                 }
                 if !self.is_quiet {
-                    eprintln!("mqtt: {}: {end}; connecting again", self.endpoint);
+                    eprintln!("mqtt: {}: {}; connecting again", self.endpoint, self.why(end));
                 }
             }
             Some(event) => tracing::debug!(?event, "event"),
@@ -74,13 +74,24 @@ impl Link {
         self.events.join().await;
     }
 
+    /// The end of a connection with what the system says about it.
+    fn why(&self, end: &ConnectionEnd) -> String {
+        let error = match end {
+            ConnectionEnd::Transport(TransportLost::NotOpened | TransportLost::Failed) => {
+                self.client.last_transport_error()
+            }
+            _ => None,
+        };
+        error.map_or_else(|| end.to_string(), |error| format!("{end}: {error}"))
+    }
+
     fn failure(&self, end: &ConnectionEnd) -> Failure {
         let endpoint = &self.endpoint;
         match end {
             ConnectionEnd::Transport(TransportLost::NotOpened) => {
                 let error = self.client.last_transport_error().unwrap_or_default();
                 Failure::Connection(format!(
-                    "no connection to {endpoint}: {error}\n\
+                    "no connection to {endpoint}: {error}. \
                      Check that a broker runs there, and that --host and --port name it."
                 ))
             }
@@ -90,12 +101,12 @@ impl Link {
                     text.extend([" (", detail, ")"]);
                 }
                 if let Some(hint) = hint(*reason_code) {
-                    text.extend(["\n", hint]);
+                    text.extend([". ", hint]);
                 }
                 Failure::Refused(text)
             }
             ConnectionEnd::Transport(TransportLost::Closed) => Failure::Connection(format!(
-                "{endpoint} closed the connection without an answer.\n\
+                "{endpoint} closed the connection without an answer. \
                  Is it an MQTT broker, without TLS, and does it speak this version? Try --protocol-version mqttv311."
             )),
             end => Failure::Connection(format!("the connection to {endpoint} failed: {end}")),

@@ -4,6 +4,7 @@
 mod args;
 mod connect;
 mod format;
+mod missing;
 mod property;
 mod publish;
 mod subscribe;
@@ -16,7 +17,10 @@ use clap::Parser;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return complain(&error),
+    };
     let connect = match &cli.command {
         Command::Pub(args) => &args.connect,
         Command::Sub(args) => &args.connect,
@@ -49,6 +53,22 @@ fn main() -> ExitCode {
     }
 }
 
+const COMMAND_FIRST: &str = "begin with 'mqtt pub' or 'mqtt sub'; --help shows what there is";
+
+fn complain(error: &clap::Error) -> ExitCode {
+    let flag = damselfly_examples::unknown_flag(error);
+    let advice = flag.and_then(|flag| Some(format!("{flag}: {}", missing::instead_of(flag)?)));
+    let has_no_command = flag.is_some_and(|flag| std::env::args().nth(1).is_some_and(|first| first.starts_with(flag)));
+    let advice = advice.filter(|_| !has_no_command).or_else(|| has_no_command.then(|| COMMAND_FIRST.to_owned()));
+    match advice.or_else(|| damselfly_examples::mistake(error)) {
+        Some(text) => {
+            eprintln!("mqtt: {text}");
+            ExitCode::from(2)
+        }
+        None => error.exit(),
+    }
+}
+
 /// Why the program ends otherwise than asked for; the help lists the exit statuses.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -68,7 +88,7 @@ impl Failure {
     fn text(&self) -> Option<&str> {
         match self {
             Self::Connection(text) | Self::Usage(text) | Self::Refused(text) => Some(text),
-            Self::Timeout => Some("timed out"),
+            Self::Timeout => Some("the time that --timeout gives is over"),
             Self::BrokenPipe => None,
         }
     }

@@ -120,6 +120,12 @@ impl Wire {
         self.expect_end();
     }
 
+    /// Waits for DISCONNECT with Server shutting down, whatever comes before, and stays.
+    pub(crate) fn expect_shutdown(&self) {
+        let mut own = Self { stream: self.stream.try_clone().unwrap(), level: self.level };
+        while own.receive() != (0xE0, vec![0x8B]) {}
+    }
+
     /// Waits until the broker closes the connection without another word.
     pub(crate) fn expect_end(mut self) {
         let mut byte = [0];

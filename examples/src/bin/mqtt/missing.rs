@@ -1,0 +1,41 @@
+//! Flags of `mosquitto_pub` and `mosquitto_sub` that are not there, and what to do instead.
+
+const TLS: &str = "TLS is not supported yet: leave the TLS flags out and connect to a port without TLS, usually 1883, or \
+                   to a TLS tunnel on this machine";
+const NOT_THERE: &str = "not supported: leave it out";
+
+const FLAGS: [(&str, &str); 28] = [
+    ("--cafile", TLS),
+    ("--capath", TLS),
+    ("--cert", TLS),
+    ("--key", TLS),
+    ("--keyform", TLS),
+    ("--ciphers", TLS),
+    ("--insecure", TLS),
+    ("--psk", TLS),
+    ("--psk-identity", TLS),
+    ("--tls-alpn", TLS),
+    ("--tls-engine", TLS),
+    ("--tls-engine-kpass-sha1", TLS),
+    ("--tls-keylog", TLS),
+    ("--tls-use-os-certs", TLS),
+    ("--tls-version", TLS),
+    ("--proxy", "proxies are not supported: connect directly, with --host and --port"),
+    ("--unix", "Unix sockets are not supported: give --host and --port"),
+    ("-A", "the local address cannot be chosen: leave it out"),
+    ("-S", "DNS SRV records are not looked up: give --host and --port"),
+    ("-M", "give -D connect receive-maximum COUNT instead"),
+    ("-o", "options are not read from a file: give them on the command line"),
+    ("--options", "options are not read from a file: give them on the command line"),
+    ("--nodelay", "packets are always sent without delay: leave it out"),
+    ("--pretty", "give -F %j, and have the lines formatted by a tool for JSON"),
+    ("--random-filter", NOT_THERE),
+    ("--watch", NOT_THERE),
+    ("--retain-as-published", NOT_THERE),
+    ("--retain-handling", "give --no-retained for a subscription without retained messages"),
+];
+
+/// What to do without a flag that is not known, if it is one of those.
+pub(crate) fn instead_of(flag: &str) -> Option<&'static str> {
+    FLAGS.iter().find(|(name, _)| *name == flag).map(|(_, advice)| *advice)
+}
