@@ -30,10 +30,12 @@ pub struct Prepared {
 /// Streams that are decoded, and of which the first frame is encoded.
 const ENCODED: [&str; 5] = ["publish-64", "publish-64-qos1", "publish-5-properties", "publish-16k", "puback"];
 /// Exchanges through the broker core: shape, QoS, route cache.
-const EXCHANGES: [(&str, Shape, QoS, bool); 6] = [
+const EXCHANGES: [(&str, Shape, QoS, bool); 8] = [
     ("pairs-q0-warm", Shape::Pairs(100), QoS::AtMostOnce, true),
     ("pairs-q0-cold", Shape::Pairs(100), QoS::AtMostOnce, false),
     ("pairs-q1-warm", Shape::Pairs(100), QoS::AtLeastOnce, true),
+    ("pairs-q2-warm", Shape::Pairs(100), QoS::ExactlyOnce, true),
+    ("fan-in-100-q1", Shape::FanIn(100), QoS::AtLeastOnce, true),
     ("fan-out-1000-q0", Shape::FanOut(1000), QoS::AtMostOnce, true),
     ("fan-out-1000-q1", Shape::FanOut(1000), QoS::AtLeastOnce, true),
     ("fan-out-100-q0", Shape::FanOut(100), QoS::AtMostOnce, true),

@@ -26,6 +26,7 @@ pub struct Exchange {
     publishers: Vec<(ConnectionId, Vec<u8>)>,
     subscribers: Vec<ConnectionId>,
     written: Vec<u8>,
+    answers: Vec<u8>,
     delivered: u64,
 }
 
@@ -36,6 +37,8 @@ pub enum Shape {
     Pairs(usize),
     /// One publisher, this many subscribers.
     FanOut(usize),
+    /// This many publishers, one subscriber.
+    FanIn(usize),
 }
 
 impl Exchange {
@@ -53,6 +56,7 @@ impl Exchange {
             publishers: Vec::new(),
             subscribers: Vec::new(),
             written: Vec::new(),
+            answers: Vec::new(),
             delivered: 0,
         };
         let other = exchange.connect("others")?;
@@ -62,11 +66,16 @@ impl Exchange {
         let (publishers, subscribers) = match shape {
             Shape::Pairs(count) => (count, count),
             Shape::FanOut(count) => (1, count),
+            Shape::FanIn(count) => (count, 1),
         };
         for number in 0..subscribers {
             let subscriber = exchange.connect(&format!("subscriber-{number}"))?;
-            let heard = if publishers == 1 { 0 } else { number };
-            exchange.subscribe(subscriber, &topic(heard), qos);
+            let heard = match shape {
+                Shape::Pairs(_) => topic(number),
+                Shape::FanOut(_) => topic(0),
+                Shape::FanIn(_) => "bench/#".to_owned(),
+            };
+            exchange.subscribe(subscriber, &heard, qos);
             exchange.subscribers.push(subscriber);
         }
         for number in 0..publishers {
@@ -147,31 +156,31 @@ impl Exchange {
 
     /// Frames here are small: one byte of Remaining Length, the topic always as long.
     fn answer(&mut self, id: ConnectionId) {
-        let mut acknowledgements = [0; 4 * BATCH];
-        let (mut rest, mut length) = (&self.written[..], 0);
+        self.answers.clear();
+        let mut rest = &self.written[..];
         while let [first, remaining, body @ ..] = rest {
-            let next = body.get(usize::from(*remaining)..).unwrap_or(&[]);
-            if first >> 4 == 3 {
-                self.delivered += 1;
-                if first & 0b110 != 0 {
-                    if let (Some(ack), Some(packet_id)) =
-                        (acknowledgements.get_mut(length..length + 4), body.get(2 + TOPIC..4 + TOPIC))
-                    {
-                        ack[..2].copy_from_slice(&[0x40, 2]);
-                        ack[2..].copy_from_slice(packet_id);
-                        length += 4;
-                    }
-                }
+            let (answer, id_at) = match (first >> 4, first >> 1 & 0b11) {
+                (3, 0) => (None, 0),
+                (3, 1) => (Some(0x40), 2 + TOPIC),
+                (3, _) => (Some(0x50), 2 + TOPIC),
+                (5, _) => (Some(0x62), 0),
+                (6, _) => (Some(0x70), 0),
+                _ => (None, 0),
+            };
+            self.delivered += u64::from(first >> 4 == 3);
+            if let (Some(answer), Some(packet_id)) = (answer, body.get(id_at..id_at + 2)) {
+                self.answers.extend_from_slice(&[answer, 2, packet_id[0], packet_id[1]]);
             }
-            rest = next;
+            rest = body.get(usize::from(*remaining)..).unwrap_or(&[]);
         }
-        if length > 0 {
-            let _ = self.broker.handle_input(self.now, id, &acknowledgements[..length]);
+        if !self.answers.is_empty() {
+            let _ = self.broker.handle_input(self.now, id, &self.answers);
         }
     }
 
     /// Deliveries that one turn should bring.
     pub fn expected(&self) -> u64 {
+        // Each with its own, or one side has one member.
         let copies = if self.publishers.len() == 1 { self.subscribers.len() } else { 1 };
         u64::try_from(self.publishers.len() * BATCH * copies).unwrap_or(u64::MAX)
     }
@@ -223,6 +232,8 @@ mod tests {
             (Shape::Pairs(3), QoS::AtMostOnce),
             (Shape::FanOut(5), QoS::AtMostOnce),
             (Shape::Pairs(3), QoS::AtLeastOnce),
+            (Shape::FanIn(3), QoS::AtLeastOnce),
+            (Shape::Pairs(3), QoS::ExactlyOnce),
         ];
         for (shape, qos) in cases {
             for route_cache in [true, false] {
