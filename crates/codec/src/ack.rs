@@ -39,6 +39,16 @@ impl AckType {
             Self::Pubcomp => 0x70,
         }
     }
+
+    const fn from_first_byte(first: u8) -> Option<Self> {
+        match first {
+            0x40 => Some(Self::Puback),
+            0x50 => Some(Self::Pubrec),
+            0x62 => Some(Self::Pubrel),
+            0x70 => Some(Self::Pubcomp),
+            _ => None,
+        }
+    }
 }
 
 /// The body of PUBACK, PUBREC, PUBREL and PUBCOMP. [MQTT-3.4] to [MQTT-3.7]
@@ -81,6 +91,22 @@ impl<'a> Ack<'a> {
             Some(packet_id) => Ok(Self::success(packet_id)),
             None => Self::decode_long(version, header, body),
         }
+    }
+
+    /// Splits the acknowledgement in front off `input` if it is one of four bytes, as nearly all are: it says success, and
+    /// the same in every version. `None` says nothing about `input`: [`peek`](crate::peek) and [`Ack::decode`] do.
+    ///
+    /// ```
+    /// use damselfly_codec::{Ack, AckType, PacketId};
+    ///
+    /// let (ack_type, packet_id, rest) = Ack::split_short(&[0x40, 2, 0, 7, 0x40]).expect("a whole PUBACK");
+    /// assert_eq!((ack_type, packet_id.get(), rest), (AckType::Puback, 7, &[0x40][..]));
+    /// assert_eq!(Ack::split_short(rest), None);
+    /// ```
+    #[inline]
+    pub fn split_short(input: &[u8]) -> Option<(AckType, PacketId, &[u8])> {
+        let ([first, 2, high, low], rest) = input.split_first_chunk()? else { return None };
+        Some((AckType::from_first_byte(*first)?, PacketId::new(u16::from_be_bytes([*high, *low]))?, rest))
     }
 
     #[inline(never)]

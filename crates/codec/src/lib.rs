@@ -38,7 +38,7 @@ pub use publish::Publish;
 pub use reason::ReasonCode;
 pub use suback::{Suback, Unsuback};
 pub use subscribe::{RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe};
-pub use template::{Addition, PublishTemplate};
+pub use template::{Addition, PublishFrame, PublishTemplate};
 pub use types::{Delivery, OutOfRange, PacketId, QoS, SubscriptionId, TopicAlias, Version};
 
 #[cfg(test)]

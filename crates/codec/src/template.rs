@@ -7,7 +7,9 @@ use damselfly_topic::TopicName;
 use crate::properties::{InPublish, split_property};
 use crate::publish::put_head;
 use crate::wire::{frame_len, put_fixed_header, put_variable_integer, to_usize, variable_len};
-use crate::{EncodeError, PacketId, Properties, PropertyId, QoS, SubscriptionId, TopicAlias, Version};
+use crate::{
+    EncodeError, FixedHeader, PacketId, Properties, PropertyId, Publish, QoS, SubscriptionId, TopicAlias, Version,
+};
 
 /// A PUBLISH encoded once per version, QoS and RETAIN flag; each subscriber's copy differs in a few bytes only.
 ///
@@ -295,8 +297,8 @@ impl PublishTemplate {
     /// Appends bytes of the packet without additions, with Packet Identifier and DUP.
     #[inline]
     fn copy(&self, bytes: &[u8], addition: &Addition<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let start = out.len();
         if self.qos == QoS::AtMostOnce {
+            let start = out.len();
             out.extend_from_slice(bytes);
             if let Some(first) = out.get_mut(start) {
                 *first |= u8::from(addition.retain);
@@ -304,12 +306,9 @@ impl PublishTemplate {
             return Ok(());
         }
         let Some(id) = addition.packet_id else { return Err(EncodeError::PacketIdMissing) };
-        out.extend_from_slice(bytes);
-        let head = out.get_mut(start..).and_then(|copy| copy.get_mut(..to_usize(self.topic_end) + 2));
-        if let Some([first, .., high, low]) = head {
-            *first |= u8::from(addition.dup) << 3 | u8::from(addition.retain);
-            [*high, *low] = id.get().to_be_bytes();
-        }
+        let Some([first, ..]) = bytes.first_chunk::<1>() else { return Ok(()) };
+        let first = first | u8::from(addition.dup) << 3 | u8::from(addition.retain);
+        put_copy(out, bytes, first, to_usize(self.topic_end), id);
         Ok(())
     }
 
@@ -389,6 +388,72 @@ impl PublishTemplate {
         let is_expiry_new = addition.message_expiry_interval.is_some() && self.expiry_at == 0;
         let expiry = if is_expiry_new { 5 } else { 0 };
         to_usize(self.payload_at - self.properties_at) + alias + expiry + ids.sum::<usize>()
+    }
+}
+
+/// A PUBLISH of QoS 1 or 2 without properties, as it came: what a receiver of the same generation of the protocol and the
+/// same QoS gets differs in the first byte and the Packet Identifier only. [MQTT-3.3]
+///
+/// ```
+/// use damselfly_codec::{FrameLimits, Packet, PacketId, PublishFrame, Version, peek};
+///
+/// let frame = b"\x3B\x08\x00\x03a/b\x00\x071";
+/// let header = peek(frame, &FrameLimits::default())?.expect("a whole packet");
+/// let Packet::Publish(publish) = Packet::decode(Version::V3_1_1, frame)? else { unreachable!("0x3B is a PUBLISH") };
+/// let mut out = Vec::new();
+/// let came = PublishFrame::new(header, frame, &publish).expect("it has QoS 1 and no properties");
+/// came.write(PacketId::new(0x0102).expect("not zero"), false, false, &mut out);
+/// assert_eq!(out, b"\x32\x08\x00\x03a/b\x01\x021");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct PublishFrame<'a> {
+    bytes: &'a [u8],
+    qos: QoS,
+    topic_end: usize,
+}
+
+impl<'a> PublishFrame<'a> {
+    /// `publish` is what `frame` was decoded to; `None` if its receivers need a frame of their own.
+    #[inline]
+    pub fn new(header: FixedHeader, frame: &'a [u8], publish: &Publish<'_>) -> Option<Self> {
+        let (topic, qos) = (publish.topic?, publish.delivery.qos());
+        if qos == QoS::AtMostOnce || !publish.properties.is_empty() {
+            return None;
+        }
+        let topic_end = usize::from(header.header_len()) + 2 + topic.as_bytes().len();
+        Some(Self { bytes: frame, qos, topic_end })
+    }
+
+    /// The QoS of the frame.
+    #[inline]
+    pub const fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Bytes of the frame, with any Packet Identifier.
+    #[inline]
+    pub const fn encoded_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends the frame for a receiver.
+    #[inline]
+    pub fn write(&self, packet_id: PacketId, dup: bool, retain: bool, out: &mut Vec<u8>) {
+        let first = 0x30 | u8::from(dup) << 3 | self.qos.level() << 1 | u8::from(retain);
+        put_copy(out, self.bytes, first, self.topic_end, packet_id);
+    }
+}
+
+/// Appends a frame with another first byte and another Packet Identifier, which begins at `id_at`.
+#[inline]
+fn put_copy(out: &mut Vec<u8>, frame: &[u8], first: u8, id_at: usize, id: PacketId) {
+    let start = out.len();
+    out.extend_from_slice(frame);
+    let head = out.get_mut(start..).and_then(|copy| copy.get_mut(..id_at + 2));
+    if let Some([first_byte, .., high, low]) = head {
+        *first_byte = first;
+        [*high, *low] = id.get().to_be_bytes();
     }
 }
 
