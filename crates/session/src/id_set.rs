@@ -24,6 +24,7 @@ impl IdSet {
     }
 
     /// `false` if it was a member.
+    #[inline]
     pub(crate) fn insert(&mut self, id: PacketId) -> bool {
         let (number, bit) = split(id.get());
         if let Some(block) = self.block_mut(number) {
@@ -31,6 +32,12 @@ impl IdSet {
             self.len += u16::from(inserted);
             return inserted;
         }
+        self.insert_block(number, bit)
+    }
+
+    /// A member in a block that had none.
+    #[inline(never)]
+    fn insert_block(&mut self, number: u16, bit: u16) -> bool {
         let mut block = Block { number, ..Block::EMPTY };
         self.len += u16::from(block.set(bit));
         if let Some(place) = self.near.iter_mut().find(|block| block.used == 0) {
@@ -42,11 +49,14 @@ impl IdSet {
     }
 
     /// `false` if it was none.
+    #[inline]
     pub(crate) fn remove(&mut self, id: PacketId) -> bool {
         let (number, bit) = split(id.get());
-        let removed = self.block_mut(number).is_some_and(|block| block.clear(bit));
+        let Some(block) = self.block_mut(number) else { return false };
+        let removed = block.clear(bit);
+        let is_last = removed && block.used == 0;
         self.len -= u16::from(removed);
-        if removed && !self.far.is_empty() {
+        if is_last && !self.far.is_empty() {
             self.free_block(number);
         }
         removed
@@ -105,6 +115,7 @@ impl IdSet {
         })
     }
 
+    #[inline]
     fn block_mut(&mut self, number: u16) -> Option<&mut Block> {
         if let Some(near) = self.near.iter_mut().find(|block| block.is(number)) {
             return Some(near);
@@ -138,6 +149,7 @@ impl Block {
         self.bits[usize::from(bit / 64 % 2)] & mask(bit) != 0
     }
 
+    #[inline]
     fn set(&mut self, bit: u16) -> bool {
         let was_absent = !self.contains(bit);
         self.bits[usize::from(bit / 64 % 2)] |= mask(bit);
@@ -145,6 +157,7 @@ impl Block {
         was_absent
     }
 
+    #[inline]
     fn clear(&mut self, bit: u16) -> bool {
         let was_present = self.contains(bit);
         self.bits[usize::from(bit / 64 % 2)] &= !mask(bit);

@@ -7,7 +7,11 @@ use bytes::Bytes;
 use damselfly_codec::{Delivery, Frame, Properties, PropertyId, Publish, QoS, Will};
 use damselfly_topic::TopicName;
 
-use crate::{Timestamp, message_expires_at, remaining_expiry};
+use crate::{
+    MessagePool, Timestamp, message_expires_at,
+    message_pool::{COUNTS, Spare},
+    remaining_expiry,
+};
 
 /// An Application Message without anything of the packet or the connection it came in: no Packet Identifier, no DUP, no
 /// Topic Alias, no Subscription Identifier. [MQTT-3.3]
@@ -114,6 +118,35 @@ impl Message {
         }
     }
 
+    /// As [`Message::new`], in memory that an earlier message of about the same length gave back to `pool`.
+    pub fn new_in(pool: &mut MessagePool, publish: &Publish<'_>, topic: TopicName<'_>, now: Timestamp) -> Self {
+        if !publish.properties.is_empty() {
+            return Self::new(publish, topic, now);
+        }
+        let (kept, payload) = (Kept::NONE, publish.payload);
+        let len = HEAD_LEN + topic.as_bytes().len() + payload.len();
+        let Some(Spare { mut record, pad }) = pool.take(len) else { return Self::new(publish, topic, now) };
+        if let Some(place) = Arc::get_mut(&mut record) {
+            let head = Head { qos: publish.delivery.qos(), retain: publish.retain, expires_at: None };
+            let rest = head.write(place, topic, &kept);
+            if let Some(place) = rest.get_mut(..payload.len()) {
+                place.copy_from_slice(payload);
+            }
+            if let Some(place) = place.get_mut(PAD) {
+                *place = pad;
+            }
+        }
+        Self(Repr::Whole(record))
+    }
+
+    /// Gives the memory of a message to `pool`, unless somebody else holds the message too.
+    #[inline]
+    pub fn give_back(self, pool: &mut MessagePool) {
+        if let Repr::Whole(record) = self.0 {
+            pool.give(record);
+        }
+    }
+
     fn build(head: &Head, topic: TopicName<'_>, kept: &Kept<'_>, payload: &[u8]) -> Self {
         let len = HEAD_LEN + topic.as_bytes().len() + kept.len + payload.len();
         // Of a known length, so this is the one allocation.
@@ -136,7 +169,10 @@ impl Message {
     #[inline]
     pub fn payload(&self) -> &[u8] {
         match &self.0 {
-            Repr::Whole(record) => record.get(Parts::of(record).properties_end..).unwrap_or_default(),
+            Repr::Whole(record) => {
+                let pad = record.get(PAD).copied().map_or(0, usize::from);
+                record.get(Parts::of(record).properties_end..record.len() - pad).unwrap_or_default()
+            }
             Repr::Shared(shared) => &shared.payload,
         }
     }
@@ -204,8 +240,6 @@ impl Message {
 
     /// Heap memory held, in bytes, counted once however many clones there are; a shared payload counts with its length.
     pub fn heap_bytes(&self) -> usize {
-        /// What an `Arc` keeps in front of its value.
-        const COUNTS: usize = 2 * size_of::<usize>();
         match &self.0 {
             Repr::Whole(record) => COUNTS + record.len(),
             Repr::Shared(shared) => COUNTS + size_of::<SharedMessage>() + shared.record.len() + shared.payload.len(),
@@ -331,8 +365,10 @@ impl StoredWill {
     }
 }
 
-/// What stands in front of the topic: flags, an unused byte, the lengths of topic and properties, the expiry.
+/// What stands in front of the topic: flags, how many bytes behind the payload are not used, the lengths of topic and
+/// properties, the expiry.
 const HEAD_LEN: usize = 16;
+const PAD: usize = 1;
 const TOPIC_LEN: Range<usize> = 2..4;
 const PROPERTIES_LEN: Range<usize> = 4..8;
 const EXPIRES_AT: Range<usize> = 8..16;
@@ -351,6 +387,7 @@ impl Head {
     /// Writes head, topic and the properties that are kept; answers with the place that is left.
     fn write<'a>(&self, record: &'a mut [u8], topic: TopicName<'_>, kept: &Kept<'_>) -> &'a mut [u8] {
         let Some((head, rest)) = record.split_first_chunk_mut::<HEAD_LEN>() else { return &mut [] };
+        head[PAD] = 0;
         let topic = topic.as_bytes();
         let qos = match self.qos {
             QoS::AtMostOnce => 0,
@@ -403,8 +440,10 @@ struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
+    const NONE: Self = Self { all: Properties::EMPTY, runs: [&[]; 4], has_more: false, len: 0, expiry: None };
+
     fn of(all: Properties<'a>) -> Self {
-        let mut kept = Self { all, runs: [&[]; 4], has_more: false, len: 0, expiry: None };
+        let mut kept = Self { all, ..Self::NONE };
         if all.is_empty() {
             return kept;
         }

@@ -37,6 +37,7 @@ impl PacketIds {
 
     /// Takes a currently unused identifier, `None` if all 65,535 are in use. [MQTT-2.2.1-3] [MQTT-2.2.1-4]
     #[must_use = "the identifier stays in use until it is released"]
+    #[inline]
     pub fn allocate(&mut self) -> Option<PacketId> {
         let id = match PacketId::new(self.0.tag) {
             // The usual case: what comes next is free.
@@ -59,6 +60,7 @@ impl PacketIds {
 
     /// Gives an identifier back, when the last packet of its exchange was received: `false` if it was not in use.
     /// [MQTT3-2.3.1-3]
+    #[inline]
     pub fn release(&mut self, id: PacketId) -> bool {
         self.0.remove(id)
     }

@@ -104,11 +104,16 @@ impl ReceiveWindow {
     ///
     /// [`PeerError::ReceiveMaximumExceeded`]; it is not counted then.
     pub const fn received(&mut self) -> Result<(), PeerError> {
-        if self.in_use >= self.limit {
+        if self.is_full() {
             return Err(PeerError::ReceiveMaximumExceeded);
         }
         self.in_use += 1;
         Ok(())
+    }
+
+    /// Would one more be refused?
+    pub const fn is_full(&self) -> bool {
+        self.in_use >= self.limit
     }
 
     /// Counts the PUBACK, PUBCOMP or refusing PUBREC that was sent for one.
