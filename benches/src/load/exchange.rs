@@ -159,19 +159,22 @@ impl Exchange {
         self.answers.clear();
         let mut rest = &self.written[..];
         while let [first, remaining, body @ ..] = rest {
+            rest = body.get(usize::from(*remaining)..).unwrap_or(&[]);
+            let is_publish = first >> 4 == 3;
+            self.delivered += u64::from(is_publish);
+            if is_publish && first & 0b110 == 0 {
+                continue;
+            }
             let (answer, id_at) = match (first >> 4, first >> 1 & 0b11) {
-                (3, 0) => (None, 0),
-                (3, 1) => (Some(0x40), 2 + TOPIC),
-                (3, _) => (Some(0x50), 2 + TOPIC),
-                (5, _) => (Some(0x62), 0),
-                (6, _) => (Some(0x70), 0),
-                _ => (None, 0),
+                (3, 1) => (0x40, 2 + TOPIC),
+                (3, _) => (0x50, 2 + TOPIC),
+                (5, _) => (0x62, 0),
+                (6, _) => (0x70, 0),
+                _ => continue,
             };
-            self.delivered += u64::from(first >> 4 == 3);
-            if let (Some(answer), Some(packet_id)) = (answer, body.get(id_at..id_at + 2)) {
+            if let Some(packet_id) = body.get(id_at..id_at + 2) {
                 self.answers.extend_from_slice(&[answer, 2, packet_id[0], packet_id[1]]);
             }
-            rest = body.get(usize::from(*remaining)..).unwrap_or(&[]);
         }
         if !self.answers.is_empty() {
             let _ = self.broker.handle_input(self.now, id, &self.answers);

@@ -10,12 +10,13 @@ use crate::{
     broker::Fault,
     connections::{Gate, PendingAck},
     gate::Release,
-    sessions::{Entry, Outbound, SessionKey, Sink},
+    sessions::{Entry, Inflight, Outbound, SessionKey, Sink},
 };
 
 impl Outbound {
     /// The message in flight under an identifier. Identifiers are given out in order, so it is usually where its
     /// distance from the first says.
+    #[inline]
     pub(crate) fn find(&self, id: PacketId) -> Option<usize> {
         let first = self.inflight.front()?.id;
         let guess = usize::from(id.get().wrapping_sub(first.get()));
@@ -24,110 +25,196 @@ impl Outbound {
         }
         self.inflight.iter().position(|inflight| inflight.id == id)
     }
+
+    /// An exchange is over: its identifier is free.
+    #[inline]
+    fn complete(&mut self, at: usize) -> Option<Inflight> {
+        let sent_again = self.inflight.len() - self.to_resend.min(self.inflight.len());
+        let done = if at == 0 { self.inflight.pop_front() } else { self.inflight.remove(at) }?;
+        if at >= sent_again {
+            self.to_resend -= 1;
+        }
+        self.ids.release(done.id);
+        Some(done)
+    }
+}
+
+/// The acknowledgements of one type and four bytes that stand in a row at the front of the input.
+struct ShortAcks<'a> {
+    ack_type: AckType,
+    rest: &'a [u8],
+}
+
+impl Iterator for ShortAcks<'_> {
+    type Item = PacketId;
+
+    #[inline]
+    fn next(&mut self) -> Option<PacketId> {
+        let (_, packet_id, rest) = Ack::split_short(self.rest).filter(|(ack_type, ..)| *ack_type == self.ack_type)?;
+        self.rest = rest;
+        Some(packet_id)
+    }
 }
 
 impl Broker {
-    /// PUBACK, PUBREC or PUBCOMP for one of our deliveries.
-    pub(crate) fn handle_ack(
+    /// Handles the short acknowledgements at the front of `input` in one go: they come in rows, and one look at
+    /// connection and session serves all. Answers with the bytes they take, 0 if something else has to look at them.
+    pub(crate) fn handle_short_acks(&mut self, now: Timestamp, id: ConnectionId, input: &[u8]) -> usize {
+        let Some((ack_type, ..)) = Ack::split_short(input) else { return 0 };
+        let held_limit = self.held_limit();
+        let Some(connection) = self.connections.get(id).filter(|connection| connection.is_open()) else { return 0 };
+        // What they make wait here is looked at between two rows.
+        let room = held_limit.saturating_sub(connection.acks.len()).min(ACKS_IN_A_ROW);
+        let mut acks = ShortAcks { ack_type, rest: input };
+        let packet_ids = acks.by_ref().take(room);
+        let result = match ack_type {
+            AckType::Pubrel => {
+                self.handle_pubrels(now, id, packet_ids);
+                Ok(())
+            }
+            AckType::Puback | AckType::Pubrec | AckType::Pubcomp => {
+                let packet_ids = packet_ids.map(|packet_id| (packet_id, ReasonCode::Success));
+                self.handle_acks(now, id, ack_type.packet_type(), packet_ids)
+            }
+        };
+        if let Err(fault) = result {
+            self.fail(now, id, fault);
+        }
+        input.len() - acks.rest.len()
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP for our deliveries.
+    #[inline]
+    pub(crate) fn handle_acks(
         &mut self,
         now: Timestamp,
         id: ConnectionId,
         packet_type: PacketType,
-        ack: &Ack<'_>,
+        acks: impl Iterator<Item = (PacketId, ReasonCode)>,
     ) -> Result<(), Fault> {
-        let Some(key) = self.connections.get(id).map(|connection| connection.session) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        let key = connection.session;
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
-        let Some(input) = SendInput::from_ack(packet_type, ack.reason_code) else { return Ok(()) };
-        let at = session.outbound.find(ack.packet_id);
-        let state = at.and_then(|at| session.outbound.inflight.get(at)).map(|inflight| inflight.state);
-        let step = SendState::next(state, input);
-        match step.action {
-            SendAction::Done => {
-                if let Some(at) = at {
-                    self.delivered(now, id, key, at);
-                }
-            }
-            SendAction::SendPubrel => {
-                let inflight = at.and_then(|at| session.outbound.inflight.get_mut(at));
-                let taken_over = inflight.and_then(|inflight| {
-                    inflight.state = step.state.unwrap_or(inflight.state);
-                    inflight.queued.take()
-                });
-                if let Some(queued) = taken_over {
-                    self.discard(queued);
-                }
-                // "PUBREC received" is durable before PUBREL says so.
-                let commit = self.gate.record(Some(Release::Acks(id)));
-                self.push_ack(id, PacketType::Pubrel, ack.packet_id, Gate::Commit(commit));
-            }
-            SendAction::SendPubrelNotFound => {
-                let code = ReasonCode::PacketIdentifierNotFound;
-                self.push_decided(id, PacketType::Pubrel, ack.packet_id, Gate::Open, code);
-                self.release_acks(now, id);
-            }
-            SendAction::Close(error) => return Err(error.into()),
-            SendAction::Ignore | SendAction::ResendPublish | SendAction::ResendPubrel => {}
-        }
-        Ok(())
-    }
-
-    /// An exchange is over: its identifier and its place in the window are free.
-    fn delivered(&mut self, now: Timestamp, id: ConnectionId, key: SessionKey, at: usize) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
         let outbound = &mut session.outbound;
-        let sent_again = outbound.inflight.len() - outbound.to_resend.min(outbound.inflight.len());
-        let done = if at == 0 { outbound.inflight.pop_front() } else { outbound.inflight.remove(at) };
-        let Some(done) = done else { return };
-        if at >= sent_again {
-            outbound.to_resend -= 1;
+        let (mut is_any_done, mut is_any_unknown) = (false, false);
+        for (packet_id, reason_code) in acks {
+            let Some(input) = SendInput::from_ack(packet_type, reason_code) else { continue };
+            let at = outbound.find(packet_id);
+            let state = at.and_then(|at| outbound.inflight.get(at)).map(|inflight| inflight.state);
+            let step = SendState::next(state, input);
+            let taken_over = match step.action {
+                SendAction::Done => {
+                    let Some(done) = at.and_then(|at| outbound.complete(at)) else { continue };
+                    is_any_done = true;
+                    if done.has_slot {
+                        connection.window.release();
+                    }
+                    done.queued
+                }
+                SendAction::SendPubrel => {
+                    // "PUBREC received" is durable before PUBREL says so.
+                    let gate = Gate::Commit(self.gate.record(Some(Release::Acks(id))));
+                    connection.push_ack(PacketType::Pubrel, packet_id, gate, ReasonCode::Success);
+                    let inflight = at.and_then(|at| outbound.inflight.get_mut(at));
+                    inflight.and_then(|inflight| {
+                        inflight.state = step.state.unwrap_or(inflight.state);
+                        inflight.queued.take()
+                    })
+                }
+                SendAction::SendPubrelNotFound => {
+                    is_any_unknown = true;
+                    let code = ReasonCode::PacketIdentifierNotFound;
+                    connection.push_ack(PacketType::Pubrel, packet_id, Gate::Open, code);
+                    None
+                }
+                SendAction::Close(error) => return Err(error.into()),
+                SendAction::Ignore | SendAction::ResendPublish | SendAction::ResendPubrel => None,
+            };
+            if let Some(queued) = taken_over {
+                self.messages.discard(queued);
+            }
         }
-        outbound.ids.release(done.id);
-        let has_more = outbound.has_more();
-        if let Some(queued) = done.queued {
-            self.discard(queued);
-        }
-        if let Some(connection) = self.connections.get_mut(id).filter(|_| done.has_slot) {
-            connection.window.release();
+        let has_more = is_any_done && outbound.has_more();
+        if is_any_unknown {
+            self.release_acks(now, id);
         }
         if has_more {
             self.pump(now, key);
         }
+        Ok(())
     }
 
     /// PUBREL: the identifier is free for a new message once that is durable.
-    pub(crate) fn handle_pubrel(&mut self, now: Timestamp, id: ConnectionId, ack: &Ack<'_>) {
+    #[inline]
+    pub(crate) fn handle_pubrels(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        packet_ids: impl Iterator<Item = PacketId>,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let (key, version) = (connection.session, connection.version);
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let action = session.received.handle(version, ack.packet_id, ReceiveInput::Pubrel);
-        let code = match action {
-            Ok(ReceiveAction::Pubcomp(code)) => code,
-            Ok(_) | Err(_) => ReasonCode::Success,
-        };
-        let gate = if code == ReasonCode::Success {
-            Gate::Commit(self.gate.record(Some(Release::Acks(id))))
-        } else {
-            Gate::Open
-        };
-        self.push_decided(id, PacketType::Pubcomp, ack.packet_id, gate, code);
-        if gate == Gate::Open {
+        let Some(session) = self.sessions.get_mut(connection.session) else { return };
+        let mut is_any_open = false;
+        for packet_id in packet_ids {
+            let action = session.received.handle(connection.version, packet_id, ReceiveInput::Pubrel);
+            let code = match action {
+                Ok(ReceiveAction::Pubcomp(code)) => code,
+                Ok(_) | Err(_) => ReasonCode::Success,
+            };
+            let gate = if code == ReasonCode::Success {
+                Gate::Commit(self.gate.record(Some(Release::Acks(id))))
+            } else {
+                Gate::Open
+            };
+            connection.push_ack(PacketType::Pubcomp, packet_id, gate, code);
+            is_any_open |= gate == Gate::Open;
+        }
+        if is_any_open {
             self.release_acks(now, id);
         }
     }
 
     /// Sends the acknowledgements of a connection whose gate is open: each type in the order of arrival.
     pub(crate) fn release_acks(&mut self, now: Timestamp, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut has_more = false;
+        if connection.is_open() {
+            // Nearly always all of them, from the first on.
+            while let Some(ack) = connection.acks.front() {
+                has_more = ack.answer.is_some() || !self.gate.is_open(ack.gate);
+                if has_more {
+                    break;
+                }
+                put_ack(ack, connection.version, connection.transmit.tail(&mut self.pool));
+                if ack.is_final() {
+                    connection.inbound.answered();
+                }
+                connection.acks.pop_front();
+            }
+            if connection.transmit.len() > connection.waiting_bytes {
+                Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
+            }
+        }
+        let kept = if has_more { self.release_behind(now, id) } else { KEPT_ACKS };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.acks.is_empty() && connection.acks.capacity() > kept {
+            connection.acks.shrink_to(kept);
+        }
+        if connection.pause.is_some() {
+            let key = connection.session;
+            self.resume_held(now, key);
+        }
+    }
+
+    /// Looks behind acknowledgements that wait or are more than an acknowledgement. Answers with the room to keep for
+    /// later ones.
+    fn release_behind(&mut self, now: Timestamp, id: ConnectionId) -> usize {
         let mut blocked = Blocked::default();
         let mut kept = KEPT_ACKS;
         let mut at = 0;
         while let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_open()) {
             let Some(ack) = connection.acks.get(at) else { break };
-            let is_open = match ack.gate {
-                Gate::Open => true,
-                Gate::Commit(commit) => self.gate.is_committed(commit),
-                Gate::Decision => false,
-            };
-            if !is_open || blocked.has(ack.packet_type) {
+            if !self.gate.is_open(ack.gate) || blocked.has(ack.packet_type) {
                 blocked.add(ack.packet_type);
                 at += 1;
                 continue;
@@ -141,20 +228,12 @@ impl Broker {
                 self.send_ack(now, id, ack);
             }
         }
-        if let Some(connection) = self.connections.get_mut(id) {
-            if connection.acks.is_empty() && connection.acks.capacity() > kept {
-                connection.acks.shrink_to(kept);
-            }
-        }
-        if let Some(key) = self.connections.get(id).filter(|open| open.pause.is_some()).map(|open| open.session) {
-            self.resume_held(now, key);
-        }
+        kept
     }
 
     fn send_ack(&mut self, now: Timestamp, id: ConnectionId, ack: PendingAck) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let (version, packet_id) = (connection.version, ack.packet_id);
-        if !fits(&ack, version, connection.max_packet_size) {
+        if !fits(&ack, connection.version, connection.max_packet_size) {
             // It must not be sent, and the client cannot do without it. [MQTT-3.1.2-24]
             let key = connection.session;
             if let Some(answer) = ack.answer {
@@ -163,39 +242,8 @@ impl Broker {
             self.fail(now, id, Fault::Refuse(ReasonCode::PacketTooLarge));
             return;
         }
-        let out = connection.transmit.tail(&mut self.pool);
-        // Built by us from codes that fit the packet: encoding has nothing to refuse.
-        let written = match ack.packet_type {
-            PacketType::Puback => put_ack(AckType::Puback, packet_id, ack.reason_code, version, out),
-            PacketType::Pubrec => put_ack(AckType::Pubrec, packet_id, ack.reason_code, version, out),
-            PacketType::Pubrel => put_ack(AckType::Pubrel, packet_id, ack.reason_code, version, out),
-            PacketType::Pubcomp => put_ack(AckType::Pubcomp, packet_id, ack.reason_code, version, out),
-            PacketType::Suback => {
-                let codes = ack.answer.as_ref().map_or(&[][..], |answer| &answer.reason_codes);
-                Suback::new(packet_id, Properties::EMPTY, codes).encode(version, Foreign::Strip, out).is_ok()
-            }
-            PacketType::Unsuback => {
-                let codes = ack.answer.as_ref().map_or(&[][..], |answer| &answer.reason_codes);
-                Unsuback::new(packet_id, Properties::EMPTY, codes).encode(version, Foreign::Strip, out).is_ok()
-            }
-            PacketType::Connect
-            | PacketType::Connack
-            | PacketType::Publish
-            | PacketType::Subscribe
-            | PacketType::Unsubscribe
-            | PacketType::Pingreq
-            | PacketType::Pingresp
-            | PacketType::Disconnect
-            | PacketType::Auth => false,
-        };
-        debug_assert!(written, "an acknowledgement of ours could not be encoded");
-        let is_final = match ack.packet_type {
-            PacketType::Puback => true,
-            PacketType::Pubrec => ack.reason_code.is_error(),
-            PacketType::Pubcomp => !ack.reason_code.is_error(),
-            _ => false,
-        };
-        if is_final {
+        put_ack(&ack, connection.version, connection.transmit.tail(&mut self.pool));
+        if ack.is_final() {
             connection.inbound.answered();
         }
         Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
@@ -245,6 +293,8 @@ impl Broker {
     }
 }
 
+/// Acknowledgements of a client handled in a row, before it is looked whether it may go on.
+const ACKS_IN_A_ROW: usize = 64;
 /// Acknowledgements a connection keeps room for when it has none.
 const KEPT_ACKS: usize = 64;
 /// Queue entries a session keeps room for when it has none.
@@ -303,12 +353,33 @@ fn fits(ack: &PendingAck, version: Version, limit: u32) -> bool {
     len.is_ok_and(|len| len <= crate::slab::index(limit))
 }
 
-fn put_ack(
-    ack_type: AckType,
-    packet_id: PacketId,
-    reason_code: ReasonCode,
-    version: Version,
-    out: &mut Vec<u8>,
-) -> bool {
-    Ack::with_reason(packet_id, reason_code).encode(ack_type, version, Foreign::Strip, out).is_ok()
+/// Appends an acknowledgement. Built by us from codes that fit the packet: encoding has nothing to refuse.
+#[inline]
+fn put_ack(ack: &PendingAck, version: Version, out: &mut Vec<u8>) {
+    let codes = || ack.answer.as_ref().map_or(&[][..], |answer| &answer.reason_codes);
+    let put = |ack_type, out: &mut Vec<u8>| {
+        Ack::with_reason(ack.packet_id, ack.reason_code).encode(ack_type, version, Foreign::Strip, out)
+    };
+    let written = match ack.packet_type {
+        PacketType::Puback => put(AckType::Puback, out),
+        PacketType::Pubrec => put(AckType::Pubrec, out),
+        PacketType::Pubrel => put(AckType::Pubrel, out),
+        PacketType::Pubcomp => put(AckType::Pubcomp, out),
+        PacketType::Suback => {
+            Suback::new(ack.packet_id, Properties::EMPTY, codes()).encode(version, Foreign::Strip, out)
+        }
+        PacketType::Unsuback => {
+            Unsuback::new(ack.packet_id, Properties::EMPTY, codes()).encode(version, Foreign::Strip, out)
+        }
+        PacketType::Connect
+        | PacketType::Connack
+        | PacketType::Publish
+        | PacketType::Subscribe
+        | PacketType::Unsubscribe
+        | PacketType::Pingreq
+        | PacketType::Pingresp
+        | PacketType::Disconnect
+        | PacketType::Auth => Ok(()),
+    };
+    debug_assert!(written.is_ok(), "an acknowledgement of ours could not be encoded");
 }

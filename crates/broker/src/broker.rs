@@ -244,6 +244,13 @@ impl Broker {
         while let Some(rest) = input.get(intake.consumed..).filter(|rest| !rest.is_empty()) {
             match self.next_frame(now, connection, rest) {
                 Next::Frame(header) => {
+                    if header.packet_type() != PacketType::Publish {
+                        let handled = self.handle_short_acks(now, connection, rest);
+                        intake.consumed += handled;
+                        if handled > 0 {
+                            continue;
+                        }
+                    }
                     let Some(frame) = rest.get(..header.frame_len()) else { break };
                     intake.consumed += frame.len();
                     self.handle_packet(now, connection, header, frame, None);

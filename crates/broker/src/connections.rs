@@ -122,6 +122,19 @@ pub(crate) struct PendingAck {
     pub(crate) answer: Option<Box<SubscribeAnswer>>,
 }
 
+impl PendingAck {
+    /// Whether it ends an exchange of the client's, whose place in its window is free then.
+    #[inline]
+    pub(crate) const fn is_final(&self) -> bool {
+        match self.packet_type {
+            PacketType::Puback => true,
+            PacketType::Pubrec => self.reason_code.is_error(),
+            PacketType::Pubcomp => !self.reason_code.is_error(),
+            _ => false,
+        }
+    }
+}
+
 /// The Reason Codes of SUBACK and UNSUBACK, and what begins once they are out.
 #[derive(Debug)]
 pub(crate) struct SubscribeAnswer {
@@ -183,6 +196,24 @@ impl Connection {
 
     pub(crate) fn is_v5(&self) -> bool {
         self.version == Version::V5_0
+    }
+
+    /// Whether the window and the transmit buffer have room for a QoS 1 or 2 message.
+    #[inline]
+    pub(crate) fn may_send(&self, max_transmit_bytes: u32) -> bool {
+        !self.window.is_full() && self.waiting_bytes < crate::slab::index(max_transmit_bytes)
+    }
+
+    /// An acknowledgement of a message joins those that wait.
+    #[inline]
+    pub(crate) fn push_ack(
+        &mut self,
+        packet_type: PacketType,
+        packet_id: PacketId,
+        gate: Gate,
+        reason_code: ReasonCode,
+    ) {
+        self.acks.push_back(PendingAck { packet_type, packet_id, gate, reason_code, answer: None });
     }
 }
 

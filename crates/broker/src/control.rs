@@ -1,5 +1,7 @@
 //! All packets but PUBLISH, each by its name. [MQTT-3]
 
+use core::iter::once;
+
 use damselfly_codec::{Auth, FixedHeader, Foreign, Packet, PacketType, PropertiesBuf, Property, ReasonCode, Version};
 use damselfly_session::{PeerError, Phase, Role, Timestamp};
 
@@ -28,11 +30,11 @@ impl Broker {
         match Packet::decode(version, frame)? {
             Packet::Connect(connect) => self.handle_connect(now, id, &connect.fields()),
             Packet::Publish(_) => self.handle_publish(now, id, header, frame, None),
-            Packet::Puback(ack) => self.handle_ack(now, id, PacketType::Puback, &ack),
-            Packet::Pubrec(ack) => self.handle_ack(now, id, PacketType::Pubrec, &ack),
-            Packet::Pubcomp(ack) => self.handle_ack(now, id, PacketType::Pubcomp, &ack),
+            Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubcomp(ack) => {
+                self.handle_acks(now, id, header.packet_type(), once((ack.packet_id, ack.reason_code)))
+            }
             Packet::Pubrel(ack) => {
-                self.handle_pubrel(now, id, &ack);
+                self.handle_pubrels(now, id, once(ack.packet_id));
                 Ok(())
             }
             Packet::Subscribe(subscribe) => {

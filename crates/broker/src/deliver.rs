@@ -1,15 +1,15 @@
 //! One message to one receiver: now, later or not at all.
 
-use damselfly_codec::{Addition, Delivery, Frame, Packet, Properties, Publish, QoS, SubscriptionId, Version};
-use damselfly_session::{Message, OutboundAliases, SendState, Timestamp};
+use damselfly_codec::{Delivery, Frame, Properties, Publish, PublishFrame, QoS, SubscriptionId};
+use damselfly_session::{Message, SendState, Timestamp};
 use damselfly_topic::TopicName;
 
 use crate::{
     Broker, ConnectionId, DropReason, LocalDelivery, LocalId, Output, WhenFull,
-    broker::wire_class,
-    messages::MessageRef,
-    route::Route,
+    connections::Connection,
+    messages::{MessageRef, Messages},
     sessions::{Entry, Inflight, NO_GROUP, Queued, SessionKey, Sink},
+    write::writer,
 };
 
 /// Payloads from here on are shared with other receivers instead of copied for each.
@@ -17,6 +17,7 @@ pub(crate) const SHARE_FROM: usize = 4_096;
 
 /// A message on its way through one call, with what was made of it so far.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the message")]
 pub(crate) struct Outgoing<'a> {
     pub(crate) topic: TopicName<'a>,
     /// Without Topic Alias and Subscription Identifiers.
@@ -32,9 +33,13 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) source: Source<'a>,
     stored: Option<MessageRef>,
     /// Which templates of the scratch hold this message.
-    filled: u8,
+    pub(crate) filled: u8,
     /// Payload by reference, for all but the first receiver.
     pub(crate) shares_payload: bool,
+    /// Nobody else gets it.
+    pub(crate) is_single: bool,
+    /// The packet it came in, and the generation of the protocol that it speaks.
+    pub(crate) frame: Option<(usize, PublishFrame<'a>)>,
 }
 
 /// Where a message comes from, should it have to be stored.
@@ -70,6 +75,8 @@ impl<'a> Outgoing<'a> {
             stored: None,
             filled: 0,
             shares_payload: shared.is_some() && publish.payload.len() >= SHARE_FROM,
+            is_single: false,
+            frame: None,
         }
     }
 
@@ -86,11 +93,13 @@ impl<'a> Outgoing<'a> {
             stored: None,
             filled: 0,
             shares_payload: message.payload().len() >= SHARE_FROM,
+            is_single: false,
+            frame: None,
         }
     }
 
     /// The payload as memory of its own, where it is to be shared.
-    fn shared_payload(&self) -> Option<bytes::Bytes> {
+    pub(crate) fn shared_payload(&self) -> Option<bytes::Bytes> {
         match self.source {
             _ if !self.shares_payload => None,
             Source::Message(message) => Some(message.payload_bytes()),
@@ -106,6 +115,56 @@ impl<'a> Outgoing<'a> {
             Source::Frame(frame, publish) => Message::shared(frame, publish, self.topic, now),
             Source::Message(message) => message.clone(),
         }
+    }
+
+    /// The message in the store, put there by the first who needs it.
+    #[inline]
+    fn store(&mut self, messages: &mut Messages, now: Timestamp) -> MessageRef {
+        if let Some(stored) = &self.stored {
+            return messages.share(stored);
+        }
+        let stored = match self.source {
+            Source::Publish(publish) => messages.store_new(publish, self.topic, now),
+            Source::Frame(..) | Source::Message(_) => messages.store(self.message(now)),
+        };
+        if self.is_single {
+            return stored;
+        }
+        let shared = messages.share(&stored);
+        self.stored = Some(stored);
+        shared
+    }
+
+    /// A delivery of it as it is stored.
+    #[inline]
+    pub(crate) fn queued(&mut self, messages: &mut Messages, now: Timestamp, terms: Terms<'_>) -> Queued {
+        let message = self.store(messages, now);
+        let ids = messages.keep_ids(terms.ids);
+        Queued { message, ids, group: terms.group, qos: terms.qos, retain: terms.retain }
+    }
+
+    /// Whether the only receiver gets nothing but topic and payload, in one piece.
+    #[inline]
+    pub(crate) fn is_plain_for(&self, connection: &Connection, class: usize, terms: Terms<'_>) -> bool {
+        let has_properties =
+            class != 0 && (!self.properties.is_empty() || !terms.ids.is_empty() || self.expiry.is_some());
+        self.is_single && !self.shares_payload && !has_properties && connection.outbound_aliases.is_none()
+    }
+
+    /// The packet it came in, if a receiver may get that.
+    #[inline]
+    pub(crate) fn frame_for(
+        &self,
+        connection: &Connection,
+        class: usize,
+        qos: QoS,
+        terms: Terms<'_>,
+    ) -> Option<&PublishFrame<'a>> {
+        let (of_class, frame) = self.frame.as_ref()?;
+        // Data that only 5.0 has does not reach a 3.1.1 receiver.
+        let is_bare = terms.ids.is_empty() || class == 0;
+        let fits = *of_class == class && frame.qos() == qos && is_bare && connection.outbound_aliases.is_none();
+        fits.then_some(frame)
     }
 }
 
@@ -127,17 +186,6 @@ impl Broker {
         }
     }
 
-    /// The message in the store, put there by the first who needs it.
-    pub(crate) fn store(&mut self, now: Timestamp, out: &mut Outgoing<'_>) -> MessageRef {
-        if let Some(stored) = &out.stored {
-            return self.messages.share(stored);
-        }
-        let stored = self.messages.store(out.message(now));
-        let shared = self.messages.share(&stored);
-        out.stored = Some(stored);
-        shared
-    }
-
     /// Delivers to the session in a slot: at once if it is connected and nothing is before, else later.
     pub(crate) fn deliver(&mut self, now: Timestamp, out: &mut Outgoing<'_>, slot: u32, terms: Terms<'_>) -> Fate {
         let terms = Terms { qos: terms.qos.min(out.qos), ..terms };
@@ -147,13 +195,22 @@ impl Broker {
             _ if out.is_expired => Fate::Dropped(DropReason::Expired),
             (Sink::Connection(connection), QoS::AtMostOnce) => self.send_qos0(out, connection, terms),
             (Sink::Connection(connection), _) => {
-                let outbound = &session.outbound;
-                let is_first = outbound.queue.is_empty() && outbound.to_resend == 0 && !outbound.ids.is_exhausted();
-                let may_send = is_first && self.may_send(connection);
-                if may_send {
-                    self.send(now, out, slot, connection, terms)
-                } else {
-                    self.enqueue(now, out, slot, terms)
+                let may_send = |open: &&mut Connection| {
+                    session.outbound.is_ready() && open.may_send(self.config.max_transmit_bytes)
+                };
+                match self.connections.get_mut(connection).filter(may_send) {
+                    Some(open) => {
+                        let queued = out.queued(&mut self.messages, now, terms);
+                        let mut writer = writer!(self);
+                        match writer.send(out, &mut session.outbound, (connection, open), queued, terms.ids) {
+                            Ok(()) => Fate::Accepted,
+                            Err((reason, queued)) => {
+                                self.discard(queued);
+                                Fate::Dropped(reason)
+                            }
+                        }
+                    }
+                    None => self.enqueue(now, out, slot, terms),
                 }
             }
             (Sink::Local, _) => self.deliver_locally(now, out, slot, terms),
@@ -170,62 +227,7 @@ impl Broker {
     /// Whether the window and the transmit buffer of a connection have room for a QoS 1 or 2 message.
     #[inline]
     pub(crate) fn may_send(&self, id: ConnectionId) -> bool {
-        let limit = crate::slab::index(self.config.max_transmit_bytes);
-        self.connections.get(id).is_some_and(|c| !c.window.is_full() && c.transmit.len() < limit)
-    }
-
-    /// Copies a QoS 0 frame to every receiver of a plain route. False, and nothing done, if one of them needs another.
-    #[inline]
-    pub(crate) fn copy_to_all(
-        &mut self,
-        now: Timestamp,
-        route: &Route,
-        topic: TopicName<'_>,
-        frame: &[u8],
-        class: usize,
-    ) -> bool {
-        if (frame.len() >= SHARE_FROM && route.receivers.len() > 1) || self.has_no_memory() {
-            return false;
-        }
-        let mut copies = 0;
-        for receiver in &route.receivers {
-            let Some(session) = self.sessions.at(receiver.key) else { continue };
-            let Sink::Connection(id) = session.sink else {
-                if session.sink == Sink::Local {
-                    self.copy_slowly(now, receiver.key, topic, frame, class);
-                }
-                continue;
-            };
-            let Some(connection) = self.connections.get_mut(id) else { continue };
-            let is_simple = wire_class(connection.version) == class
-                && connection.outbound_aliases.is_none()
-                && connection.waiting_bytes + frame.len() <= crate::slab::index(self.config.max_transmit_bytes)
-                && frame.len() <= crate::slab::index(connection.max_packet_size);
-            if !is_simple {
-                self.copy_slowly(now, receiver.key, topic, frame, class);
-                continue;
-            }
-            connection.transmit.tail(&mut self.pool).extend_from_slice(frame);
-            connection.waiting_bytes += frame.len();
-            copies += 1;
-            if !connection.is_dirty {
-                Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
-            }
-        }
-        self.waiting_bytes += copies * frame.len();
-        self.counters.deliveries += u64::try_from(copies).unwrap_or(u64::MAX);
-        true
-    }
-
-    /// One receiver for whom the frame is not fit as it is.
-    #[cold]
-    fn copy_slowly(&mut self, now: Timestamp, slot: u32, topic: TopicName<'_>, frame: &[u8], class: usize) {
-        let version = if class == 0 { Version::V3_1_1 } else { Version::V5_0 };
-        let Ok(Packet::Publish(publish)) = Packet::decode(version, frame) else { return };
-        let mut out = Outgoing::of_publish(&publish, topic, None);
-        let fate = self.deliver(now, &mut out, slot, plain_terms(QoS::AtMostOnce, false, &[]));
-        self.counters.deliveries += u64::from(fate == Fate::Accepted);
-        self.finish(out);
+        self.connections.get(id).is_some_and(|connection| connection.may_send(self.config.max_transmit_bytes))
     }
 
     #[inline]
@@ -247,53 +249,30 @@ impl Broker {
         }
     }
 
-    /// Sends at QoS 1 or 2. The caller saw that there is room.
-    fn send(
-        &mut self,
-        now: Timestamp,
-        out: &mut Outgoing<'_>,
-        slot: u32,
-        connection: ConnectionId,
-        terms: Terms<'_>,
-    ) -> Fate {
-        let message = self.store(now, out);
-        let ids = self.messages.keep_ids(terms.ids);
-        let queued = Queued { message, ids, group: terms.group, qos: terms.qos, retain: terms.retain };
-        self.send_queued(out, slot, connection, queued, terms.ids)
-    }
-
-    /// Gives a message its Packet Identifier and a place in the window, and sends it for the first time.
+    /// Sends a message from the queue for the first time. The caller saw that there is room.
     pub(crate) fn send_queued(
         &mut self,
         out: &mut Outgoing<'_>,
         slot: u32,
-        connection: ConnectionId,
+        id: ConnectionId,
         queued: Queued,
         ids: &[SubscriptionId],
     ) -> Fate {
-        let Some(id) = self.sessions.at_mut(slot).and_then(|session| session.outbound.ids.allocate()) else {
+        let (Some(session), Some(connection)) = (self.sessions.at_mut(slot), self.connections.get_mut(id)) else {
             self.discard(queued);
-            return Fate::Dropped(DropReason::QueueFull);
+            return Fate::Nobody;
         };
-        let terms = Terms { qos: queued.qos, retain: queued.retain, ids, group: queued.group };
-        let delivery = delivery(queued.qos, id, false);
-        // What is too large for the receiver counts as sent. [MQTT-3.1.2-25]
-        let written = self.write(out, connection, delivery, terms);
-        let Some(session) = self.sessions.at_mut(slot) else { return Fate::Nobody };
-        if let Err(reason) = written {
-            session.outbound.ids.release(id);
-            self.discard(queued);
-            return Fate::Dropped(reason);
+        match writer!(self).send(out, &mut session.outbound, (id, connection), queued, ids) {
+            Ok(()) => Fate::Accepted,
+            Err((reason, queued)) => {
+                self.discard(queued);
+                Fate::Dropped(reason)
+            }
         }
-        if let Some(connection) = self.connections.get_mut(connection) {
-            let _has_slot = connection.window.take();
-        }
-        let state = send_state(queued.qos);
-        session.outbound.inflight.push_back(Inflight { id, state, queued: Some(queued), has_slot: true });
-        Fate::Accepted
     }
 
     /// Encodes a PUBLISH for a connection.
+    #[inline]
     pub(crate) fn write(
         &mut self,
         out: &mut Outgoing<'_>,
@@ -302,51 +281,7 @@ impl Broker {
         terms: Terms<'_>,
     ) -> Result<(), DropReason> {
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
-        let class = wire_class(connection.version);
-        let place = class * 3 + usize::from(delivery.qos().level());
-        let Some(template) = self.scratch.templates.get_mut(place) else { return Ok(()) };
-        if out.filled & (1 << place) == 0 {
-            // Data that only 5.0 has does not reach a 3.1.1 receiver.
-            let properties = if class == 0 { Properties::EMPTY } else { out.properties };
-            let (version, qos) = (connection.version, delivery.qos());
-            let filled = if out.shares_payload {
-                template.reset_head(version, qos, false, out.topic, properties, out.payload.len())
-            } else {
-                template.reset(version, qos, false, out.topic, properties, out.payload)
-            };
-            filled.map_err(|_| DropReason::PacketTooLarge)?;
-            out.filled |= 1 << place;
-        }
-        let mut addition = Addition {
-            packet_id: delivery.packet_id(),
-            dup: delivery.is_dup(),
-            retain: terms.retain,
-            subscription_ids: if class == 0 { &[] } else { terms.ids },
-            topic_alias: None,
-            message_expiry_interval: if class == 0 { None } else { out.expiry },
-        };
-        let limit = crate::slab::index(connection.max_packet_size);
-        let len = template.encoded_len(&addition).map_err(|_| DropReason::PacketTooLarge)?;
-        if len > limit {
-            return Err(DropReason::PacketTooLarge);
-        }
-        // An alias is set only by a packet that surely leaves.
-        if let Some(aliases) =
-            connection.outbound_aliases.as_mut().filter(|_| len + OutboundAliases::ALIAS_LEN <= limit)
-        {
-            addition.topic_alias = aliases.assign(out.topic).map(|assigned| (assigned.alias, assigned.send_topic));
-        }
-        let tail = connection.transmit.tail(&mut self.pool);
-        let written = if let Some(payload) = out.shared_payload() {
-            let written = template.write_head(&addition, tail);
-            connection.transmit.push_shared(payload, &mut self.pool);
-            written
-        } else {
-            template.write(&addition, tail)
-        };
-        debug_assert!(written.is_ok(), "a length that was computed could not be written");
-        Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
-        Ok(())
+        writer!(self).write(out, (id, connection), delivery, terms)
     }
 
     /// Puts a message behind what waits for a session already.
@@ -354,7 +289,7 @@ impl Broker {
         if self.memory_used() >= self.config.max_memory {
             return Fate::Dropped(DropReason::Memory);
         }
-        let message = self.store(now, out);
+        let message = out.store(&mut self.messages, now);
         let weight = self.messages.weight(&message);
         let (max_messages, max_bytes) = (self.config.max_queued_messages, self.config.max_queued_bytes);
         while let Some(session) = self.sessions.at_mut(slot) {
@@ -389,10 +324,8 @@ impl Broker {
         terms: Terms<'_>,
         at: usize,
     ) {
-        let message = self.store(now, out);
-        let weight = self.messages.weight(&message);
-        let ids = self.messages.keep_ids(terms.ids);
-        let queued = Queued { message, ids, group: terms.group, qos: terms.qos, retain: terms.retain };
+        let queued = out.queued(&mut self.messages, now, terms);
+        let weight = self.messages.weight(&queued.message);
         let Some(session) = self.sessions.at_mut(slot) else {
             self.discard(queued);
             return;
@@ -432,8 +365,7 @@ impl Broker {
 
     /// Gives back what a queue entry holds.
     pub(crate) fn discard(&mut self, queued: Queued) {
-        self.messages.release(queued.message);
-        self.messages.release_ids(queued.ids);
+        self.messages.discard(queued);
     }
 
     fn deliver_locally(&mut self, now: Timestamp, out: &mut Outgoing<'_>, slot: u32, terms: Terms<'_>) -> Fate {
@@ -448,9 +380,7 @@ impl Broker {
         if !may_send {
             return self.enqueue(now, out, slot, terms);
         }
-        let message = self.store(now, out);
-        let ids = self.messages.keep_ids(terms.ids);
-        let queued = Queued { message, ids, group: terms.group, qos: terms.qos, retain: terms.retain };
+        let queued = out.queued(&mut self.messages, now, terms);
         self.send_locally(key, queued, out.message(now), terms)
     }
 
@@ -491,23 +421,6 @@ impl Broker {
 
 /// First byte of a PUBLISH at QoS 0 without RETAIN.
 pub(crate) const PUBLISH_QOS0: u8 = 0x30;
-
-/// QoS and Packet Identifier together.
-pub(crate) const fn delivery(qos: QoS, id: damselfly_codec::PacketId, dup: bool) -> Delivery {
-    match qos {
-        QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { id, dup },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { id, dup },
-    }
-}
-
-/// What a first PUBLISH waits for.
-const fn send_state(qos: QoS) -> SendState {
-    match qos {
-        QoS::AtMostOnce | QoS::AtLeastOnce => SendState::AwaitPuback,
-        QoS::ExactlyOnce => SendState::AwaitPubrec,
-    }
-}
 
 /// Terms of a delivery that no share group chose.
 pub(crate) const fn plain_terms(qos: QoS, retain: bool, ids: &[SubscriptionId]) -> Terms<'_> {

@@ -2,7 +2,7 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use crate::{CommitId, ConnectionId, sessions::SessionKey};
+use crate::{CommitId, ConnectionId, connections::Gate, sessions::SessionKey};
 
 /// What a commit sets free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,8 @@ impl CommitGate {
     pub(crate) fn record(&mut self, release: Option<Release>) -> CommitId {
         self.is_building = true;
         if let Some(release) = release {
-            if self.building.last() != Some(&release) {
+            // A client's messages and their acknowledgements are recorded in turn.
+            if self.building.iter().rev().take(2).all(|recorded| *recorded != release) {
                 self.building.push(release);
             }
         }
@@ -75,6 +76,16 @@ impl CommitGate {
 
     pub(crate) const fn is_committed(&self, id: CommitId) -> bool {
         id.0 <= self.committed
+    }
+
+    /// Whether what waits for `gate` may go on, as far as commits decide it.
+    #[inline]
+    pub(crate) fn is_open(&self, gate: Gate) -> bool {
+        match gate {
+            Gate::Open => true,
+            Gate::Commit(commit) => self.is_committed(commit),
+            Gate::Decision => false,
+        }
     }
 
     /// The releases of the next group up to `id`. Numbers that were never given out commit nothing.

@@ -9,7 +9,7 @@ use damselfly_session::{Message, Timestamp};
 use crate::{
     Broker, CommitId, ConnectionId, DropReason, QuestionId,
     access::Permission,
-    connections::{Gate, Pause},
+    connections::{Gate, Pause, PendingAck},
     gate::Release,
     publish::{Inbound, Tally},
     questions::sayable_refusal,
@@ -37,7 +37,7 @@ impl Broker {
     pub(crate) fn hold(&mut self, now: Timestamp, inbound: &Inbound<'_>, packet_id: Option<PacketId>, wait: Wait) {
         let message = match inbound.shared {
             Some(frame) => Message::shared(frame, inbound.publish, inbound.topic, now),
-            None => Message::new(inbound.publish, inbound.topic, now),
+            None => Message::new_in(&mut self.messages.pool, inbound.publish, inbound.topic, now),
         };
         let Some(session) = self.sessions.get_mut(inbound.session) else { return };
         let weight = held_weight(&message);
@@ -76,6 +76,8 @@ impl Broker {
         let mut blocked = BTreeSet::new();
         let mut asked_for_room = 0;
         let mut at = 0;
+        // Messages and their acknowledgements came in the same order.
+        let mut ack_at = 0;
         while let Some(held) = self.sessions.get(key).and_then(|session| session.held.get(at)) {
             let wait = held.wait;
             let topic = hash_topic(&self.keys, held.message.topic());
@@ -95,8 +97,11 @@ impl Broker {
                 continue;
             }
             let Some(held) = self.unhold(key, at) else { break };
-            let tally = self.route_anew(now, &held.message, Some(key.slot));
-            self.decide(now, key, &held, tally);
+            let tally = self.route_held(now, &held.message, key, topic);
+            self.decide(now, key, &held, tally, &mut ack_at);
+        }
+        if let Some(connection) = self.connection_of(key).filter(|_| ack_at > 0) {
+            self.release_acks(now, connection);
         }
         self.resume_held(now, key);
     }
@@ -110,7 +115,7 @@ impl Broker {
     }
 
     /// A held message had its effect: its acknowledgement may leave, once that is durable.
-    fn decide(&mut self, now: Timestamp, key: SessionKey, held: &Held, tally: Tally) {
+    fn decide(&mut self, now: Timestamp, key: SessionKey, held: &Held, tally: Tally, ack_at: &mut usize) {
         let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) else { return };
         let reason_code = match self.sayable(connection, self.puback_code(connection, tally)) {
             Ok(reason_code) => reason_code,
@@ -121,34 +126,37 @@ impl Broker {
         };
         // The identifier and the message of a QoS 2 exchange were one record.
         let is_durable = matches!(held.wait, Wait::Commit(_));
-        self.decide_ack(now, key, (connection, packet_id), reason_code, is_durable);
+        let gate = if is_durable { Gate::Open } else { self.after_this_call(connection) };
+        *ack_at = self.decide_ack(key, (connection, packet_id), (gate, reason_code), *ack_at);
     }
 
-    pub(crate) fn decide_ack(
+    /// What an acknowledgement waits for that this call makes true.
+    fn after_this_call(&mut self, connection: ConnectionId) -> Gate {
+        Gate::Commit(self.gate.record(Some(Release::Acks(connection))))
+    }
+
+    /// Decides the acknowledgement of a held message, which is likely to be at the place `from` or not far behind.
+    /// Answers with the place behind it; the caller has acknowledgements released that wait for nothing.
+    fn decide_ack(
         &mut self,
-        now: Timestamp,
         key: SessionKey,
         (connection, packet_id): (ConnectionId, PacketId),
-        reason_code: ReasonCode,
-        is_durable: bool,
-    ) {
-        let gate =
-            if is_durable { Gate::Open } else { Gate::Commit(self.gate.record(Some(Release::Acks(connection)))) };
-        let Some(open) = self.connections.get_mut(connection) else { return };
+        (gate, reason_code): (Gate, ReasonCode),
+        from: usize,
+    ) -> usize {
+        let Some(open) = self.connections.get_mut(connection) else { return from };
         // A SUBSCRIBE under the identifier, against the rules, is decided by other answers.
-        let waiting = open
-            .acks
-            .iter_mut()
-            .find(|ack| ack.packet_id == packet_id && ack.gate == Gate::Decision && ack.answer.is_none());
-        let Some(ack) = waiting else { return };
+        let is_it = |ack: &PendingAck| ack.packet_id == packet_id && ack.gate == Gate::Decision && ack.answer.is_none();
+        let from = from.min(open.acks.len());
+        let behind = open.acks.range(from..).position(is_it).map(|at| from + at);
+        let Some(at) = behind.or_else(|| open.acks.range(..from).position(is_it)) else { return from };
+        let Some(ack) = open.acks.get_mut(at) else { return from };
         ack.gate = gate;
         ack.reason_code = reason_code;
         if ack.packet_type == PacketType::Pubrec && reason_code.is_error() {
             self.forget_received(key, packet_id);
         }
-        if is_durable {
-            self.release_acks(now, connection);
-        }
+        at + 1
     }
 
     pub(crate) fn resume_held(&mut self, now: Timestamp, key: SessionKey) {
@@ -190,7 +198,8 @@ impl Broker {
             // PUBACK and PUBREC know the same codes.
             let reason_code = self.refusal_code(connection, sayable_refusal(PacketType::Puback, reason_code));
             // 3.1.1 cannot be told: the identifier stays until PUBREL.
-            self.decide_ack(now, key, (connection, packet_id), reason_code, false);
+            let gate = self.after_this_call(connection);
+            self.decide_ack(key, (connection, packet_id), (gate, reason_code), 0);
         }
         self.release_held(now, key);
     }
@@ -235,7 +244,8 @@ impl Broker {
             self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
             if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
                 let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
-                self.decide_ack(now, key, (connection, packet_id), reason_code, false);
+                let gate = self.after_this_call(connection);
+                self.decide_ack(key, (connection, packet_id), (gate, reason_code), 0);
             }
         }
         if is_changed {

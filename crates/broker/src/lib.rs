@@ -34,7 +34,9 @@ mod shards;
 mod share;
 mod slab;
 mod subscribe;
+mod verbatim;
 mod waiting;
+mod write;
 
 /// The crates whose types this one speaks in.
 #[doc(no_inline)]

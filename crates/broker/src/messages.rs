@@ -1,9 +1,10 @@
 //! Messages that outlive the call that brought them: stored once, however many sessions queue them.
 
-use damselfly_codec::SubscriptionId;
-use damselfly_session::Message;
+use damselfly_codec::{Publish, SubscriptionId};
+use damselfly_session::{Message, MessagePool, Timestamp};
+use damselfly_topic::TopicName;
 
-use crate::slab::Slab;
+use crate::{sessions::Queued, slab::Slab};
 use alloc::boxed::Box;
 
 /// One reference to a stored message. Given back with [`Messages::release`], never just dropped.
@@ -39,6 +40,7 @@ pub(crate) struct Messages {
     stored: Slab<Stored>,
     lists: Slab<Box<[SubscriptionId]>>,
     bytes: u64,
+    pub(crate) pool: MessagePool,
 }
 
 /// What the slot of a stored message takes beside its bytes.
@@ -49,14 +51,21 @@ fn weight(message: &Message) -> u64 {
 }
 
 impl Messages {
-    pub(crate) const fn new() -> Self {
-        Self { stored: Slab::new(), lists: Slab::new(), bytes: 0 }
+    pub(crate) fn new() -> Self {
+        Self { stored: Slab::new(), lists: Slab::new(), bytes: 0, pool: MessagePool::default() }
     }
 
     /// Stores a message with one reference.
     pub(crate) fn store(&mut self, message: Message) -> MessageRef {
         self.bytes += weight(&message);
         MessageRef(self.stored.insert(Stored { message, references: 1 }).0)
+    }
+
+    /// Stores what a PUBLISH carries with one reference.
+    #[inline]
+    pub(crate) fn store_new(&mut self, publish: &Publish<'_>, topic: TopicName<'_>, now: Timestamp) -> MessageRef {
+        let message = Message::new_in(&mut self.pool, publish, topic, now);
+        self.store(message)
     }
 
     /// One more reference.
@@ -70,12 +79,19 @@ impl Messages {
     #[expect(clippy::needless_pass_by_value, reason = "the reference ends here")]
     pub(crate) fn release(&mut self, reference: MessageRef) {
         let Some(stored) = self.stored.get_mut(reference.0) else { return };
-        stored.references -= 1;
-        if stored.references == 0 {
-            if let Some(stored) = self.stored.remove(reference.0) {
-                self.bytes -= weight(&stored.message);
-            }
+        if stored.references > 1 {
+            stored.references -= 1;
+        } else if let Some(stored) = self.stored.remove(reference.0) {
+            self.bytes -= weight(&stored.message);
+            stored.message.give_back(&mut self.pool);
         }
+    }
+
+    /// Gives back what a queue entry holds.
+    #[inline]
+    pub(crate) fn discard(&mut self, queued: Queued) {
+        self.release(queued.message);
+        self.release_ids(queued.ids);
     }
 
     #[inline]
@@ -137,6 +153,6 @@ impl Messages {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.stored.heap_bytes() + self.lists.heap_bytes()
+        self.stored.heap_bytes() + self.lists.heap_bytes() + self.pool.heap_bytes()
     }
 }

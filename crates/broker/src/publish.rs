@@ -2,7 +2,9 @@
 
 use alloc::string::String;
 
-use damselfly_codec::{Delivery, FixedHeader, Frame, PacketId, PacketType, Publish, QoS, ReasonCode, Version};
+use damselfly_codec::{
+    Delivery, FixedHeader, Frame, PacketId, PacketType, Publish, PublishFrame, QoS, ReasonCode, Version,
+};
 use damselfly_session::{Message, PeerError, ReceiveAction, ReceiveInput, Timestamp};
 use damselfly_topic::TopicName;
 
@@ -10,7 +12,7 @@ use crate::{
     Broker, ConnectionId, DropReason, Question, QuestionId, WhenFull,
     access::Permission,
     broker::{Fault, owned, wire_class},
-    connections::{Connection, Gate, PendingAck},
+    connections::{Connection, Gate},
     deliver::{Fate, Outgoing, PUBLISH_QOS0, SHARE_FROM, Terms},
     gate::Release,
     route::{GROUP, Route, RouteCache, RouteCacheLimits, hash_topic},
@@ -28,6 +30,18 @@ pub(crate) struct Tally {
     pub(crate) dropped: Option<DropReason>,
 }
 
+impl Tally {
+    #[inline]
+    pub(crate) fn note(&mut self, fate: Fate) {
+        match fate {
+            Fate::Accepted => self.accepted += 1,
+            Fate::Away => self.is_missed = true,
+            Fate::Nobody => {}
+            Fate::Dropped(reason) => self.dropped = Some(reason),
+        }
+    }
+}
+
 /// Whether a message may be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -40,7 +54,9 @@ enum Verdict {
 /// Whether a name has more levels than that.
 #[inline]
 pub(crate) fn has_more_levels(topic: TopicName<'_>, limit: u16) -> bool {
-    topic.as_bytes().iter().map(|byte| usize::from(*byte == b'/')).sum::<usize>() >= usize::from(limit)
+    let (name, limit) = (topic.as_bytes(), usize::from(limit));
+    // Most names are too short for that.
+    name.len() >= limit && name.iter().map(|byte| usize::from(*byte == b'/')).sum::<usize>() >= limit
 }
 
 /// A PUBLISH with its topic resolved and its publisher known.
@@ -50,6 +66,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) session: SessionKey,
     pub(crate) publish: &'a Publish<'a>,
     pub(crate) topic: TopicName<'a>,
+    /// The packet, if receivers may get it nearly as it came.
+    pub(crate) frame: Option<(usize, PublishFrame<'a>)>,
     pub(crate) shared: Option<&'a Frame>,
 }
 
@@ -68,7 +86,8 @@ impl Broker {
             return Err(Self::too_early(connection, PacketType::Publish));
         }
         let body = frame.get(usize::from(header.header_len())..).unwrap_or(&[]);
-        let publish = Publish::decode(connection.version, header, body)?;
+        let version = connection.version;
+        let publish = Publish::decode(version, header, body)?;
         let session = connection.session;
         self.counters.publishes_received += 1;
         match publish.topic {
@@ -76,31 +95,18 @@ impl Broker {
                 if frame.first() == Some(&PUBLISH_QOS0) && self.publish_verbatim(now, id, topic, frame) {
                     return Ok(());
                 }
-                let inbound = Inbound { connection: id, session, publish: &publish, topic, shared };
+                let came = PublishFrame::new(header, frame, &publish).map(|frame| (wire_class(version), frame));
+                if let (Some((class, came)), Delivery::AtLeastOnce { id: packet_id, .. }) = (&came, publish.delivery) {
+                    let outgoing = || Outgoing::of_publish(&publish, topic, None);
+                    if let Some(done) = self.publish_verbatim_qos1(now, (id, packet_id), (*class, came), outgoing) {
+                        return done;
+                    }
+                }
+                let inbound = Inbound { connection: id, session, publish: &publish, topic, frame: came, shared };
                 self.accept_publish(now, &inbound)
             }
             _ => self.publish_with_properties(now, id, session, &publish, shared),
         }
-    }
-
-    /// A QoS 0 message without anything beside topic and payload, to a topic whose receivers are known: its frame is
-    /// theirs. False if it is no such case; then nothing was done.
-    #[inline]
-    fn publish_verbatim(&mut self, now: Timestamp, id: ConnectionId, topic: TopicName<'_>, frame: &[u8]) -> bool {
-        let Some(connection) = self.connections.get_mut(id) else { return false };
-        let (session, class) = (connection.session, wire_class(connection.version));
-        let hash = hash_topic(&self.keys, topic);
-        let Some(cache) = connection.route_cache.take() else { return false };
-        let known = cache.find(hash, topic, self.index.generation());
-        let known = known.filter(|known| known.permission == Permission::Allow && known.route.is_plain);
-        let is_done = match known {
-            Some(known) if self.shards.is_empty() && !self.has_held(session) => {
-                self.copy_to_all(now, &known.route, topic, frame, class)
-            }
-            _ => false,
-        };
-        self.put_cache_back(id, cache);
-        is_done
     }
 
     /// Topic Alias first: it is set even if the message is refused. [MQTT-3.3.2-12]
@@ -129,7 +135,7 @@ impl Broker {
             // A stored alias is a Topic Name that was checked.
             None => TopicName::new(&aliased).map_err(|_| PeerError::TopicAliasUnknown)?,
         };
-        self.accept_publish(now, &Inbound { connection, session, publish, topic, shared })
+        self.accept_publish(now, &Inbound { connection, session, publish, topic, frame: None, shared })
     }
 
     fn accept_publish(&mut self, now: Timestamp, inbound: &Inbound<'_>) -> Result<(), Fault> {
@@ -298,25 +304,61 @@ impl Broker {
             self.hold(now, inbound, packet_id, Wait::Nothing);
             return None;
         }
-        let mut route = core::mem::take(&mut self.scratch.route);
-        route.resolve(&self.index, inbound.topic, Some(inbound.session.slot), &mut self.scratch.matches);
-        let limits = self.route_cache_limits();
-        let has_room = !self.has_no_memory();
-        if let Some(connection) = self.connections.get_mut(inbound.connection).filter(|_| has_room) {
-            let cache = connection.route_cache.get_or_insert_with(|| alloc::boxed::Box::new(RouteCache::new()));
-            if cache.is_seen_again(hash) {
-                let before = cache.heap_bytes();
-                cache.keep((hash, inbound.topic, generation), permission, &route, limits);
-                self.counters.route_cache_bytes += cache.heap_bytes();
-                self.counters.route_cache_bytes -= before;
-            }
-        }
+        let known = (hash, inbound.topic, generation);
+        let route = self.find_route(inbound.connection, inbound.session, known, permission);
         let tally = self.route_inbound(now, inbound, &route);
         self.scratch.route = route;
         Some(self.puback_code(inbound.connection, tally))
     }
 
-    fn put_cache_back(&mut self, id: ConnectionId, cache: alloc::boxed::Box<RouteCache>) {
+    /// Looks the receivers up for a topic that `id` published to, and remembers them if it did so before. The memory of
+    /// the route belongs to the scratch.
+    fn find_route(
+        &mut self,
+        id: ConnectionId,
+        publisher: SessionKey,
+        (hash, topic, generation): (u64, TopicName<'_>, u64),
+        permission: Permission,
+    ) -> Route {
+        let mut route = core::mem::take(&mut self.scratch.route);
+        route.resolve(&self.index, topic, Some(publisher.slot), &mut self.scratch.matches);
+        let limits = self.route_cache_limits();
+        let has_room = !self.has_no_memory();
+        if let Some(connection) = self.connections.get_mut(id).filter(|_| has_room) {
+            let cache = connection.route_cache.get_or_insert_with(|| alloc::boxed::Box::new(RouteCache::new()));
+            if cache.is_seen_again(hash) {
+                let before = cache.heap_bytes();
+                cache.keep((hash, topic, generation), permission, &route, limits);
+                self.counters.route_cache_bytes += cache.heap_bytes();
+                self.counters.route_cache_bytes -= before;
+            }
+        }
+        route
+    }
+
+    /// Routes a message that was held, whose topic its publisher's connection may know.
+    pub(crate) fn route_held(&mut self, now: Timestamp, message: &Message, publisher: SessionKey, hash: u64) -> Tally {
+        let topic = message.topic();
+        let Some(id) = self.connection_of(publisher) else {
+            return self.route_anew(now, message, Some(publisher.slot));
+        };
+        let generation = self.index.generation();
+        if let Some(cache) = self.connections.get_mut(id).and_then(|connection| connection.route_cache.take()) {
+            let known = cache.find(hash, topic, generation);
+            let tally = known.map(|known| self.route_message(now, message, &known.route));
+            self.put_cache_back(id, cache);
+            if let Some(tally) = tally {
+                return tally;
+            }
+        }
+        let permission = self.permission(publisher, topic);
+        let route = self.find_route(id, publisher, (hash, topic, generation), permission);
+        let tally = self.route_message(now, message, &route);
+        self.scratch.route = route;
+        tally
+    }
+
+    pub(crate) fn put_cache_back(&mut self, id: ConnectionId, cache: alloc::boxed::Box<RouteCache>) {
         match self.connections.get_mut(id) {
             Some(connection) => connection.route_cache = Some(cache),
             None => self.counters.route_cache_bytes -= cache.heap_bytes(),
@@ -338,6 +380,7 @@ impl Broker {
         let needs_message = publish.retain || (is_large && is_shared && inbound.shared.is_none());
         if !needs_message {
             let mut out = Outgoing::of_publish(publish, inbound.topic, inbound.shared);
+            out.frame = inbound.frame.filter(|_| !out.shares_payload);
             let tally = self.route(now, &mut out, route);
             self.finish(out);
             return tally;
@@ -364,6 +407,7 @@ impl Broker {
     #[inline]
     fn route(&mut self, now: Timestamp, out: &mut Outgoing<'_>, route: &Route) -> Tally {
         let mut tally = Tally::default();
+        out.is_single = route.receivers.len() == 1;
         for receiver in &route.receivers {
             let retain = receiver.retain_as_published && out.retain;
             let fate = if receiver.key & GROUP == 0 {
@@ -372,12 +416,7 @@ impl Broker {
             } else {
                 self.deliver_to_group(now, out, receiver.key & !GROUP)
             };
-            match fate {
-                Fate::Accepted => tally.accepted += 1,
-                Fate::Away => tally.is_missed = true,
-                Fate::Nobody => {}
-                Fate::Dropped(reason) => tally.dropped = Some(reason),
-            }
+            tally.note(fate);
         }
         if !self.shards.is_empty() {
             tally.accepted += self.forward(now, out);
@@ -419,7 +458,7 @@ impl Broker {
     }
 
     #[inline]
-    fn has_held(&self, session: SessionKey) -> bool {
+    pub(crate) fn has_held(&self, session: SessionKey) -> bool {
         self.sessions.get(session).is_some_and(|session| !session.held.is_empty())
     }
 
@@ -440,7 +479,7 @@ impl Broker {
         reason_code: ReasonCode,
     ) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.acks.push_back(PendingAck { packet_type, packet_id, gate, reason_code, answer: None });
+            connection.push_ack(packet_type, packet_id, gate, reason_code);
         }
     }
 
@@ -463,9 +502,9 @@ impl Broker {
 
     /// What of it a publisher can be told. Before 5.0 that is success or the end of the connection, as configured.
     pub(crate) fn sayable(&self, id: ConnectionId, reason_code: ReasonCode) -> Result<ReasonCode, PeerError> {
-        let is_v5 = self.connections.get(id).is_some_and(Connection::is_v5);
         match reason_code {
-            _ if is_v5 => Ok(reason_code),
+            ReasonCode::Success => Ok(reason_code),
+            _ if self.connections.get(id).is_some_and(Connection::is_v5) => Ok(reason_code),
             ReasonCode::QuotaExceeded if self.config.when_full == WhenFull::CloseLegacyPublisher => {
                 Err(PeerError::QuotaExceeded)
             }

@@ -9,8 +9,9 @@ use crate::{
     Broker, ConnectionId, DropReason,
     acks::Pumped,
     connections::Gate,
-    deliver::{Fate, Outgoing, Terms, delivery},
+    deliver::{Fate, Outgoing, Terms},
     sessions::{Queued, SessionKey, Sink},
+    write::delivery,
 };
 
 impl Broker {
@@ -38,6 +39,7 @@ impl Broker {
         let mut single: Option<SubscriptionId> = None;
         let ids: Vec<SubscriptionId> = self.messages.ids(&queued.ids, &mut single).into();
         let mut out = Outgoing::of_message(&message, now);
+        out.is_single = true;
         let fate = match self.sessions.get(key).map(|session| session.sink) {
             Some(Sink::Connection(connection)) => self.send_queued(&mut out, key.slot, connection, queued, &ids),
             Some(Sink::Local) => {
@@ -105,6 +107,7 @@ impl Broker {
         let mut single: Option<SubscriptionId> = None;
         let ids: Vec<SubscriptionId> = self.messages.ids(&queued.ids, &mut single).into();
         let mut out = Outgoing::of_message(&message, now);
+        out.is_single = true;
         // What was sent does not expire any more: the other side may have it. The least that is not "expired". [MQTT-4.3.3-7]
         if message.expires_at().is_some() && out.expiry.is_none() {
             out.expiry = Some(1);

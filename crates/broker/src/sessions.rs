@@ -96,6 +96,12 @@ impl Outbound {
     pub(crate) fn has_more(&self) -> bool {
         !self.queue.is_empty() || self.to_resend > 0
     }
+
+    /// Whether a new message would be the next one, and has a Packet Identifier.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.has_more() && !self.ids.is_exhausted()
+    }
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod order;
 mod pressure;
 mod questions;
 mod retained;
+mod rows;
 mod rules;
 mod sessions;
 mod shards;
