@@ -178,6 +178,32 @@ mod tests {
         assert_eq!(walk(&mut in_flight), [1]);
     }
 
+    #[test]
+    fn a_first_pubrec_moves_its_message_behind_all_others() {
+        let mut in_flight = InFlight::new(7);
+        let [one, two, three] = [1, 2, 3].map(|id| PacketId::new(id).unwrap());
+        for (id, state) in
+            [(one, SendState::AwaitPubrec), (two, SendState::AwaitPuback), (three, SendState::AwaitPubrec)]
+        {
+            in_flight.push(id, Ticket(u64::from(id.get())), state, message());
+        }
+
+        assert!(in_flight.received(one, ReasonCode::NoMatchingSubscribers));
+        assert_eq!(walk(&mut in_flight), [2, 3, 1]);
+        assert!(in_flight.received(three, ReasonCode::Success));
+        assert!(!in_flight.received(one, ReasonCode::Success), "a second PUBREC moves nothing");
+        assert!(!in_flight.received(two, ReasonCode::Success), "nor one for QoS 1");
+        assert_eq!(walk(&mut in_flight), [2, 1, 3]);
+
+        let done = in_flight.remove(one).unwrap();
+        assert_eq!(
+            (done.ticket, done.state, done.reason_code),
+            (Ticket(1), SendState::AwaitPubcomp, ReasonCode::NoMatchingSubscribers)
+        );
+        assert!(done.message.is_none());
+        assert_eq!(in_flight.len(), 2);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
