@@ -255,7 +255,9 @@ impl Broker {
     /// Sends what waits for a session, as far as its window and its connection have room.
     pub(crate) fn pump(&mut self, now: Timestamp, key: SessionKey) {
         for _ in 0..crate::broker::WORK_PER_CALL {
+            self.steps += 1;
             match self.pump_one(now, key) {
+                Pumped::Sent if self.is_tired() => break,
                 Pumped::Sent => {}
                 Pumped::Blocked => return,
             }

@@ -49,6 +49,12 @@ impl Broker {
         let held = sessions().map(|session| session.held_bytes).sum::<usize>();
         let after_commit = self.after_commit.iter().map(|(.., message)| held_weight(message)).sum::<usize>();
         same("held bytes", self.held_bytes, held + after_commit)?;
+        same("bytes of lookups", self.lookups.bytes, self.lookups.count_bytes())?;
+        same(
+            "postponed",
+            self.postponed.iter().filter(|key| self.sessions.get(**key).is_some_and(|s| s.is_postponed)).count(),
+            count(|s| s.is_postponed),
+        )?;
         same("waiting bytes", self.waiting_bytes, connections().map(|connection| connection.transmit.len()).sum())?;
         same("what stands", self.standing.bytes(), self.standing_anew())?;
         let caches = connections().filter_map(|connection| connection.route_cache.as_ref());

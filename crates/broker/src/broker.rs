@@ -17,6 +17,7 @@ use crate::{
     connections::{Connection, Connections, Pause, Stage},
     gate::{CommitGate, Release},
     held::HeldBack,
+    lookup::Lookups,
     messages::Messages,
     questions::Questions,
     retained::RetainedStore,
@@ -81,6 +82,13 @@ pub struct Broker {
     /// Sessions that ended and still have subscriptions in the index.
     pub(crate) ended: VecDeque<SessionKey>,
     pub(crate) held_back: HeldBack,
+    /// Sessions with held messages that may go on, but not within the call that found out.
+    pub(crate) postponed: VecDeque<SessionKey>,
+    /// Connections left unread until the next call.
+    pub(crate) resting: VecDeque<ConnectionId>,
+    pub(crate) lookups: Lookups,
+    /// Steps of this call so far, see [`Config::steps_per_call`].
+    pub(crate) steps: usize,
     /// Bytes of messages that wait for an answer, a commit or room.
     pub(crate) held_bytes: usize,
     /// Connected sessions whose queue is full.
@@ -198,6 +206,10 @@ impl Broker {
             work: VecDeque::new(),
             ended: VecDeque::new(),
             held_back: HeldBack::default(),
+            postponed: VecDeque::new(),
+            resting: VecDeque::new(),
+            lookups: Lookups::default(),
+            steps: 0,
             held_bytes: 0,
             full_sessions: 0,
             after_commit: AfterCommit::default(),
@@ -309,8 +321,14 @@ impl Broker {
     #[inline]
     fn next_frame(&mut self, now: Timestamp, id: ConnectionId, rest: &[u8]) -> Next {
         let held_limit = self.held_limit();
+        let steps_per_call = index(self.config.steps_per_call);
         let Some(connection) = self.connections.get_mut(id) else { return Next::Ignore };
         if connection.pause.is_some() {
+            return Next::Paused;
+        }
+        if self.steps >= steps_per_call {
+            self.resting.push_back(id);
+            self.pause(now, id, Pause::Steps);
             return Next::Paused;
         }
         if connection.waiting_bytes > index(self.config.max_transmit_bytes) + ANSWERS_BEYOND {
@@ -395,18 +413,43 @@ impl Broker {
 
     /// When [`Broker::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        if self.work.is_empty() && self.ended.is_empty() { self.deadlines.next() } else { Some(Timestamp::ZERO) }
+        if self.has_work() { Some(Timestamp::ZERO) } else { self.deadlines.next() }
     }
 
-    /// Does what is due.
+    /// Whether an earlier call left something for a later one.
+    fn has_work(&self) -> bool {
+        !(self.work.is_empty()
+            && self.ended.is_empty()
+            && self.resting.is_empty()
+            && self.postponed.is_empty()
+            && self.lookups.is_empty())
+            || self.has_committed()
+    }
+
+    /// Does what is due, and some of what earlier calls left.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        for _ in 0..self.resting.len().min(WORK_PER_CALL) {
+            let Some(id) = self.resting.pop_front() else { break };
+            if self.connections.get(id).is_some_and(|connection| connection.pause == Some(Pause::Steps)) {
+                self.resume(now, id);
+            }
+        }
         self.bury();
+        self.serve_lookups(now);
+        self.serve_postponed(now);
+        self.release_after_commit(now);
         for _ in 0..self.work.len().min(WORK_PER_CALL) {
+            if self.is_tired() {
+                break;
+            }
             if let Some(session) = self.work.pop_front() {
                 self.pump(now, session);
             }
         }
         for _ in 0..WORK_PER_CALL {
+            if self.is_tired() {
+                break;
+            }
             let Some(timer) = self.deadlines.pop_due(now) else { break };
             match timer {
                 Timer::Connection(connection) => self.check_connection(now, connection),
@@ -453,6 +496,7 @@ impl Broker {
         }
         if is_open && self.sessions.get(session).is_some_and(|s| s.outbound.has_more()) {
             self.pump(now, session);
+            self.count_steps();
         }
     }
 
@@ -472,10 +516,17 @@ impl Broker {
         self.close_group();
     }
 
+    /// The end of a call.
     pub(crate) fn close_group(&mut self) {
+        self.count_steps();
         if let Some(commit) = self.gate.close() {
             self.outputs.push_back(Output::Commit(commit));
         }
+    }
+
+    fn count_steps(&mut self) {
+        self.counters.most_steps = self.counters.most_steps.max(self.steps);
+        self.steps = 0;
     }
 
     pub(crate) fn event(&mut self, event: Event) {

@@ -77,7 +77,8 @@ impl Broker {
     /// What counts against the budget, as far as messages are concerned.
     #[inline]
     pub(crate) fn memory_used(&self) -> u64 {
-        let others = self.counters.route_cache_bytes + self.waiting_bytes + self.held_bytes + self.standing.counted;
+        let held = self.held_bytes + self.lookups.bytes;
+        let others = self.counters.route_cache_bytes + self.waiting_bytes + held + self.standing.counted;
         self.messages.bytes() + self.retained.bytes() + u64::try_from(others).unwrap_or(u64::MAX)
     }
 

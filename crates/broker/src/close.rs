@@ -14,6 +14,7 @@ use crate::{
     connections::{Connection, Stage, SubscribeAnswer},
     gate::Release,
     held::held_weight,
+    lookup::Origin,
     publish::has_more_levels,
     route::GROUP,
     sessions::{Entry, Held, SessionKey, Sink, Wait},
@@ -206,7 +207,7 @@ impl Broker {
             self.route_after(commit, Some(key), message);
         } else {
             self.gate.record(None);
-            self.route_anew(now, &message, Some(key.slot));
+            self.route_in_order(now, message, Some(key));
         }
         self.event(event);
     }
@@ -240,9 +241,16 @@ impl Broker {
             self.discard(queued);
         }
         for held in session.held {
-            if let Some(commit) = Self::held_commit(&held) {
-                self.gate.record(Some(Release::AfterCommit));
-                self.route_after(commit, None, held.message);
+            match held.wait {
+                Wait::Commit(commit) => {
+                    self.gate.record(Some(Release::AfterCommit));
+                    self.route_after(commit, None, held.message);
+                }
+                Wait::Lookup { id, .. } => self.orphan_lookup(id),
+                Wait::Nothing if held.packet_id.is_none() => {
+                    self.route_orphan(now, held.message, Origin::Here);
+                }
+                Wait::Nothing | Wait::Answer(_) | Wait::Room => {}
             }
         }
         self.event(Event::SessionEnded { client_id: session.client_id, discarded });
@@ -279,17 +287,17 @@ impl Broker {
 
     /// Routes what waited for a commit without its publisher.
     pub(crate) fn release_after_commit(&mut self, now: Timestamp) {
-        while let Some((commit, ..)) = self.after_commit.front() {
-            if !self.gate.is_committed(*commit) {
-                return;
-            }
+        while self.has_committed() && !self.is_tired() {
             if let Some((_, publisher, message)) = self.after_commit.pop_front() {
                 self.held_bytes -= held_weight(&message);
-                // Its slot may be another session's by now.
-                let publisher = publisher.filter(|key| self.sessions.get(*key).is_some());
-                self.route_anew(now, &message, publisher.map(|key| key.slot));
+                self.route_in_order(now, message, publisher);
             }
         }
+    }
+
+    /// Whether a message waits that waits for no commit.
+    pub(crate) fn has_committed(&self) -> bool {
+        self.after_commit.front().is_some_and(|(commit, ..)| self.gate.is_committed(*commit))
     }
 
     /// SUBACK or UNSUBACK will not be sent: what was to follow it does not either.
@@ -305,8 +313,19 @@ impl Broker {
     /// What waits for an answer or for room goes with its connection: the client, never told anything, sends it again.
     fn cancel_held(&mut self, now: Timestamp, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
+        for held in &mut session.held {
+            // It is on its way; nobody is told, so the client sends it again. [MQTT-4.4.0-1]
+            if matches!(held.wait, Wait::Lookup { .. }) && held.message.qos() == QoS::AtLeastOnce {
+                held.packet_id = None;
+            }
+        }
         let (kept, cancelled): (Vec<Held>, Vec<Held>) =
-            core::mem::take(&mut session.held).into_iter().partition(|held| matches!(held.wait, Wait::Commit(_)));
+            core::mem::take(&mut session.held).into_iter().partition(|held| match held.wait {
+                Wait::Commit(_) | Wait::Lookup { .. } => true,
+                // Sent once and owed no acknowledgement: it only waits behind another.
+                Wait::Nothing => held.packet_id.is_none(),
+                Wait::Answer(_) | Wait::Room => false,
+            });
         session.held = kept.into();
         let weight = cancelled.iter().map(|held| held_weight(&held.message)).sum::<usize>();
         session.held_bytes -= weight;
@@ -315,16 +334,11 @@ impl Broker {
             if let Wait::Answer(question) = held.wait {
                 self.cancel_question(question);
             }
-            match (held.packet_id, held.message.qos()) {
-                (Some(packet_id), QoS::ExactlyOnce) => self.forget_received(key, packet_id),
-                // Sent once and owed no acknowledgement: it only waited behind another.
-                (None, _) if held.wait == Wait::Nothing => {
-                    self.route_anew(now, &held.message, Some(key.slot));
-                }
-                _ => {}
+            if let (Some(packet_id), QoS::ExactlyOnce) = (held.packet_id, held.message.qos()) {
+                self.forget_received(key, packet_id);
             }
         }
-        // What is durable may have waited behind what is gone.
+        // What stays may have waited behind what is gone.
         self.release_held(now, key);
     }
 

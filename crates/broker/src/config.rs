@@ -111,6 +111,16 @@ pub struct Config {
     pub route_cache_entries: u16,
     /// Receivers in one remembered route; a wider one is looked up each time. Default 4,096.
     pub route_cache_receivers: u32,
+    /// Steps after which a call leaves the rest to later ones, by [`Broker::poll_timeout`](crate::Broker::poll_timeout):
+    /// each node of the index that a Topic Name passes, each receiver, and each entry of a queue or of the retained
+    /// messages that is looked at is one. What a call has begun it ends, so it takes some more. A client that has more to
+    /// say is left unread until then.
+    ///
+    /// The lookup of one message may take a quarter of them. One that takes more goes on over later calls, in which the
+    /// message waits and its publisher is left unread; so its messages keep their order. The index may change meanwhile: a
+    /// subscription that is there throughout gets the message exactly once; one that comes or goes meanwhile gets it once
+    /// or not at all, and a new one may also get it as retained message. Default 65,536, at least 1.
+    pub steps_per_call: u32,
     /// Whether changes of the subscribed filters leave as [`Output::Interest`](crate::Output::Interest), for brokers
     /// joined to others. Default false.
     pub announce_interest: bool,
@@ -167,6 +177,7 @@ impl Default for Config {
             allow_empty_client_id: true,
             route_cache_entries: 64,
             route_cache_receivers: 4_096,
+            steps_per_call: 65_536,
             announce_interest: false,
         }
     }
@@ -186,6 +197,9 @@ impl Config {
         }
         if self.max_inflight == 0 {
             return Err(ConfigError::Zero("max_inflight"));
+        }
+        if self.steps_per_call == 0 {
+            return Err(ConfigError::Zero("steps_per_call"));
         }
         if self.max_topic_levels == 0 {
             return Err(ConfigError::Zero("max_topic_levels"));
@@ -275,6 +289,8 @@ mod tests {
         assert_eq!(with(|c| c.connect_timeout = Duration::from_micros(1)), Ok(()));
         assert_eq!(with(|c| c.receive_maximum = 0), Err(ConfigError::Zero("receive_maximum")));
         assert_eq!(with(|c| c.receive_maximum = 1), Ok(()));
+        assert_eq!(with(|c| c.steps_per_call = 0), Err(ConfigError::Zero("steps_per_call")));
+        assert_eq!(with(|c| c.steps_per_call = 1), Ok(()));
         assert_eq!(with(|c| c.max_inflight = 0), Err(ConfigError::Zero("max_inflight")));
         assert_eq!(with(|c| c.max_topic_levels = 128), Ok(()));
         assert_eq!(

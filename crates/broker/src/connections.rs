@@ -84,6 +84,10 @@ pub(crate) enum Pause {
     Question,
     /// Too many messages of its wait for answers, commits or room, or too many acknowledgements for what they say.
     Held,
+    /// A message of its is looked up over several calls.
+    Lookup,
+    /// The call has taken its steps.
+    Steps,
     /// It does not take what it is sent, so it is not asked for what needs an answer.
     Unread,
     /// There is no memory for more of its unfinished packet.

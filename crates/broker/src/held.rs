@@ -7,10 +7,11 @@ use damselfly_codec::{PacketId, PacketType, QoS, ReasonCode};
 use damselfly_session::{Message, Timestamp};
 
 use crate::{
-    Broker, CommitId, ConnectionId, DropReason, QuestionId,
+    Broker, ConnectionId, DropReason, QuestionId,
     access::Permission,
     connections::{Gate, Pause, PendingAck},
     gate::Release,
+    lookup::{LookupId, Origin},
     publish::{Inbound, Tally},
     questions::sayable_refusal,
     route::hash_topic,
@@ -35,15 +36,10 @@ impl Broker {
 
     /// Sets a message aside. Too many of them, and the client is not read until some are gone.
     pub(crate) fn hold(&mut self, now: Timestamp, inbound: &Inbound<'_>, packet_id: Option<PacketId>, wait: Wait) {
-        let message = match inbound.shared {
-            Some(frame) => Message::shared(frame, inbound.publish, inbound.topic, now),
-            None => Message::new_in(&mut self.messages.pool, inbound.publish, inbound.topic, now),
-        };
+        let message = inbound.message(&mut self.messages.pool, now);
+        let held = Held { message, packet_id, wait, since: now };
+        self.hold_at(inbound.session, usize::MAX, held);
         let Some(session) = self.sessions.get_mut(inbound.session) else { return };
-        let weight = held_weight(&message);
-        session.held.push_back(Held { message, packet_id, wait, since: now });
-        session.held_bytes += weight;
-        self.held_bytes += weight;
         if wait == Wait::Room && !core::mem::replace(&mut session.is_held_back, true) {
             self.look_for_room_soon(now);
             self.held_back.push_back(inbound.session);
@@ -51,6 +47,69 @@ impl Broker {
         if self.holds_too_much(inbound.session) {
             self.pause(now, inbound.connection, Pause::Held);
         }
+    }
+
+    /// Sets a message aside whose lookup takes more than one call. Its client is left unread until it has ended.
+    #[cold]
+    pub(crate) fn hold_for_lookup(&mut self, now: Timestamp, inbound: &Inbound<'_>) {
+        let packet_id = inbound.publish.delivery.packet_id();
+        if packet_id.is_none() && self.has_no_memory() {
+            self.note_drop(Some(inbound.session.slot), inbound.topic, DropReason::Memory);
+            return;
+        }
+        let message = inbound.message(&mut self.messages.pool, now);
+        let held = Held { message, packet_id, wait: Wait::Nothing, since: now };
+        self.hold_lookup(now, inbound.session, usize::MAX, held);
+    }
+
+    /// Begins the lookup of a message that stays among the held ones until that has ended.
+    fn hold_lookup(&mut self, now: Timestamp, key: SessionKey, at: usize, held: Held) {
+        let is_durable = matches!(held.wait, Wait::Commit(_));
+        let id = self.begin_lookup(held.message.clone(), Some(key), Origin::Here);
+        self.hold_at(key, at, Held { wait: Wait::Lookup { id, is_durable }, ..held });
+        let Some(connection) = self.connection_of(key) else { return };
+        if self.connections.get(connection).is_some_and(|open| open.pause.is_none()) {
+            self.pause(now, connection, Pause::Lookup);
+        }
+    }
+
+    /// Routes what a session publishes of its own, or has it wait behind what it published to the topic before.
+    pub(crate) fn route_behind_held(&mut self, now: Timestamp, key: SessionKey, message: Message) -> Option<Tally> {
+        let waits = self.waits_behind(key, message.topic());
+        if !waits {
+            let tally = self.route_at_once(now, &message, Some(key.slot));
+            if tally.is_some() {
+                return tally;
+            }
+        }
+        let held = Held { message, packet_id: None, wait: Wait::Nothing, since: now };
+        if waits {
+            self.hold_at(key, usize::MAX, held);
+        } else {
+            self.hold_lookup(now, key, usize::MAX, held);
+        }
+        None
+    }
+
+    fn hold_at(&mut self, key: SessionKey, at: usize, held: Held) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let weight = held_weight(&held.message);
+        session.held.insert(at.min(session.held.len()), held);
+        session.held_bytes += weight;
+        self.held_bytes += weight;
+    }
+
+    /// The message of a lookup has gone to all its receivers.
+    pub(crate) fn lookup_ended(&mut self, now: Timestamp, key: SessionKey, id: LookupId, tally: Tally) {
+        let is_it = |held: &Held| matches!(held.wait, Wait::Lookup { id: of, .. } if of == id);
+        let Some(at) = self.sessions.get(key).and_then(|session| session.held.iter().position(is_it)) else { return };
+        let Some(held) = self.unhold(key, at) else { return };
+        let mut ack_at = 0;
+        self.decide(now, key, &held, tally, &mut ack_at);
+        if let Some(connection) = self.connection_of(key).filter(|_| ack_at > 0) {
+            self.release_acks(now, connection);
+        }
+        self.release_held(now, key);
     }
 
     fn holds_too_much(&self, key: SessionKey) -> bool {
@@ -96,9 +155,18 @@ impl Broker {
                 at += 1;
                 continue;
             }
+            if self.is_tired() {
+                self.postpone(key);
+                break;
+            }
             let Some(held) = self.unhold(key, at) else { break };
-            let tally = self.route_held(now, &held.message, key, topic);
-            self.decide(now, key, &held, tally, &mut ack_at);
+            if let Some(tally) = self.route_held(now, &held.message, key, topic) {
+                self.decide(now, key, &held, tally, &mut ack_at);
+            } else {
+                blocked.insert(topic);
+                self.hold_lookup(now, key, at, held);
+                at += 1;
+            }
         }
         if let Some(connection) = self.connection_of(key).filter(|_| ack_at > 0) {
             self.release_acks(now, connection);
@@ -106,11 +174,33 @@ impl Broker {
         self.resume_held(now, key);
     }
 
+    /// Has [`Broker::release_held`] go on in a later call.
+    fn postpone(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !core::mem::replace(&mut session.is_postponed, true) {
+            self.postponed.push_back(key);
+        }
+    }
+
+    /// Goes on with what earlier calls had no steps left for.
+    pub(crate) fn serve_postponed(&mut self, now: Timestamp) {
+        for _ in 0..self.postponed.len() {
+            if self.is_tired() {
+                return;
+            }
+            let Some(key) = self.postponed.pop_front() else { return };
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.is_postponed = false;
+                self.release_held(now, key);
+            }
+        }
+    }
+
     fn is_free(&self, wait: Wait) -> bool {
         match wait {
             Wait::Nothing => true,
             Wait::Commit(commit) => self.gate.is_committed(commit),
-            Wait::Room | Wait::Answer(_) => false,
+            Wait::Room | Wait::Answer(_) | Wait::Lookup { .. } => false,
         }
     }
 
@@ -125,7 +215,7 @@ impl Broker {
             }
         };
         // The identifier and the message of a QoS 2 exchange were one record.
-        let is_durable = matches!(held.wait, Wait::Commit(_));
+        let is_durable = matches!(held.wait, Wait::Commit(_) | Wait::Lookup { is_durable: true, .. });
         let gate = if is_durable { Gate::Open } else { self.after_this_call(connection) };
         *ack_at = self.decide_ack(key, (connection, packet_id), (gate, reason_code), *ack_at);
     }
@@ -161,8 +251,15 @@ impl Broker {
 
     pub(crate) fn resume_held(&mut self, now: Timestamp, key: SessionKey) {
         let Some(connection) = self.connection_of(key) else { return };
-        let is_paused = self.connections.get(connection).is_some_and(|c| c.pause == Some(Pause::Held));
-        if is_paused && !self.holds_too_much(key) {
+        let waits = match self.connections.get(connection).and_then(|open| open.pause) {
+            Some(Pause::Held) => self.holds_too_much(key),
+            Some(Pause::Lookup) => self
+                .sessions
+                .get(key)
+                .is_some_and(|session| session.held.iter().any(|held| matches!(held.wait, Wait::Lookup { .. }))),
+            Some(Pause::Question | Pause::Unread | Pause::Steps | Pause::Memory) | None => return,
+        };
+        if !waits {
             self.resume(now, connection);
         }
     }
@@ -207,6 +304,9 @@ impl Broker {
     /// Publishers that found no room: they go on, or their time is up and they are told.
     pub(crate) fn retry_held_back(&mut self, now: Timestamp) {
         for _ in 0..self.held_back.len().min(RETRIES) {
+            if self.is_tired() {
+                break;
+            }
             let Some(key) = self.held_back.pop_front() else { break };
             self.release_held(now, key);
             self.give_up(now, key);
@@ -250,14 +350,6 @@ impl Broker {
         }
         if is_changed {
             self.release_held(now, key);
-        }
-    }
-
-    /// The commit a message published at QoS 2 waits for, of a session that ends before it.
-    pub(crate) fn held_commit(held: &Held) -> Option<CommitId> {
-        match held.wait {
-            Wait::Commit(commit) => Some(commit),
-            Wait::Answer(_) | Wait::Nothing | Wait::Room => None,
         }
     }
 }

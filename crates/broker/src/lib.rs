@@ -19,6 +19,7 @@ mod filter_set;
 mod gate;
 mod held;
 mod local;
+mod lookup;
 mod messages;
 mod output;
 mod publish;

@@ -8,7 +8,7 @@ use damselfly_session::{Message, SessionExpiry, Timestamp, Window};
 use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::{
-    AckToken, Broker, LocalId,
+    AckToken, Broker, DropReason, LocalId,
     broker::owned,
     gate::Release,
     sessions::{Session, SessionKey, Sink},
@@ -23,7 +23,8 @@ pub struct ClientIdInUse;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a message may have been refused"]
 pub struct Published {
-    /// Sessions and other brokers that got it or will. For QoS 2 it is counted after the commit and 0 here.
+    /// Sessions and other brokers that got it or will. What is counted later is 0 here: at QoS 2, and where the lookup
+    /// goes on in later calls, as [`Config::steps_per_call`](crate::Config::steps_per_call) says.
     pub receivers: u32,
     /// What a PUBACK would have said.
     pub reason_code: ReasonCode,
@@ -107,8 +108,14 @@ impl Broker {
             self.close_group();
             return Published { receivers: 0, reason_code: ReasonCode::Success };
         }
-        let tally = self.route_anew(now, &message, Some(local.0.slot));
+        // What waits counts for it: a participant cannot be left unread.
+        if self.has_held(local.0) && self.has_no_memory() {
+            self.note_drop(Some(local.0.slot), topic, DropReason::Memory);
+            return Published { receivers: 0, reason_code: ReasonCode::QuotaExceeded };
+        }
+        let tally = self.route_in_order(now, message, Some(local.0));
         self.close_group();
+        let Some(tally) = tally else { return Published { receivers: 0, reason_code: ReasonCode::Success } };
         let reason_code = match (tally.dropped, tally.accepted) {
             (Some(_), _) => ReasonCode::QuotaExceeded,
             (None, 0) if !tally.is_missed => ReasonCode::NoMatchingSubscribers,

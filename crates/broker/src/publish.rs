@@ -5,7 +5,7 @@ use alloc::string::String;
 use damselfly_codec::{
     Delivery, FixedHeader, Frame, PacketId, PacketType, Publish, PublishFrame, QoS, ReasonCode, Version,
 };
-use damselfly_session::{Message, PeerError, ReceiveAction, ReceiveInput, Timestamp};
+use damselfly_session::{Message, MessagePool, PeerError, ReceiveAction, ReceiveInput, Timestamp};
 use damselfly_topic::TopicName;
 
 use crate::{
@@ -69,6 +69,16 @@ pub(crate) struct Inbound<'a> {
     /// The packet, if receivers may get it nearly as it came.
     pub(crate) frame: Option<(usize, PublishFrame<'a>)>,
     pub(crate) shared: Option<&'a Frame>,
+}
+
+impl Inbound<'_> {
+    /// The message as it is stored.
+    pub(crate) fn message(&self, pool: &mut MessagePool, now: Timestamp) -> Message {
+        match self.shared {
+            Some(frame) => Message::shared(frame, self.publish, self.topic, now),
+            None => Message::new_in(pool, self.publish, self.topic, now),
+        }
+    }
 }
 
 impl Broker {
@@ -305,23 +315,29 @@ impl Broker {
             return None;
         }
         let known = (hash, inbound.topic, generation);
-        let route = self.find_route(inbound.connection, inbound.session, known, permission);
+        let Some(route) = self.find_route(inbound.connection, inbound.session, known, permission) else {
+            self.hold_for_lookup(now, inbound);
+            return None;
+        };
         let tally = self.route_inbound(now, inbound, &route);
         self.scratch.route = route;
         Some(self.puback_code(inbound.connection, tally))
     }
 
     /// Looks the receivers up for a topic that `id` published to, and remembers them if it did so before. The memory of
-    /// the route belongs to the scratch.
+    /// the route belongs to the scratch. `None` if it takes too many steps.
     fn find_route(
         &mut self,
         id: ConnectionId,
         publisher: SessionKey,
         (hash, topic, generation): (u64, TopicName<'_>, u64),
         permission: Permission,
-    ) -> Route {
+    ) -> Option<Route> {
         let mut route = core::mem::take(&mut self.scratch.route);
-        route.resolve(&self.index, topic, Some(publisher.slot), &mut self.scratch.matches);
+        if !self.look_up(topic, Some(publisher.slot), &mut route) {
+            self.scratch.route = route;
+            return None;
+        }
         let limits = self.route_cache_limits();
         let has_room = !self.has_no_memory();
         if let Some(connection) = self.connections.get_mut(id).filter(|_| has_room) {
@@ -333,29 +349,36 @@ impl Broker {
                 self.counters.route_cache_bytes -= before;
             }
         }
-        route
+        Some(route)
     }
 
     /// Routes a message that was held, whose topic its publisher's connection may know.
-    pub(crate) fn route_held(&mut self, now: Timestamp, message: &Message, publisher: SessionKey, hash: u64) -> Tally {
+    /// `None`, with nothing done, if looking its receivers up takes too many steps.
+    pub(crate) fn route_held(
+        &mut self,
+        now: Timestamp,
+        message: &Message,
+        publisher: SessionKey,
+        hash: u64,
+    ) -> Option<Tally> {
         let topic = message.topic();
         let Some(id) = self.connection_of(publisher) else {
-            return self.route_anew(now, message, Some(publisher.slot));
+            return self.route_at_once(now, message, Some(publisher.slot));
         };
         let generation = self.index.generation();
         if let Some(cache) = self.connections.get_mut(id).and_then(|connection| connection.route_cache.take()) {
             let known = cache.find(hash, topic, generation);
             let tally = known.map(|known| self.route_message(now, message, &known.route));
             self.put_cache_back(id, cache);
-            if let Some(tally) = tally {
+            if tally.is_some() {
                 return tally;
             }
         }
         let permission = self.permission(publisher, topic);
-        let route = self.find_route(id, publisher, (hash, topic, generation), permission);
+        let route = self.find_route(id, publisher, (hash, topic, generation), permission)?;
         let tally = self.route_message(now, message, &route);
         self.scratch.route = route;
-        tally
+        Some(tally)
     }
 
     pub(crate) fn put_cache_back(&mut self, id: ConnectionId, cache: alloc::boxed::Box<RouteCache>) {
@@ -385,10 +408,7 @@ impl Broker {
             self.finish(out);
             return tally;
         }
-        let message = match inbound.shared {
-            Some(frame) => Message::shared(frame, publish, inbound.topic, now),
-            None => Message::new(publish, inbound.topic, now),
-        };
+        let message = inbound.message(&mut self.messages.pool, now);
         self.route_message(now, &message, route)
     }
 
@@ -407,6 +427,18 @@ impl Broker {
     #[inline]
     fn route(&mut self, now: Timestamp, out: &mut Outgoing<'_>, route: &Route) -> Tally {
         let mut tally = Tally::default();
+        self.steps += route.receivers.len();
+        self.deliver_route(now, out, route, &mut tally);
+        if !self.shards.is_empty() {
+            tally.accepted += self.forward(now, out);
+        }
+        self.counters.deliveries += u64::from(tally.accepted);
+        tally
+    }
+
+    /// Delivers to the receivers here.
+    #[inline]
+    pub(crate) fn deliver_route(&mut self, now: Timestamp, out: &mut Outgoing<'_>, route: &Route, tally: &mut Tally) {
         out.is_single = route.receivers.len() == 1;
         for receiver in &route.receivers {
             let retain = receiver.retain_as_published && out.retain;
@@ -418,20 +450,6 @@ impl Broker {
             };
             tally.note(fate);
         }
-        if !self.shards.is_empty() {
-            tally.accepted += self.forward(now, out);
-        }
-        self.counters.deliveries += u64::from(tally.accepted);
-        tally
-    }
-
-    /// Looks the receivers up and routes: for wills, released messages and whatever else comes from no cache.
-    pub(crate) fn route_anew(&mut self, now: Timestamp, message: &Message, publisher: Option<u32>) -> Tally {
-        let mut route = core::mem::take(&mut self.scratch.route);
-        route.resolve(&self.index, message.topic(), publisher, &mut self.scratch.matches);
-        let tally = self.route_message(now, message, &route);
-        self.scratch.route = route;
-        tally
     }
 
     pub(crate) fn permission(&self, session: SessionKey, topic: TopicName<'_>) -> Permission {
@@ -462,7 +480,7 @@ impl Broker {
         self.sessions.get(session).is_some_and(|session| !session.held.is_empty())
     }
 
-    fn waits_behind(&self, session: SessionKey, topic: TopicName<'_>) -> bool {
+    pub(crate) fn waits_behind(&self, session: SessionKey, topic: TopicName<'_>) -> bool {
         self.sessions.get(session).is_some_and(|s| s.held.iter().any(|held| held.message.topic() == topic))
     }
 
@@ -526,7 +544,8 @@ impl Broker {
 
     fn waits_for_receiver(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {
         let mut route = core::mem::take(&mut self.scratch.route);
-        route.resolve(&self.index, topic, publisher, &mut self.scratch.matches);
+        // What takes too many steps finds no receiver: its publisher is slowed by the lookup itself.
+        self.look_up(topic, publisher, &mut route);
         let limit = self.config.pause_limit;
         let is_full = route.receivers.iter().filter(|receiver| receiver.key & GROUP == 0).any(|receiver| {
             let since = self.sessions.at(receiver.key).and_then(|session| session.full_since);

@@ -71,6 +71,8 @@ pub struct Counters {
     pub deliveries: u64,
     /// Dropped messages by reason: see [`Counters::dropped`].
     dropped: [u64; REASONS.len()],
+    /// The most steps that one call has taken: see [`Config::steps_per_call`](crate::Config::steps_per_call).
+    pub most_steps: usize,
     /// Bytes of all route caches at present.
     pub route_cache_bytes: usize,
 }
@@ -259,7 +261,7 @@ impl Broker {
                 + session.received.heap_bytes()
         });
         Memory {
-            messages: self.messages.bytes() + wide(self.messages.heap_bytes() + self.held_bytes),
+            messages: self.messages.bytes() + wide(self.messages.heap_bytes() + self.held_bytes + self.lookups.bytes),
             retained: self.retained.bytes() + wide(self.retained.heap_bytes()),
             subscriptions: wide(self.index.heap_bytes() + self.groups.heap_bytes()),
             sessions: wide(self.sessions.heap_bytes() + sessions.sum::<usize>()),

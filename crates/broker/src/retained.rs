@@ -215,6 +215,7 @@ impl Broker {
         let front = self.sessions.get_mut(key).and_then(|session| session.outbound.queue.pop_front());
         let Some(Entry::Replay(mut replay)) = front else { return Pumped::Blocked };
         let mut found = core::mem::take(&mut self.scratch.replayed);
+        self.steps += REPLAY_STEP;
         let is_done = match TopicFilter::new(&replay.filter) {
             Ok(filter) => self.retained.query(filter, &mut replay.cursor, REPLAY_STEP, |retained| {
                 if retained.number < replay.before && !retained.message.is_expired(now) {

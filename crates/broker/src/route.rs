@@ -81,18 +81,19 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// Fills the route anew. `publisher`: the slot whose own No Local subscriptions do not count. [MQTT-3.8.3-3]
+    /// Fills the route anew. `publisher`: the slot whose own No Local subscriptions do not count. [MQTT-3.8.3-3] Says how
+    /// many of the steps were left; `None`, and an empty route, if it takes more.
     pub(crate) fn resolve(
         &mut self,
         index: &Index,
         topic: TopicName<'_>,
         publisher: Option<u32>,
+        steps: usize,
         scratch: &mut Vec<(ReceiverKey, PackedOptions)>,
-    ) {
+    ) -> Option<usize> {
         scratch.clear();
-        self.receivers.clear();
-        self.ids.clear();
-        index.matches(topic, scratch);
+        self.clear();
+        let left = index.matches_within(topic, steps, scratch)?;
         // Sorted, so that the subscriptions of a session stand together and no order comes from a hash.
         if scratch.len() > 1 && !scratch.is_sorted_by_key(|(key, options)| (*key, options.0)) {
             scratch.sort_unstable_by_key(|(key, options)| (*key, options.0));
@@ -104,6 +105,21 @@ impl Route {
             self.merge(*key, *options);
         }
         self.is_plain = self.receivers.iter().all(|receiver| receiver.key & GROUP == 0 && receiver.ids_len == 0);
+        Some(left)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.receivers.clear();
+        self.ids.clear();
+        self.is_plain = false;
+    }
+
+    /// One receiver more, whose subscriptions are merged already.
+    pub(crate) fn add(&mut self, key: ReceiverKey, qos: QoS, retain_as_published: bool, ids: &[SubscriptionId]) {
+        let narrow = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let (ids_at, ids_len) = (narrow(self.ids.len()), narrow(ids.len()));
+        self.ids.extend_from_slice(ids);
+        self.receivers.push(Receiver { key, ids_at, ids_len, qos, retain_as_published });
     }
 
     /// One delivery per session: the highest QoS, all identifiers, RETAIN kept if any asks for it. [MQTT-3.3.4-2]
@@ -290,7 +306,7 @@ mod tests {
 
     fn resolve(index: &Index, topic: &str, publisher: Option<u32>) -> Route {
         let mut route = Route::default();
-        route.resolve(index, TopicName::new(topic).unwrap(), publisher, &mut Vec::new());
+        route.resolve(index, TopicName::new(topic).unwrap(), publisher, 1_000, &mut Vec::new()).unwrap();
         route
     }
 

@@ -74,6 +74,9 @@ impl Broker {
             self.gate.record(None);
         }
         self.end_orphaned_replays(now, key);
+        let new = self.sessions.get(key).and_then(|session| session.access.clone());
+        self.lookups
+            .withhold(key.slot, |topic| stays(old.as_deref(), new.as_deref(), |access: &Access| access.receive(topic)));
         self.withhold_queued(now, key, old.as_deref());
         self.pump(now, key);
     }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use crate::{
     Access, ConnectionId, QuestionId,
     filter_set::FilterSet,
+    lookup::LookupId,
     messages::{MessageRef, SubscriptionIds},
     slab::Slab,
 };
@@ -44,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) is_ended: bool,
     /// It waits among [`HeldBack`](crate::held::HeldBack).
     pub(crate) is_held_back: bool,
+    /// It waits among the postponed.
+    pub(crate) is_postponed: bool,
     /// The connection whose CONNECT claimed it; the sink follows with CONNACK.
     pub(crate) owner: Option<ConnectionId>,
     pub(crate) expiry: SessionExpiry,
@@ -152,7 +155,7 @@ pub(crate) struct Replay {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) message: Message,
-    /// `None` at QoS 0.
+    /// `None` if no acknowledgement is owed.
     pub(crate) packet_id: Option<PacketId>,
     pub(crate) wait: Wait,
     /// When it came.
@@ -169,6 +172,12 @@ pub(crate) enum Wait {
     Nothing,
     /// For room: within the memory budget or in the queue of a receiver.
     Room,
+    /// For its own receivers to be found and served.
+    Lookup {
+        id: LookupId,
+        /// It was committed before.
+        is_durable: bool,
+    },
 }
 
 impl Session {
@@ -185,6 +194,7 @@ impl Session {
             sink: Sink::Offline,
             is_ended: false,
             is_held_back: false,
+            is_postponed: false,
             owner: None,
             expiry,
             ends_at: None,

@@ -2,13 +2,15 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
-use damselfly_session::Timestamp;
+use damselfly_session::{Message, Timestamp};
 use damselfly_topic::{SubscriptionIndex, TopicFilter};
 
 use crate::{
-    Broker, Forward, Interest, Output, ShardId,
+    Broker, DropReason, Forward, Interest, Output, ShardId,
     broker::owned,
     deliver::Outgoing,
+    lookup::Origin,
+    publish::Tally,
     route::{GROUP, PackedOptions, Route},
 };
 
@@ -98,19 +100,33 @@ impl Broker {
         if !forward.deliver {
             return;
         }
-        let mut out = Outgoing::of_message(message, now);
         if let Some(filter) = &forward.shared_filter {
             if let Some(group) = self.groups.find(filter) {
+                let mut out = Outgoing::of_message(message, now);
                 self.deliver_within(now, &mut out, group, false, None);
+                self.finish(out);
             }
+        } else if !self.lookups.is_empty() && self.has_no_memory() {
+            self.note_drop(None, message.topic(), DropReason::Memory);
         } else {
-            let mut route = core::mem::take(&mut self.scratch.route);
-            route.resolve(&self.index, message.topic(), None, &mut self.scratch.matches);
-            self.deliver_plain(now, &mut out, &route);
-            self.scratch.route = route;
+            self.route_orphan(now, message.clone(), Origin::Shard);
         }
-        self.finish(out);
         self.close_group();
+    }
+
+    /// Delivers a message of another broker to the subscribers here. `None`, with nothing done, if looking them up takes
+    /// too many steps.
+    pub(crate) fn route_forwarded(&mut self, now: Timestamp, message: &Message) -> Option<Tally> {
+        let mut route = core::mem::take(&mut self.scratch.route);
+        let is_found = self.look_up(message.topic(), None, &mut route);
+        if is_found {
+            let mut out = Outgoing::of_message(message, now);
+            self.steps += route.receivers.len();
+            self.deliver_plain(now, &mut out, &route);
+            self.finish(out);
+        }
+        self.scratch.route = route;
+        is_found.then(Tally::default)
     }
 
     fn deliver_plain(&mut self, now: Timestamp, out: &mut Outgoing<'_>, route: &Route) {
@@ -121,16 +137,18 @@ impl Broker {
         }
     }
 
-    /// Hands a message to every broker that has subscribers for it; a retained one to all, so that each has it.
+    /// Hands a message to every broker that has subscribers for it; a retained one to all, so that each has it. A topic
+    /// that takes too many steps to look up goes to all of them too: each looks up its own subscribers anyway.
     pub(crate) fn forward(&mut self, now: Timestamp, out: &mut Outgoing<'_>) -> u32 {
+        let limit = self.lookup_steps();
         let mut interested = core::mem::take(&mut self.shards.scratch);
         interested.clear();
-        self.shards.interest.matches(out.topic, &mut interested);
+        let is_known = self.shards.interest.matches_within(out.topic, limit, &mut interested).is_some();
         interested.sort_unstable();
         interested.dedup();
         let mut count = 0;
         for shard in &self.shards.joined {
-            let deliver = !out.is_expired && interested.binary_search(&(*shard, ())).is_ok();
+            let deliver = !out.is_expired && (!is_known || interested.binary_search(&(*shard, ())).is_ok());
             if deliver || out.retain {
                 let message = out.message(now);
                 let forward = Forward { message, shared_filter: None, retain: out.retain, deliver };

@@ -134,6 +134,11 @@ impl ShareGroups {
         self.groups.get(slot)
     }
 
+    /// What tells a group from every other there ever was.
+    pub(crate) fn number(&self, slot: u32) -> Option<u32> {
+        self.groups.get(slot).map(|group| group.number)
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.groups.len()
     }

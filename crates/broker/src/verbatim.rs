@@ -113,6 +113,7 @@ impl Broker {
     ) -> Tally {
         let mut tally = Tally::default();
         out.is_single = route.receivers.len() == 1;
+        self.steps += route.receivers.len();
         for receiver in &route.receivers {
             let terms = plain_terms(receiver.qos, false, &[]);
             let Some(session) = self.sessions.at_mut(receiver.key) else { continue };
@@ -154,6 +155,7 @@ impl Broker {
             return false;
         }
         let mut copies = 0;
+        self.steps += route.receivers.len();
         for receiver in &route.receivers {
             let Some(session) = self.sessions.at(receiver.key) else { continue };
             let Sink::Connection(id) = session.sink else {

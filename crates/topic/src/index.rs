@@ -7,7 +7,7 @@ mod trie;
 mod walk;
 
 use alloc::vec::Vec;
-use core::{fmt, ops::ControlFlow};
+use core::{cell::Cell, fmt, ops::ControlFlow};
 
 pub use cursor::MatchCursor;
 use subscribers::{Lists, Subscribers};
@@ -66,7 +66,8 @@ pub enum IndexError {
 /// A match looks at no more than two branches per level, so at no more nodes than there are *prefixes of filters* that
 /// match a prefix of the name: with filters of `n` levels, up to 2ⁿ⁺¹ - 1 if somebody has subscribed to all of them. The
 /// number of levels is limited ([`with_max_levels`](Self::with_max_levels)), and so should be the number of filters of one
-/// subscriber. A match neither recurses nor allocates, except to grow the caller's vector.
+/// subscriber. Where one call must not take that long, [`matches_within`](Self::matches_within) gives up in time, and
+/// [`query`](Self::query) goes on where it stopped. A match neither recurses nor allocates, except to grow the caller's vector.
 ///
 /// # Memory
 ///
@@ -218,12 +219,62 @@ impl<K: Copy + Eq + Ord, V: Copy> SubscriptionIndex<K, V> {
         self.visit(name, |_| ControlFlow::Break(())).is_break()
     }
 
+    /// As [`matches`](Self::matches), unless that may take more than `budget` steps: a node is one, and each subscriber of
+    /// a filter that has several. Nodes are counted ahead, as many as there are levels left. `Some` says how many steps were
+    /// left; with `None` only a part was appended, and [`query`](Self::query) is the way to all.
+    ///
+    /// ```
+    /// use damselfly_topic::{SubscriptionIndex, TopicFilter, TopicName};
+    ///
+    /// let mut index = SubscriptionIndex::new(0x5eed);
+    /// index.insert(TopicFilter::new("a/+/#")?, 7_u32, ())?;
+    ///
+    /// let mut found = Vec::new();
+    /// // The root, and as many nodes as the name has levels.
+    /// assert_eq!(index.matches_within(TopicName::new("a/b/c")?, 5, &mut found), Some(1));
+    /// assert_eq!(found, [(7, ())]);
+    /// assert_eq!(index.matches_within(TopicName::new("a/b/c")?, 3, &mut found), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
-    fn visit<B>(&self, name: TopicName<'_>, mut found: impl FnMut(&[(K, V)]) -> ControlFlow<B>) -> ControlFlow<B> {
+    pub fn matches_within(&self, name: TopicName<'_>, budget: usize, out: &mut Vec<(K, V)>) -> Option<usize> {
+        let left = Cell::new(budget);
+        let spend = |steps: usize| match left.get().checked_sub(steps) {
+            Some(rest) => {
+                left.set(rest);
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        };
+        let found = |piece: &[(K, V)]| {
+            if let [one] = piece {
+                out.push(*one);
+                return ControlFlow::Continue(());
+            }
+            spend(piece.len())?;
+            out.extend_from_slice(piece);
+            ControlFlow::Continue(())
+        };
+        self.walk(name, spend, found).is_continue().then(|| left.get())
+    }
+
+    #[inline]
+    fn visit<B>(&self, name: TopicName<'_>, found: impl FnMut(&[(K, V)]) -> ControlFlow<B>) -> ControlFlow<B> {
+        self.walk(name, |_| ControlFlow::Continue(()), found)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "so that the steps are counted in a register; measured")]
+    fn walk<B>(
+        &self,
+        name: TopicName<'_>,
+        mut go: impl FnMut(usize) -> ControlFlow<B>,
+        mut found: impl FnMut(&[(K, V)]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         if let Some(subscribers) = self.exact.find(name.as_bytes()).and_then(|id| self.exact.get(id)) {
             self.lists.pieces(subscribers).try_for_each(&mut found)?;
         }
-        self.wild.visit(name.as_bytes(), &self.lists, &mut found)
+        self.wild.visit(name.as_bytes(), &self.lists, &mut go, &mut found)
     }
 
     /// The number of subscriptions.

@@ -261,8 +261,10 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..80),
         asks in any::<bool>(),
         small in any::<bool>(),
+        steps_per_call in prop_oneof![Just(65_536), 1..60_u32],
     ) {
         let mut world = World::with(|config| {
+            config.steps_per_call = steps_per_call;
             if small {
                 config.max_queued_messages = 3;
                 config.max_inflight = 2;

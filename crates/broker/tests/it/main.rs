@@ -18,6 +18,7 @@ mod rules;
 mod sessions;
 mod shards;
 mod small_rules;
+mod steps;
 mod strict;
 mod subscriptions;
 mod waiting;

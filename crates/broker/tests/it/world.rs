@@ -17,6 +17,7 @@ use damselfly_topic::{TopicFilter, TopicName};
 const READ: usize = 32 * 1024;
 
 /// Everything around one broker.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct World {
     pub(crate) broker: Broker,
     pub(crate) now: Timestamp,
@@ -29,6 +30,10 @@ pub(crate) struct World {
     pub(crate) questions: Vec<(QuestionId, Question)>,
     /// While set, nothing is taken out of the transmit buffers.
     pub(crate) is_stalled: bool,
+    /// While set, what one call leaves for later ones is left.
+    pub(crate) holds_work: bool,
+    /// Calls for what was left.
+    pub(crate) turns: usize,
     pub(crate) events: Vec<Event>,
     pub(crate) delivered: Vec<(LocalId, LocalDelivery)>,
     pub(crate) forwarded: Vec<Output>,
@@ -188,6 +193,8 @@ impl World {
             holds_questions: false,
             questions: Vec::new(),
             is_stalled: false,
+            holds_work: false,
+            turns: 0,
             events: Vec::new(),
             delivered: Vec::new(),
             forwarded: Vec::new(),
@@ -198,7 +205,8 @@ impl World {
     pub(crate) fn settle(&mut self) {
         loop {
             let Some(output) = self.broker.poll_output() else {
-                if self.broker.poll_timeout().is_some_and(|at| at <= self.now) {
+                if !self.holds_work && self.broker.poll_timeout().is_some_and(|at| at <= self.now) {
+                    self.turns += 1;
                     self.broker.handle_timeout(self.now);
                     continue;
                 }

@@ -382,10 +382,11 @@ mod tests {
 
     fn ids(trie: &Trie<u32, ()>, name: &str) -> Vec<u32> {
         let mut ids = Vec::new();
-        let _: ControlFlow<()> = trie.visit(name.as_bytes(), &Lists::default(), &mut |piece| {
-            ids.extend(piece.iter().map(|entry| entry.0));
-            ControlFlow::Continue(())
-        });
+        let _: ControlFlow<()> =
+            trie.visit(name.as_bytes(), &Lists::default(), &mut |_| ControlFlow::Continue(()), &mut |piece| {
+                ids.extend(piece.iter().map(|entry| entry.0));
+                ControlFlow::Continue(())
+            });
         ids
     }
 

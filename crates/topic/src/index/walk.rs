@@ -13,21 +13,23 @@ use crate::store::NONE;
 const SHALLOW: usize = 16;
 
 impl<K: Copy + Ord, V: Copy> Trie<K, V> {
-    /// Calls `found` with the subscribers of each filter that matches a name, until it breaks.
+    /// Calls `found` with the subscribers of each filter that matches a name, and `go` at the beginning of each way down
+    /// with the most nodes it can have, until one of them breaks.
     #[inline]
     pub(crate) fn visit<B>(
         &self,
         name: &[u8],
         lists: &Lists<K, V>,
+        go: &mut impl FnMut(usize) -> ControlFlow<B>,
         found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         if self.is_empty() {
             return ControlFlow::Continue(());
         }
         if self.deepest() <= SHALLOW {
-            return self.walk::<SHALLOW, B>(name, lists, found);
+            return self.walk::<SHALLOW, B>(name, lists, go, found);
         }
-        self.walk::<MAX_LEVELS, B>(name, lists, found)
+        self.walk::<MAX_LEVELS, B>(name, lists, go, found)
     }
 
     /// Depth first. Where both '+' and the level itself lead on, '+' waits on a stack: one place per level is enough.
@@ -36,6 +38,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         &self,
         name: &[u8],
         lists: &Lists<K, V>,
+        go: &mut impl FnMut(usize) -> ControlFlow<B>,
         found: &mut impl FnMut(&[(K, V)]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let mut cut = Cut::new(name);
@@ -50,6 +53,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         let mut waiting = [(NONE, 0_u32); LEVELS];
         let mut waits = 0_usize;
         let (mut id, mut depth) = (ROOT, 0_u32);
+        go(to_usize(count) + 1)?;
         let mut next = self.node(id);
         // Past the wildcards of the root. [MQTT-4.7.2-1]
         if name.first() == Some(&b'$') {
@@ -82,6 +86,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
                     let Some(last) = waits.checked_sub(1) else { break };
                     waits = last;
                     (plus, depth) = waiting.get(last).copied().unwrap_or((NONE, 0));
+                    go(to_usize(count - depth) + 1)?;
                 }
                 id = plus;
                 next = self.node(id);

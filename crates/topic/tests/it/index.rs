@@ -260,6 +260,28 @@ fn a_budget_bounds_what_one_call_finds() {
 }
 
 #[test]
+fn a_match_within_a_budget_gives_up_before_it_has_passed_every_node() {
+    let mut index = SubscriptionIndex::new(1);
+    for bits in 0..1_u32 << 10 {
+        let level = |at: u32| if bits & (1 << at) == 0 { "a" } else { "+" };
+        let text: Vec<_> = (0..10).map(level).collect();
+        index.insert(filter(&text.join("/")), bits, ()).unwrap();
+    }
+    let deep = ["a"; 10].join("/");
+    // Eleven nodes at first; where '+' waits at depth n, up to eleven less n begin, at 2^(n-1) places. The filter without
+    // '+' is not among them.
+    let all = 10 + (1..=10).map(|depth| (1 << (depth - 1)) * (11 - depth)).sum::<usize>();
+    let mut out = Vec::new();
+    assert_eq!(index.matches_within(name(&deep), all, &mut out), Some(0));
+    assert_eq!(out.len(), 1 << 10);
+    out.clear();
+    assert_eq!(index.matches_within(name(&deep), all - 1, &mut out), None);
+    out.clear();
+    assert_eq!(index.matches_within(name(&deep), 100, &mut out), None);
+    assert!(out.len() <= 100, "{}", out.len());
+}
+
+#[test]
 fn a_cursor_over_an_empty_index_is_done_at_once() {
     let index: SubscriptionIndex<u32, u8> = SubscriptionIndex::new(1);
     let mut cursor = MatchCursor::default();
@@ -318,6 +340,13 @@ proptest! {
                     let (mut cursor, mut parts) = (MatchCursor::new(), Vec::new());
                     while !index.query(name(&text), &mut cursor, 2, &mut parts) {}
                     prop_assert_eq!(&matches, &parts);
+                    for budget in [0, 5, 20, 1_000] {
+                        let mut within = Vec::new();
+                        match index.matches_within(name(&text), budget, &mut within) {
+                            Some(_) => prop_assert_eq!(&matches, &within),
+                            None => prop_assert!(budget < 1_000 && matches.starts_with(&within)),
+                        }
+                    }
                     prop_assert_eq!(index.contains_match(name(&text)), !matches.is_empty());
                     let mut expected: Vec<(u32, u8)> = model
                         .iter()
