@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use damselfly_topic::{SharedFilter, TopicError, TopicFilter, TopicFilterBuf, TopicName};
+use damselfly_topic::{TopicError, TopicFilter, TopicFilterBuf, TopicName};
 
 /// What a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl Access {
 
     /// Adds a rule behind those that are there. A filter `$share/{ShareName}/{filter}` means the filter inside.
     pub fn rule(mut self, action: Action, filter: &str, permission: Permission) -> Result<Self, TopicError> {
-        let filter = plain(TopicFilter::new(filter)?);
+        let filter = TopicFilter::new(filter)?.unshared();
         self.rules.push(Rule { action, filter: filter.into(), permission });
         Ok(self)
     }
@@ -93,7 +93,7 @@ impl Access {
     /// that rule, one that reaches into a denied or asked part is denied. Shared filters are decided by the filter
     /// inside.
     pub fn subscribe(&self, filter: TopicFilter<'_>) -> Permission {
-        let filter = plain(filter);
+        let filter = filter.unshared();
         for rule in self.rules.iter().filter(|rule| rule.action != Action::Publish) {
             let ruled = rule.filter.as_filter();
             if ruled.covers(filter) {
@@ -110,11 +110,6 @@ impl Access {
     pub fn heap_bytes(&self) -> usize {
         self.rules.capacity() * size_of::<Rule>() + self.rules.iter().map(|r| r.filter.as_str().len()).sum::<usize>()
     }
-}
-
-/// The filter inside a Shared Subscription's, any other as it is.
-pub(crate) fn plain(filter: TopicFilter<'_>) -> TopicFilter<'_> {
-    filter.shared().map_or(filter, SharedFilter::filter)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use damselfly_topic::{TopicCursor, TopicFilter};
 
 use crate::{
     Broker, ConnectionId, Event, Question, QuestionId,
-    access::{Permission, plain},
+    access::Permission,
     broker::owned,
     budget::subscription_weight,
     connections::{Gate, PendingAck, SubscribeAnswer},
@@ -96,7 +96,7 @@ impl Broker {
         options: SubscriptionOptions,
     ) -> QuestionId {
         let client_id = self.sessions.get(key).map_or_else(Default::default, |session| session.client_id.clone());
-        let question = Question::Subscribe { client_id, filter: owned(plain(filter).as_str()), qos: options.qos };
+        let question = Question::Subscribe { client_id, filter: owned(filter.unshared().as_str()), qos: options.qos };
         self.ask(now, Asked::Subscribe(id), question)
     }
 
@@ -114,13 +114,13 @@ impl Broker {
         if filter.shared().is_some() && !config.shared_subscription_available {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
-        if plain(filter).has_wildcards() && !config.wildcard_subscription_available {
+        if filter.unshared().has_wildcards() && !config.wildcard_subscription_available {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }
         if subscription_id.is_some() && is_v5 && !config.subscription_ids_available {
             return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
         }
-        if plain(filter).levels().nth(usize::from(config.max_topic_levels)).is_some() {
+        if filter.unshared().levels().nth(usize::from(config.max_topic_levels)).is_some() {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let Some(session) = self.sessions.get(key) else { return Err(ReasonCode::UnspecifiedError) };

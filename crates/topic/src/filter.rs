@@ -1,8 +1,6 @@
 //! Topic Filters. (4.7)
 
-use core::fmt;
-
-use crate::level::{self, Levels};
+use crate::checked::topic_text;
 use crate::num::{load_u64, to_usize};
 use crate::share::{self, SharedFilter};
 use crate::text;
@@ -77,43 +75,6 @@ impl<'a> TopicFilter<'a> {
             check_closely(bytes, shares)?;
         }
         Ok(Self(bytes))
-    }
-
-    /// Takes bytes that were a Topic Filter before: those of [`as_bytes`](Self::as_bytes), kept somewhere and brought back.
-    ///
-    /// Nothing is checked. Other bytes make a filter that matches in unexpected ways and whose text is cut short; they
-    /// cannot do more harm than that.
-    #[inline]
-    pub const fn from_checked_bytes(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    /// The text. Looks at each byte once more; see [`TopicName`].
-    #[inline]
-    pub const fn as_str(self) -> &'a str {
-        text::checked(self.0)
-    }
-
-    /// The bytes of the text, as they travel.
-    #[inline]
-    pub const fn as_bytes(self) -> &'a [u8] {
-        self.0
-    }
-
-    /// The topic levels, in order, wildcards as "+" and "#". Those of a Shared Subscription start with `$share`.
-    pub fn levels(self) -> Levels<'a> {
-        Levels::new(self.as_str())
-    }
-
-    /// The number of topic levels, at least one.
-    pub fn level_count(self) -> usize {
-        level::count(self.0)
-    }
-
-    /// Whether the filter starts with '$'.
-    #[inline]
-    pub fn is_system(self) -> bool {
-        self.0.first() == Some(&b'$')
     }
 
     /// Whether a wildcard is in the filter.
@@ -249,33 +210,10 @@ fn check_wildcard(bytes: &[u8], at: usize) -> Result<(), TopicError> {
     }
 }
 
-impl fmt::Debug for TopicFilter<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TopicFilter").field(&self.as_str()).finish()
-    }
-}
-
-impl fmt::Display for TopicFilter<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl<'a> TryFrom<&'a str> for TopicFilter<'a> {
-    type Error = TopicError;
-
-    fn try_from(text: &'a str) -> Result<Self, TopicError> {
-        Self::new(text)
-    }
-}
-
-impl<'a> TryFrom<&'a [u8]> for TopicFilter<'a> {
-    type Error = TopicError;
-
-    fn try_from(bytes: &'a [u8]) -> Result<Self, TopicError> {
-        Self::from_bytes(bytes)
-    }
-}
+topic_text!(
+    TopicFilter,
+    "The topic levels, in order, wildcards as \"+\" and \"#\". Those of a Shared Subscription start with `$share`."
+);
 
 /// A name is the filter that matches only this name, unless its first level is `$share`.
 impl<'a> TryFrom<TopicName<'a>> for TopicFilter<'a> {

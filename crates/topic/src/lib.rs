@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod checked;
 mod error;
 mod filter;
 mod hash;

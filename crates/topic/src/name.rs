@@ -1,8 +1,6 @@
 //! Topic Names. (4.7)
 
-use core::fmt;
-
-use crate::level::{self, Levels};
+use crate::checked::topic_text;
 use crate::text;
 use crate::{TopicError, TopicNameBuf};
 
@@ -52,43 +50,6 @@ impl<'a> TopicName<'a> {
         Ok(Self(bytes))
     }
 
-    /// Takes bytes that were a Topic Name before: those of [`as_bytes`](Self::as_bytes), kept somewhere and brought back.
-    ///
-    /// Nothing is checked. Other bytes make a name that matches in unexpected ways and whose text is cut short; they cannot
-    /// do more harm than that.
-    #[inline]
-    pub const fn from_checked_bytes(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    /// The text. Looks at each byte once more; see the type's description.
-    #[inline]
-    pub const fn as_str(self) -> &'a str {
-        text::checked(self.0)
-    }
-
-    /// The bytes of the text, as they travel.
-    #[inline]
-    pub const fn as_bytes(self) -> &'a [u8] {
-        self.0
-    }
-
-    /// The topic levels, in order.
-    pub fn levels(self) -> Levels<'a> {
-        Levels::new(self.as_str())
-    }
-
-    /// The number of topic levels, at least one.
-    pub fn level_count(self) -> usize {
-        level::count(self.0)
-    }
-
-    /// Whether the name starts with '$', so that filters which start with a wildcard do not match it. [MQTT-4.7.2-1]
-    #[inline]
-    pub fn is_system(self) -> bool {
-        self.0.first() == Some(&b'$')
-    }
-
     /// A copy that owns its text.
     pub fn to_buf(self) -> TopicNameBuf {
         self.into()
@@ -109,33 +70,7 @@ fn check_unusual(bytes: &[u8]) -> Result<(), TopicError> {
     Ok(())
 }
 
-impl fmt::Debug for TopicName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TopicName").field(&self.as_str()).finish()
-    }
-}
-
-impl fmt::Display for TopicName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl<'a> TryFrom<&'a str> for TopicName<'a> {
-    type Error = TopicError;
-
-    fn try_from(text: &'a str) -> Result<Self, TopicError> {
-        Self::new(text)
-    }
-}
-
-impl<'a> TryFrom<&'a [u8]> for TopicName<'a> {
-    type Error = TopicError;
-
-    fn try_from(bytes: &'a [u8]) -> Result<Self, TopicError> {
-        Self::from_bytes(bytes)
-    }
-}
+topic_text!(TopicName, "The topic levels, in order.");
 
 const _: () = assert!(
     size_of::<Result<TopicName<'_>, TopicError>>() == size_of::<&[u8]>(),

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::checked::shown_text;
 use crate::text;
 use crate::{ShareNameBuf, SharedFilterBuf, TopicError, TopicFilter};
 
@@ -147,29 +148,11 @@ fn check_name(bytes: &[u8]) -> Result<(), TopicError> {
     Ok(())
 }
 
-impl fmt::Debug for ShareName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ShareName").field(&self.as_str()).finish()
-    }
-}
-
-impl fmt::Display for ShareName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+shown_text!(ShareName);
 
 impl fmt::Display for SharedFilter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "$share/{}/{}", self.share_name, self.filter)
-    }
-}
-
-impl<'a> TryFrom<&'a str> for ShareName<'a> {
-    type Error = TopicError;
-
-    fn try_from(text: &'a str) -> Result<Self, TopicError> {
-        Self::new(text)
     }
 }
 
