@@ -15,6 +15,7 @@ use super::connection::{Connection, LARGE_FRAME, Phase, Received};
 use super::heard::Heard;
 use super::host::Host;
 use super::listener::{Accepted, Listener};
+use super::pace::Pace;
 use super::poller::{Poller, Stop};
 use super::seldom::Seldom;
 use crate::Clock;
@@ -71,6 +72,7 @@ pub struct Driver<H> {
     /// Says that connections cannot be accepted.
     exhausted: Seldom,
     heard: Heard,
+    pace: Pace,
     /// By the slot of the `ConnectionId`.
     connections: Vec<Option<Connection>>,
     open_connections: usize,
@@ -111,6 +113,7 @@ impl<H: Host> Driver<H> {
             accept_again_at: None,
             exhausted: Seldom::default(),
             heard: Heard::default(),
+            pace: Pace::new(settings.read_buffer.max(2 * LARGE_FRAME)),
             connections: Vec::new(),
             open_connections: 0,
             dirty: Vec::new(),
@@ -144,7 +147,9 @@ impl<H: Host> Driver<H> {
             let limit = self.time_to_wait();
             let asked_at = self.clock.now();
             self.poller.wait(limit)?;
-            self.turn(asked_at);
+            let now = self.clock.now();
+            self.turn(asked_at, now);
+            self.pace.note(self.clock.now().saturating_since(now));
             if self.stop_at.is_none() && self.stop.is_asked() {
                 self.begin_to_stop();
             }
@@ -183,8 +188,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Everything that is ready, then everything there is to write.
-    fn turn(&mut self, asked_at: Timestamp) {
-        let now = self.clock.now();
+    fn turn(&mut self, asked_at: Timestamp, now: Timestamp) {
         let mut batch = mem::take(&mut self.batch);
         batch.append(&mut self.again);
         let ready = batch.len();
@@ -315,7 +319,8 @@ impl<H: Host> Driver<H> {
             }
             connection.grow(capacity);
         }
-        let limit = if self.broker.is_out_of_memory() { LITTLE } else { self.buffer.len() };
+        let pace = self.pace.limit();
+        let limit = if self.broker.is_out_of_memory() { LITTLE.min(pace) } else { pace };
         match connection.receive(&mut self.buffer, limit) {
             Received::Nothing => {}
             Received::Ended => return self.drop_connection(now, id),
@@ -343,6 +348,7 @@ impl<H: Host> Driver<H> {
     fn read_again(&mut self, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         if connection.is_readable() && connection.phase != Phase::Paused {
+            self.pace.use_up();
             self.again.push(Source::Connection(id));
         }
     }

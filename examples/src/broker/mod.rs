@@ -20,6 +20,7 @@ mod driver;
 mod heard;
 mod host;
 mod listener;
+mod pace;
 mod poller;
 mod seldom;
 
