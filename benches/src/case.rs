@@ -51,6 +51,7 @@ pub fn names() -> Vec<String> {
         let encoded = packets::names(version).filter(|stream| ENCODED.contains(stream));
         names.extend(encoded.map(|stream| format!("encode/{}/{stream}", label(version))));
     }
+    names.push("forward/5.0/publish-5-properties".to_owned());
     names.extend(["match/fleet-10k", "match/fleet-100k", "match/plus-8", "match/hash-heavy"].map(str::to_owned));
     names.extend(EXCHANGES.iter().map(|(name, ..)| format!("broker/{name}")));
     names
@@ -67,7 +68,7 @@ pub fn contenders(case: &str) -> Vec<&'static str> {
             };
             matcher::all().iter().filter(|kind| kind.most_filters >= filters).map(|kind| kind.name).collect()
         }
-        Some(("decode" | "encode", rest)) => {
+        Some(("decode" | "encode" | "forward", rest)) => {
             let spoken = |version: &Version| rest.starts_with(label(*version));
             codec::all().iter().filter(|codec| codec.versions.iter().any(spoken)).map(|codec| codec.name).collect()
         }
@@ -87,7 +88,14 @@ pub fn prepare(case: &str, contender: &str) -> Result<Prepared, String> {
     let parts: Vec<&str> = case.split('/').collect();
     match parts.as_slice() {
         ["decode", version, stream] => decode(&stream_of(version, stream)?, contender),
-        ["encode", version, stream] => encode(&stream_of(version, stream)?, contender),
+        ["encode", version, stream] => encode(&stream_of(version, stream)?, contender, codec_named(contender)?.encoder),
+        // The others forward as they encode.
+        ["forward", version, stream] if contender == codec::DAMSELFLY.name => {
+            encode(&stream_of(version, stream)?, contender, codec::forwarder)
+        }
+        ["forward", version, stream] => {
+            encode(&stream_of(version, stream)?, contender, codec_named(contender)?.encoder)
+        }
         ["match", load] => matching(load, contender),
         ["broker", name] => exchange(name),
         _ => Err(format!("no case {case}")),
@@ -121,11 +129,15 @@ fn decode(stream: &Stream, contender: &str) -> Result<Prepared, String> {
     Ok(Prepared { run, operations })
 }
 
-fn encode(stream: &Stream, contender: &str) -> Result<Prepared, String> {
+fn encode(
+    stream: &Stream,
+    contender: &str,
+    encoder: fn(Version, &[u8]) -> Result<codec::Encoder, String>,
+) -> Result<Prepared, String> {
     const TIMES: u64 = 1000;
     let length = stream.bytes.len() / stream.packets;
     let frame = &stream.bytes[..length];
-    let mut encoder = (codec_named(contender)?.encoder)(stream.version, frame)?;
+    let mut encoder = encoder(stream.version, frame)?;
     let written = encoder();
     if written != length {
         return Err(format!("{contender} encodes {written} bytes of {length}"));
