@@ -5,4 +5,5 @@ mod conformance;
 mod delivery;
 mod determinism;
 mod lost_sessions;
+mod model;
 mod wills;

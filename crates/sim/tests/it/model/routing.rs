@@ -1,0 +1,271 @@
+//! Who has to get what: subscriptions, retained messages, Shared Subscriptions.
+
+use super::{
+    reference::{Answer, Content, Holders, Message, Model, Owed, Session, Shared},
+    script::{Options, Publish},
+};
+
+/// `$share/{ShareName}/{filter}` without what stands before the filter.
+fn plain(filter: &str) -> &str {
+    if filter.starts_with("$share/") { filter.splitn(3, '/').nth(2).unwrap() } else { filter }
+}
+
+fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
+/// Whether a filter matches a topic, level by level. [MQTT-4.7]
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    fn levels(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) | ([], []) => true,
+            ([first, filter @ ..], [level, topic @ ..]) => (*first == "+" || first == level) && levels(filter, topic),
+            _ => false,
+        }
+    }
+    if topic.starts_with('$') && filter.starts_with(['#', '+']) {
+        return false;
+    }
+    levels(&filter.split('/').collect::<Vec<_>>(), &topic.split('/').collect::<Vec<_>>())
+}
+
+fn content(message: &Message, options: &Options) -> Content {
+    Content {
+        qos: message.qos.min(options.qos),
+        retain: message.retain && options.retain_as_published,
+        ids: options.id.into_iter().collect(),
+    }
+}
+
+/// Adds who may have a message now to those who may have had it before.
+fn join(holders: &mut Holders, others: Holders) {
+    for (client, contents) in others {
+        holders.entry(client).or_default().extend(contents);
+    }
+}
+
+impl Model {
+    /// A message arrives. False if nobody has subscribed to it.
+    pub(crate) fn publish(&mut self, from: &str, publish: &Publish) -> bool {
+        let Publish { qos, retain, expiry, topic, payload } = publish.clone();
+        let (at, number) = (self.now, self.next());
+        let message = Message { topic, payload, qos, retain, expiry, from: from.into(), at, number };
+        if retain {
+            self.retain(&message);
+        }
+        let is_subscribed = self.sessions.iter().any(|(client, session)| {
+            let survives = |options: &Options| !(options.no_local && client == from);
+            session
+                .subscriptions
+                .iter()
+                .any(|(filter, options)| matches(plain(filter), &message.topic) && survives(options))
+        });
+        let clients: Vec<_> = self.sessions.keys().cloned().collect();
+        for client in clients {
+            self.owe(&client, &message);
+        }
+        for group in self.groups(&message.topic) {
+            self.share(group, message.clone(), None);
+        }
+        is_subscribed
+    }
+
+    /// [MQTT-3.3.1-5] to [MQTT-3.3.1-7]
+    fn retain(&mut self, message: &Message) {
+        let old = if message.payload.is_empty() {
+            self.retained.remove(&message.topic)
+        } else {
+            self.note("a message is retained");
+            self.retained.insert(message.topic.clone(), message.clone())
+        };
+        self.note_if(old.is_some() && message.payload.is_empty(), "a retained message is removed");
+        self.note_if(old.is_some() && !message.payload.is_empty(), "a retained message is replaced");
+    }
+
+    /// The subscriptions of one session that are not shared make one delivery. [MQTT-3.3.4-2] to [MQTT-3.3.4-5]
+    fn owe(&mut self, client: &str, message: &Message) {
+        let (batch, session) = (self.next(), self.sessions.get_mut(client).unwrap());
+        let all = session.subscriptions.iter();
+        let found: Vec<_> = all.filter(|(filter, _)| !is_shared(filter) && matches(filter, &message.topic)).collect();
+        let survives = |options: &Options| !(options.no_local && client == message.from);
+        let deliveries: Vec<_> = found
+            .iter()
+            .filter(|(_, options)| survives(options))
+            .map(|(_, options)| content(message, options))
+            .collect();
+        self.features.extend((deliveries.len() < found.len()).then_some("no local keeps a message back"));
+        let Some(qos) = deliveries.iter().map(|delivery| delivery.qos).max() else { return };
+        let mut ids: Vec<_> = deliveries.iter().flat_map(|delivery| delivery.ids.clone()).collect();
+        ids.sort_unstable();
+        let content = Content { qos, retain: deliveries.iter().any(|delivery| delivery.retain), ids };
+        self.features.extend((deliveries.len() > 1).then_some("overlapping subscriptions make one delivery"));
+        if session.connection.is_none() {
+            if qos == 0 && self.returning.as_deref() != Some(client) {
+                // The design keeps no QoS 0 message for a client that is away.
+                return self.note("a QoS 0 message finds its client away");
+            }
+            self.features.insert("a message waits for a client that is away");
+        }
+        let is_optional = qos == 0 && session.connection.is_none();
+        session.owed.push(Owed { message: message.clone(), content, batch, is_replay: false, is_optional });
+    }
+
+    /// The Shared Subscriptions that match a topic.
+    fn groups(&self, topic: &str) -> Vec<String> {
+        let filters = self.sessions.values().flat_map(|session| session.subscriptions.keys());
+        let mut groups: Vec<_> =
+            filters.filter(|filter| is_shared(filter) && matches(plain(filter), topic)).cloned().collect();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+
+    /// The members that may get a message of a group: those with a connection if there are any.
+    fn eligible(&self, group: &str, message: &Message, but: Option<&str>) -> Holders {
+        let members = |is_connected: bool| {
+            let sessions = self.sessions.iter().filter(move |(client, session)| {
+                Some(client.as_str()) != but && session.connection.is_some() == is_connected
+            });
+            sessions.filter_map(|(client, session)| {
+                Some((client.clone(), vec![content(message, session.subscriptions.get(group)?)]))
+            })
+        };
+        let connected: Holders = members(true).collect();
+        if connected.is_empty() { members(false).collect() } else { connected }
+    }
+
+    /// As `eligible` without those that are away and would get it at QoS 0, and whether there were any of them.
+    fn holders(&self, group: &str, message: &Message, but: Option<&str>) -> (Holders, bool) {
+        let mut holders = self.eligible(group, message, but);
+        let is_there = |client: &String| self.sessions[client].connection.is_some();
+        let returning = self.returning.as_ref().filter(|client| Some(client.as_str()) != but);
+        if let Some((client, options)) =
+            returning.and_then(|client| Some((client, self.sessions.get(client)?.subscriptions.get(group)?)))
+        {
+            holders.insert(client.clone(), vec![content(message, options)]);
+        }
+        let is_optional = !holders.keys().any(is_there) && holders.values().any(|contents| contents[0].qos == 0);
+        holders.retain(|client, contents| contents[0].qos > 0 || is_there(client) || Some(client) == returning);
+        (holders, is_optional)
+    }
+
+    /// One member of a group has to get a message.
+    fn share(&mut self, group: String, message: Message, left: Option<&str>) {
+        let (holders, is_optional) = self.holders(&group, &message, left);
+        let count = holders.len();
+        self.note_if(count > 1, "a share group has a choice");
+        self.note_if(count > 0 && left.is_some(), "a shared message that was sent moves to another member");
+        if !holders.is_empty() {
+            self.shared.push(Shared { group, message, holders, is_moved: left.is_some(), is_optional });
+        }
+    }
+
+    /// A client is gone, or has left a group: what it was never sent moves to another member.
+    pub(crate) fn move_shared(&mut self, client: &str, left: Option<&str>, may_keep: bool) {
+        for at in 0..self.shared.len() {
+            let Shared { group, message, holders, .. } = &self.shared[at];
+            if !holders.contains_key(client) || left.is_some_and(|left| left != group) {
+                continue;
+            }
+            let (others, _) = self.holders(group, message, Some(client));
+            let is_anybody_there = others.keys().any(|other| self.sessions[other].connection.is_some());
+            let shared = &mut self.shared[at];
+            if is_anybody_there {
+                if !may_keep {
+                    shared.holders.remove(client);
+                }
+                join(&mut shared.holders, others);
+                shared.is_moved = true;
+                self.features.insert("a shared message that was not sent moves to another member");
+            } else if left.is_some() {
+                shared.is_optional = true;
+            } else {
+                shared.is_optional |= shared.holders[client].iter().any(|content| content.qos == 0);
+            }
+        }
+    }
+
+    /// A session is gone. Sent or not, its share of groups goes to others; a QoS 2 message that was sent does not.
+    /// [MQTT-4.8.2-5]
+    pub(crate) fn inherit(&mut self, client: &str, session: Session) {
+        for at in 0..self.shared.len() {
+            if self.shared[at].holders.remove(client).is_some() {
+                let (others, is_optional) =
+                    self.holders(&self.shared[at].group, &self.shared[at].message, Some(client));
+                let shared = &mut self.shared[at];
+                join(&mut shared.holders, others);
+                shared.is_moved = true;
+                shared.is_optional |= is_optional;
+            }
+        }
+        self.shared.retain(|shared| !shared.holders.is_empty());
+        for sent in session.inflight {
+            match sent.group {
+                Some(group) if sent.content.qos == 1 => self.share(group, sent.message, Some(client)),
+                Some(_) => self.note("a shared QoS 2 message that was sent ends with its session"),
+                None => {}
+            }
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self, number: u32, id: u16, filter: &str, options: &Options) {
+        let (batch, now) = (self.next(), self.now);
+        let connection = self.connections.get_mut(&number).unwrap();
+        connection.answers.push(vec![Answer::Suback { id, codes: vec![options.qos] }]);
+        let session = self.sessions.get_mut(&connection.client).unwrap();
+        let is_new = session.subscriptions.insert(filter.into(), options.clone()).is_none();
+        let is_sent = match options.retain_handling {
+            0 => true,
+            1 => is_new,
+            _ => false,
+        };
+        let client = connection.client.clone();
+        let found: Vec<_> = self.retained.values().filter(|message| matches(filter, &message.topic)).cloned().collect();
+        let has_some = !found.is_empty();
+        let feature = match (options.retain_handling, is_new) {
+            (0, _) => "retained messages for any SUBSCRIBE",
+            (1, true) => "retained messages for a new subscription only: new",
+            (1, false) => "retained messages for a new subscription only: not new",
+            _ => "retained messages not wanted",
+        };
+        self.note_if(has_some, feature);
+        self.note_if(!is_new, "a subscription is replaced");
+        // [MQTT-4.8.2]: a Shared Subscription gets none.
+        if !is_sent || is_shared(filter) {
+            return;
+        }
+        for message in found {
+            // A retained message is the state of its topic and no longer has a publisher: No Local is about live ones.
+            if message.is_expired(now) {
+                continue;
+            }
+            let content = Content { retain: true, ..content(&message, options) };
+            let owed = Owed { message, content, batch, is_replay: true, is_optional: false };
+            self.sessions.get_mut(&client).unwrap().owed.push(owed);
+        }
+    }
+
+    pub(crate) fn unsubscribe(&mut self, number: u32, id: u16, filter: &str) {
+        let connection = self.connections.get_mut(&number).unwrap();
+        let client = connection.client.clone();
+        let session = self.sessions.get_mut(&client).unwrap();
+        let was = session.subscriptions.remove(filter).is_some();
+        // [MQTT-3.11.3-1] [MQTT-3.11.3-2]; before 5.0 there are no codes.
+        let codes = if !connection.is_v5 {
+            vec![]
+        } else if was {
+            vec![0]
+        } else {
+            vec![0x11]
+        };
+        connection.answers.push(vec![Answer::Unsuback { id, codes }]);
+        if was {
+            // [MQTT-3.10.4-3] lets what is buffered be delivered or not.
+            for owed in session.owed.iter_mut().filter(|owed| matches(filter, &owed.message.topic)) {
+                owed.is_optional = true;
+            }
+            self.note("a subscription ends");
+            self.move_shared(&client, Some(filter), true);
+        }
+    }
+}
