@@ -2,13 +2,15 @@
 
 use alloc::vec::Vec;
 
-use damselfly_codec::{Ack, AckType, Foreign, PacketId, PacketType, Properties, ReasonCode, Suback, Unsuback, Version};
+use damselfly_codec::{
+    Ack, AckType, Foreign, PacketId, PacketType, Properties, PropertiesBuf, ReasonCode, Suback, Unsuback, Version,
+};
 use damselfly_session::{ReceiveAction, ReceiveInput, SendAction, SendInput, SendState, Timestamp};
 
 use crate::{
     Broker, ConnectionId,
     broker::Fault,
-    connections::{Gate, PendingAck},
+    connections::{Connection, Gate, PendingAck},
     gate::Release,
     sessions::{Entry, Inflight, Outbound, SessionKey, Sink},
 };
@@ -185,7 +187,7 @@ impl Broker {
                 if has_more {
                     break;
                 }
-                put_ack(ack, connection.version, connection.transmit.tail(&mut self.pool));
+                put_ack(ack, connection.version, Properties::EMPTY, connection.transmit.tail(&mut self.pool));
                 if ack.is_final() {
                     connection.inbound.answered();
                 }
@@ -233,7 +235,8 @@ impl Broker {
 
     fn send_ack(&mut self, now: Timestamp, id: ConnectionId, ack: PendingAck) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if !fits(&ack, connection.version, connection.max_packet_size) {
+        let version = connection.version;
+        let Some(properties) = ack_properties(&ack, connection) else {
             // It must not be sent, and the client cannot do without it. [MQTT-3.1.2-24]
             let key = connection.session;
             if let Some(answer) = ack.answer {
@@ -241,8 +244,8 @@ impl Broker {
             }
             self.fail(now, id, Fault::Refuse(ReasonCode::PacketTooLarge));
             return;
-        }
-        put_ack(&ack, connection.version, connection.transmit.tail(&mut self.pool));
+        };
+        put_ack(&ack, version, properties.as_properties(), connection.transmit.tail(&mut self.pool));
         if ack.is_final() {
             connection.inbound.answered();
         }
@@ -342,37 +345,43 @@ impl Blocked {
     }
 }
 
-/// Whether SUBACK or UNSUBACK is within the client's Maximum Packet Size. The others always are: what is too small for
-/// five bytes was too small for CONNACK.
-fn fits(ack: &PendingAck, version: Version, limit: u32) -> bool {
-    let Some(answer) = &ack.answer else { return true };
-    let len = match ack.packet_type {
-        PacketType::Unsuback => {
-            Unsuback::new(ack.packet_id, Properties::EMPTY, &answer.reason_codes).encoded_len(version, Foreign::Strip)
+/// What the embedding program has to say in an acknowledgement, as far as it fits. `None`: SUBACK or UNSUBACK is beyond
+/// the client's Maximum Packet Size whatever is left out. The others never are: what is too small for five bytes was too
+/// small for CONNACK.
+fn ack_properties(ack: &PendingAck, connection: &Connection) -> Option<PropertiesBuf> {
+    let Some(answer) = &ack.answer else { return Some(PropertiesBuf::new()) };
+    let (version, codes) = (connection.version, &answer.reason_codes);
+    connection.answer_properties(PropertiesBuf::new(), &answer.information, |properties| {
+        let plain = |ack_type| {
+            let ack = Ack { properties, ..Ack::with_reason(ack.packet_id, ack.reason_code) };
+            ack.encoded_len(ack_type, version, Foreign::Strip)
+        };
+        match ack.packet_type {
+            PacketType::Puback => plain(AckType::Puback),
+            PacketType::Pubrec => plain(AckType::Pubrec),
+            PacketType::Unsuback => {
+                Unsuback::new(ack.packet_id, properties, codes).encoded_len(version, Foreign::Strip)
+            }
+            _ => Suback::new(ack.packet_id, properties, codes).encoded_len(version, Foreign::Strip),
         }
-        _ => Suback::new(ack.packet_id, Properties::EMPTY, &answer.reason_codes).encoded_len(version, Foreign::Strip),
-    };
-    len.is_ok_and(|len| len <= crate::slab::index(limit))
+    })
 }
 
 /// Appends an acknowledgement. Built by us from codes that fit the packet: encoding has nothing to refuse.
 #[inline]
-fn put_ack(ack: &PendingAck, version: Version, out: &mut Vec<u8>) {
+fn put_ack(ack: &PendingAck, version: Version, properties: Properties<'_>, out: &mut Vec<u8>) {
     let codes = || ack.answer.as_ref().map_or(&[][..], |answer| &answer.reason_codes);
     let put = |ack_type, out: &mut Vec<u8>| {
-        Ack::with_reason(ack.packet_id, ack.reason_code).encode(ack_type, version, Foreign::Strip, out)
+        let ack = Ack { properties, ..Ack::with_reason(ack.packet_id, ack.reason_code) };
+        ack.encode(ack_type, version, Foreign::Strip, out)
     };
     let written = match ack.packet_type {
         PacketType::Puback => put(AckType::Puback, out),
         PacketType::Pubrec => put(AckType::Pubrec, out),
         PacketType::Pubrel => put(AckType::Pubrel, out),
         PacketType::Pubcomp => put(AckType::Pubcomp, out),
-        PacketType::Suback => {
-            Suback::new(ack.packet_id, Properties::EMPTY, codes()).encode(version, Foreign::Strip, out)
-        }
-        PacketType::Unsuback => {
-            Unsuback::new(ack.packet_id, Properties::EMPTY, codes()).encode(version, Foreign::Strip, out)
-        }
+        PacketType::Suback => Suback::new(ack.packet_id, properties, codes()).encode(version, Foreign::Strip, out),
+        PacketType::Unsuback => Unsuback::new(ack.packet_id, properties, codes()).encode(version, Foreign::Strip, out),
         PacketType::Connect
         | PacketType::Connack
         | PacketType::Publish

@@ -10,8 +10,8 @@ use damselfly_session::{BufferPool, BufferPoolLimits, Deadlines, Message, PeerEr
 use damselfly_topic::KeyedState;
 
 use crate::{
-    Answer, CommitId, Config, ConfigError, ConnectionId, Counters, Event, Intake, Memory, Output, Peer, QuestionId,
-    Why,
+    Answer, CommitId, Config, ConfigError, ConnectionId, Counters, Event, Intake, Memory, Output, Peer,
+    ProblemInformation, QuestionId, Why,
     budget::{Arrivals, Standing},
     close::AfterCommit,
     connections::{Connection, Connections, Pause, Stage},
@@ -405,12 +405,6 @@ impl Broker {
         self.close_group();
     }
 
-    /// The answer to a question. One that is no longer open is ignored.
-    pub fn handle_answer(&mut self, now: Timestamp, question: QuestionId, answer: Answer) {
-        self.answer(now, question, answer);
-        self.close_group();
-    }
-
     /// When [`Broker::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         if self.has_work() { Some(Timestamp::ZERO) } else { self.deadlines.next() }
@@ -454,7 +448,9 @@ impl Broker {
             match timer {
                 Timer::Connection(connection) => self.check_connection(now, connection),
                 Timer::Session(session) => self.check_session(now, session),
-                Timer::Question(question) => self.answer(now, question, Answer::Deny(ReasonCode::NotAuthorized)),
+                Timer::Question(question) => {
+                    self.answer(now, question, Answer::Deny(ReasonCode::NotAuthorized), ProblemInformation::new());
+                }
                 Timer::Retained => self.expire_retained(now),
                 Timer::Room => self.look_for_room(now),
             }
@@ -498,22 +494,6 @@ impl Broker {
             self.pump(now, session);
             self.count_steps();
         }
-    }
-
-    /// Ends all connections, 5.0 clients with DISCONNECT `0x8B`, and refuses new ones. Sessions stay.
-    pub fn shutdown(&mut self, now: Timestamp) {
-        self.is_shutting_down = true;
-        for connection in self.connections.ids() {
-            self.disconnect(now, connection, ReasonCode::ServerShuttingDown);
-        }
-        self.close_group();
-    }
-
-    /// Ends a connection for a reason of the embedding program, for example
-    /// [`ReasonCode::AdministrativeAction`]. The will is published. [MQTT-4.13.2-1]
-    pub fn disconnect(&mut self, now: Timestamp, connection: ConnectionId, reason_code: ReasonCode) {
-        self.fail(now, connection, Fault::Refuse(reason_code));
-        self.close_group();
     }
 
     /// The end of a call.

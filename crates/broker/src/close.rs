@@ -2,16 +2,16 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use damselfly_codec::{Connack, Disconnect, Foreign, QoS, ReasonCode, Rule, Version};
+use damselfly_codec::{Connack, Disconnect, Foreign, PropertiesBuf, Property, QoS, ReasonCode, Rule, Version};
 use damselfly_session::{Message, PeerError, SessionExpiry, StoredWill, Timestamp};
 use damselfly_topic::TopicFilter;
 
 use crate::{
-    Broker, CommitId, ConnectionId, DropReason, Event, Output, Why,
+    Broker, CommitId, ConnectionId, DropReason, Event, Output, ProblemInformation, Why,
     access::Permission,
     broker::{Fault, Timer, WORK_PER_CALL, owned},
     budget::{session_weight, subscription_weight},
-    connections::{Connection, Stage, SubscribeAnswer},
+    connections::{Connection, LongAnswer, Stage},
     gate::Release,
     held::held_weight,
     lookup::Origin,
@@ -26,6 +26,19 @@ pub(crate) type AfterCommit = alloc::collections::VecDeque<(CommitId, Option<Ses
 impl Broker {
     /// Answers a fault as the version and the stage allow, and ends the connection.
     pub(crate) fn fail(&mut self, now: Timestamp, id: ConnectionId, fault: Fault) {
+        let says_why = self.config.reason_strings;
+        let information = if says_why { ProblemInformation::of_fault(fault) } else { ProblemInformation::new() };
+        self.fail_with(now, id, fault, &information);
+    }
+
+    /// The same in other words.
+    pub(crate) fn fail_with(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        fault: Fault,
+        information: &ProblemInformation,
+    ) {
         let Some(connection) = self.connections.get(id) else { return };
         let (reason_code, why) = match fault {
             Fault::Malformed(error) => (error.reason_code(), Why::Malformed(error)),
@@ -35,21 +48,29 @@ impl Broker {
         };
         match &connection.stage {
             Stage::Closing => return,
-            Stage::Open | Stage::Reauthenticating(_) => self.send_disconnect(id, reason_code),
-            Stage::AwaitConnect => self.answer_bad_connect(id, fault, reason_code),
+            Stage::Open | Stage::Reauthenticating(_) => {
+                self.send_disconnect(id, reason_code, PropertiesBuf::new(), information);
+            }
+            Stage::AwaitConnect => self.answer_bad_connect(id, fault, reason_code, information),
             Stage::Asking(..) | Stage::Authenticating(_) | Stage::Accepted(_) => {
                 let reason_code = match reason_code {
                     ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
                     reason_code => reason_code,
                 };
-                self.send_connack(id, &Connack::refusal(reason_code));
+                self.send_connack(id, &Connack::refusal(reason_code), information);
             }
         }
         self.close(now, id, why);
     }
 
     /// Before CONNECT is accepted there is CONNACK or nothing. [MQTT-3.14.0-1] [MQTT3-3.1.4-1]
-    fn answer_bad_connect(&mut self, id: ConnectionId, fault: Fault, reason_code: ReasonCode) {
+    fn answer_bad_connect(
+        &mut self,
+        id: ConnectionId,
+        fault: Fault,
+        reason_code: ReasonCode,
+        information: &ProblemInformation,
+    ) {
         let Some(connection) = self.connections.get(id) else { return };
         let is_known_v5 = connection.version == Version::V5_0;
         let may_answer = match fault {
@@ -59,21 +80,66 @@ impl Broker {
             Fault::Peer(_) => false,
         };
         if may_answer {
-            self.send_connack(id, &Connack::refusal(reason_code));
+            self.send_connack(id, &Connack::refusal(reason_code), information);
         }
     }
 
-    fn send_disconnect(&mut self, id: ConnectionId, reason_code: ReasonCode) {
-        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_v5()) else { return };
-        let disconnect = Disconnect::with_reason(reason_code);
-        let fits = disconnect
-            .encoded_len(Version::V5_0, Foreign::Reject)
-            .is_ok_and(|len| len <= crate::slab::index(connection.max_packet_size));
+    /// False if a 5.0 client does not take it, or takes none of this size.
+    fn send_disconnect(
+        &mut self,
+        id: ConnectionId,
+        reason_code: ReasonCode,
+        needed: PropertiesBuf,
+        information: &ProblemInformation,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id).filter(|connection| connection.is_v5()) else {
+            return false;
+        };
         // A code that DISCONNECT does not have ends the connection without words.
-        let tail = connection.transmit.tail(&mut self.pool);
-        if fits && disconnect.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
+        let properties = connection.answer_properties(needed, information, |properties| {
+            Disconnect { reason_code, properties }.encoded_len(Version::V5_0, Foreign::Reject)
+        });
+        let Some(properties) = properties else { return false };
+        let disconnect = Disconnect { reason_code, properties: properties.as_properties() };
+        let sent = disconnect.encode(Version::V5_0, Foreign::Reject, connection.transmit.tail(&mut self.pool)).is_ok();
+        if sent {
             Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         }
+        sent
+    }
+
+    /// Sends a client elsewhere, in the packet that its stage allows. [MQTT-4.13.2-1]
+    pub(crate) fn send_elsewhere(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        (permanent, server_reference): (bool, &str),
+        information: &ProblemInformation,
+    ) {
+        let code = if permanent { ReasonCode::ServerMoved } else { ReasonCode::UseAnotherServer };
+        let Some(connection) = self.connections.get(id) else { return };
+        let (is_v5, is_open) = (connection.is_v5(), connection.is_open());
+        if matches!(connection.stage, Stage::AwaitConnect | Stage::Closing) {
+            self.fail(now, id, Fault::Refuse(code));
+            return;
+        }
+        let mut needed = PropertiesBuf::new();
+        let has_reference = needed.push(Property::ServerReference(server_reference)).is_ok();
+        let sent = if is_open {
+            self.send_disconnect(id, code, needed, information)
+        } else if is_v5 {
+            let connack = Connack { properties: needed.as_properties(), ..Connack::refusal(code) };
+            self.send_connack(id, &connack, information)
+        } else {
+            // Before 5.0 there is no word for elsewhere.
+            self.send_connack(id, &Connack::refusal(ReasonCode::ServerUnavailable), information)
+        };
+        if !sent && has_reference {
+            // The code at least.
+            self.fail_with(now, id, Fault::Refuse(code), information);
+            return;
+        }
+        self.close(now, id, if is_open { Why::ByBroker(code) } else { Why::Refused(code) });
     }
 
     /// Ends a connection and has the adapter close it.
@@ -301,7 +367,7 @@ impl Broker {
     }
 
     /// SUBACK or UNSUBACK will not be sent: what was to follow it does not either.
-    pub(crate) fn forget_answer(&mut self, key: SessionKey, answer: SubscribeAnswer) {
+    pub(crate) fn forget_answer(&mut self, key: SessionKey, answer: LongAnswer) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.outbound.replays -= answer.replays.len();
         }

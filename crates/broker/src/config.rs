@@ -121,6 +121,9 @@ pub struct Config {
     /// subscription that is there throughout gets the message exactly once; one that comes or goes meanwhile gets it once
     /// or not at all, and a new one may also get it as retained message. Default 65,536, at least 1.
     pub steps_per_call: u32,
+    /// Whether DISCONNECT and CONNACK tell a 5.0 client in a Reason String which rule it broke, where the client wants Problem
+    /// Information and it fits. Nothing in it comes from the client. Default true. [MQTT-3.14.2.2.3]
+    pub reason_strings: bool,
     /// Whether changes of the subscribed filters leave as [`Output::Interest`](crate::Output::Interest), for brokers
     /// joined to others. Default false.
     pub announce_interest: bool,
@@ -178,6 +181,7 @@ impl Default for Config {
             route_cache_entries: 64,
             route_cache_receivers: 4_096,
             steps_per_call: 65_536,
+            reason_strings: true,
             announce_interest: false,
         }
     }

@@ -12,7 +12,7 @@ use damselfly_session::{
 };
 
 use crate::{
-    Answer, AuthenticationStep, Broker, ConnectionId, Event, Grant, Question, QuestionId, Why,
+    Answer, AuthenticationStep, Broker, ConnectionId, Event, Grant, ProblemInformation, Question, QuestionId, Why,
     broker::{Fault, Timer, owned},
     connections::{Pause, PendingConnect, Stage},
     gate::Release,
@@ -36,6 +36,7 @@ impl Broker {
         connection.keep_alive = KeepAlive::new(0, now);
         connection.max_packet_size =
             connect.properties.maximum_packet_size().map_or(PROTOCOL_MAXIMUM_PACKET_SIZE, Into::into);
+        connection.wants_problem_information = connect.properties.request_problem_information().unwrap_or(true);
         let peer = connection.peer;
         self.check_connect(connect)?;
         let pending = Box::new(self.pending_connect(connect));
@@ -110,12 +111,12 @@ impl Broker {
             session_expiry: expiry,
             receive_maximum: properties.receive_maximum(),
             topic_alias_maximum: properties.topic_alias_maximum().unwrap_or(0),
-            wants_problem_information: properties.request_problem_information().unwrap_or(true),
             authentication_method: properties.authentication_method().map(owned),
             will: connect.will.as_ref().map(StoredWill::new),
             session_present: false,
             session: None,
             authentication_data: None,
+            information: ProblemInformation::new(),
         }
     }
 
@@ -131,10 +132,16 @@ impl Broker {
         }
     }
 
-    pub(crate) fn answer_connect(&mut self, now: Timestamp, id: ConnectionId, question: QuestionId, answer: Answer) {
+    pub(crate) fn answer_connect(
+        &mut self,
+        now: Timestamp,
+        (id, question): (ConnectionId, QuestionId),
+        answer: Answer,
+        information: ProblemInformation,
+    ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let stage = core::mem::replace(&mut connection.stage, Stage::AwaitConnect);
-        let pending = match stage {
+        let mut pending = match stage {
             Stage::Asking(pending, asked) if asked == question => pending,
             other => {
                 connection.stage = other;
@@ -143,6 +150,7 @@ impl Broker {
         };
         match answer {
             Answer::Allow(grant) => {
+                pending.information = information;
                 connection.stage = Stage::Authenticating(pending.clone());
                 if let Err(fault) = self.accept(now, id, *pending, grant) {
                     self.fail(now, id, fault);
@@ -150,11 +158,12 @@ impl Broker {
             }
             Answer::Deny(reason_code) => {
                 connection.stage = Stage::Authenticating(pending);
-                self.fail(now, id, Fault::Refuse(sayable_refusal(PacketType::Connack, reason_code)));
+                let reason_code = sayable_refusal(PacketType::Connack, reason_code);
+                self.fail_with(now, id, Fault::Refuse(reason_code), &information);
             }
             Answer::Redirect { permanent, server_reference } => {
                 connection.stage = Stage::Authenticating(pending);
-                self.redirect(now, id, permanent, &server_reference);
+                self.send_elsewhere(now, id, (permanent, &server_reference), &information);
             }
             Answer::Continue(data) => {
                 let method = pending.authentication_method.clone();
@@ -165,27 +174,13 @@ impl Broker {
                         // The time the embedding program took is not the client's.
                         self.deadlines.arm(Timer::Connection(id), now.saturating_add(self.config.connect_timeout));
                         self.resume(now, id);
-                        self.send_auth(now, id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                        let step = (ReasonCode::ContinueAuthentication, &*method, data.as_deref());
+                        self.send_auth(now, id, step, &information);
                     }
                     None => self.fail(now, id, Fault::Refuse(ReasonCode::BadAuthenticationMethod)),
                 }
             }
         }
-    }
-
-    fn redirect(&mut self, now: Timestamp, id: ConnectionId, permanent: bool, server_reference: &str) {
-        let code = if permanent { ReasonCode::ServerMoved } else { ReasonCode::UseAnotherServer };
-        let mut properties = PropertiesBuf::new();
-        if self.connections.get(id).is_some_and(|connection| !connection.is_v5()) {
-            // Before 5.0 there is no word for elsewhere.
-            self.send_connack(id, &Connack::refusal(ReasonCode::ServerUnavailable));
-        } else if properties.push(Property::ServerReference(server_reference)).is_ok() {
-            let connack = Connack { session_present: false, reason_code: code, properties: properties.as_properties() };
-            if !self.send_connack(id, &connack) {
-                self.send_connack(id, &Connack::refusal(code));
-            }
-        }
-        self.close(now, id, Why::Refused(code));
     }
 
     /// The positive answer: whose session it is is decided here. [MQTT-3.1.4]
@@ -299,7 +294,7 @@ impl Broker {
             reason_code: ReasonCode::Success,
             properties: properties.as_properties(),
         };
-        if !self.send_connack(id, &connack) {
+        if !self.send_connack(id, &connack, &pending.information) {
             // The client takes no CONNACK of this size: there is nothing to say to it.
             self.close(now, id, Why::Refused(ReasonCode::PacketTooLarge));
             return;
@@ -341,7 +336,6 @@ impl Broker {
         connection.window = Window::new(pending.receive_maximum.map_or(max_inflight, |peer| peer.min(max_inflight)));
         connection.inbound = ReceiveWindow::new(receive_maximum);
         connection.keep_alive = KeepAlive::new(keep_alive, now);
-        connection.wants_problem_information = pending.wants_problem_information;
         connection.authentication_method.clone_from(&pending.authentication_method);
         connection.inbound_aliases = (aliases_in > 0).then(|| Box::new(InboundAliases::new(aliases_in, alias_bytes)));
         connection.outbound_aliases =
@@ -412,12 +406,24 @@ impl Broker {
     }
 
     /// False if it does not fit the client's Maximum Packet Size or has no form in its version.
-    pub(crate) fn send_connack(&mut self, id: ConnectionId, connack: &Connack<'_>) -> bool {
+    pub(crate) fn send_connack(
+        &mut self,
+        id: ConnectionId,
+        connack: &Connack<'_>,
+        information: &ProblemInformation,
+    ) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
-        let limit = index(connection.max_packet_size);
-        let fits = connack.encoded_len(connection.version, Foreign::Strip).is_ok_and(|len| len <= limit);
-        let sent = fits
-            && connack.encode(connection.version, Foreign::Strip, connection.transmit.tail(&mut self.pool)).is_ok();
+        let version = connection.version;
+        let mut needed = PropertiesBuf::new();
+        if needed.extend(connack.properties).is_err() {
+            return false;
+        }
+        let properties = connection.answer_properties(needed, information, |properties| {
+            Connack { properties, ..*connack }.encoded_len(version, Foreign::Strip)
+        });
+        let Some(properties) = properties else { return false };
+        let connack = Connack { properties: properties.as_properties(), ..*connack };
+        let sent = connack.encode(version, Foreign::Strip, connection.transmit.tail(&mut self.pool)).is_ok();
         if sent {
             Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         }

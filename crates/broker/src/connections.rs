@@ -11,7 +11,7 @@ use damselfly_session::{
 };
 
 use crate::{
-    CommitId, ConnectionId, Peer, QuestionId,
+    CommitId, ConnectionId, Peer, ProblemInformation, QuestionId,
     route::RouteCache,
     sessions::{Replay, SessionKey},
     slab::Slab,
@@ -96,7 +96,6 @@ pub(crate) enum Pause {
 
 /// A CONNECT, owned, until it is accepted.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "mirrors the CONNECT fields")]
 pub(crate) struct PendingConnect {
     pub(crate) version: Version,
     pub(crate) clean_start: bool,
@@ -106,13 +105,13 @@ pub(crate) struct PendingConnect {
     pub(crate) session_expiry: SessionExpiry,
     pub(crate) receive_maximum: Option<NonZeroU16>,
     pub(crate) topic_alias_maximum: u16,
-    pub(crate) wants_problem_information: bool,
     pub(crate) authentication_method: Option<Box<str>>,
     pub(crate) will: Option<StoredWill>,
     /// Filled in at acceptance.
     pub(crate) session_present: bool,
     pub(crate) session: Option<SessionKey>,
     pub(crate) authentication_data: Option<Box<[u8]>>,
+    pub(crate) information: ProblemInformation,
 }
 
 /// One acknowledgement of ours that has not left yet.
@@ -122,11 +121,16 @@ pub(crate) struct PendingAck {
     pub(crate) packet_id: PacketId,
     pub(crate) gate: Gate,
     pub(crate) reason_code: ReasonCode,
-    /// What SUBACK and UNSUBACK have beyond it.
-    pub(crate) answer: Option<Box<SubscribeAnswer>>,
+    /// What SUBACK and UNSUBACK have beyond it, and a PUBACK or PUBREC that says more than its code.
+    pub(crate) answer: Option<Box<LongAnswer>>,
 }
 
 impl PendingAck {
+    /// What it has beyond its code, if that is the answer of this number and waits for codes.
+    pub(crate) fn answer_that_waits(&mut self, number: u64) -> Option<&mut LongAnswer> {
+        self.answer.as_deref_mut().filter(|answer| answer.waiting > 0 && answer.number == number)
+    }
+
     /// Whether it ends an exchange of the client's, whose place in its window is free then.
     #[inline]
     pub(crate) const fn is_final(&self) -> bool {
@@ -139,15 +143,16 @@ impl PendingAck {
     }
 }
 
-/// The Reason Codes of SUBACK and UNSUBACK, and what begins once they are out.
-#[derive(Debug)]
-pub(crate) struct SubscribeAnswer {
+/// The Reason Codes of SUBACK and UNSUBACK, what begins once they are out, and what the embedding program says of it.
+#[derive(Debug, Default)]
+pub(crate) struct LongAnswer {
     /// Which of the connection's that wait.
     pub(crate) number: u64,
     pub(crate) reason_codes: Vec<ReasonCode>,
     /// Filters whose code is not known yet: they are among [`WaitingFilters`].
     pub(crate) waiting: usize,
     pub(crate) replays: Vec<Replay>,
+    pub(crate) information: ProblemInformation,
 }
 
 /// What an acknowledgement waits for.

@@ -6,7 +6,7 @@ use damselfly_codec::{Auth, FixedHeader, Foreign, Packet, PacketType, Properties
 use damselfly_session::{PeerError, Phase, Role, Timestamp};
 
 use crate::{
-    Answer, AuthenticationStep, Broker, ConnectionId, Question, QuestionId,
+    Answer, AuthenticationStep, Broker, ConnectionId, ProblemInformation, Question, QuestionId,
     broker::{Fault, owned},
     connections::{Connection, Pause, Stage},
     questions::{Asked, sayable_refusal},
@@ -124,9 +124,9 @@ impl Broker {
     pub(crate) fn answer_reauthentication(
         &mut self,
         now: Timestamp,
-        id: ConnectionId,
-        question: QuestionId,
+        (id, question): (ConnectionId, QuestionId),
         answer: Answer,
+        information: &ProblemInformation,
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !matches!(connection.stage, Stage::Reauthenticating(asked) if asked == question) {
@@ -136,7 +136,8 @@ impl Broker {
         let method = connection.authentication_method.clone().unwrap_or_default();
         match answer {
             Answer::Continue(data) => {
-                self.send_auth(now, id, ReasonCode::ContinueAuthentication, &method, data.as_deref());
+                let step = (ReasonCode::ContinueAuthentication, &*method, data.as_deref());
+                self.send_auth(now, id, step, information);
             }
             Answer::Allow(grant) => {
                 connection.stage = Stage::Open;
@@ -146,12 +147,16 @@ impl Broker {
                     return;
                 }
                 self.change_access(now, key, grant.access);
-                self.send_auth(now, id, ReasonCode::Success, &method, grant.authentication_data.as_deref());
+                let step = (ReasonCode::Success, &*method, grant.authentication_data.as_deref());
+                self.send_auth(now, id, step, information);
             }
             Answer::Deny(reason_code) => {
-                self.fail(now, id, Fault::Refuse(sayable_refusal(PacketType::Disconnect, reason_code)));
+                let reason_code = sayable_refusal(PacketType::Disconnect, reason_code);
+                self.fail_with(now, id, Fault::Refuse(reason_code), information);
             }
-            Answer::Redirect { .. } => self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized)),
+            Answer::Redirect { permanent, server_reference } => {
+                self.send_elsewhere(now, id, (permanent, &server_reference), information);
+            }
         }
     }
 
@@ -160,20 +165,21 @@ impl Broker {
         &mut self,
         now: Timestamp,
         id: ConnectionId,
-        reason_code: ReasonCode,
-        method: &str,
-        data: Option<&[u8]>,
+        (reason_code, method, data): (ReasonCode, &str, Option<&[u8]>),
+        information: &ProblemInformation,
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let mut properties = PropertiesBuf::new();
-        let pushed = properties.push(Property::AuthenticationMethod(method)).is_ok()
-            && data.is_none_or(|data| properties.push(Property::AuthenticationData(data)).is_ok());
-        let auth = Auth { reason_code, properties: properties.as_properties() };
-        let fits = auth
-            .encoded_len(Version::V5_0, Foreign::Reject)
-            .is_ok_and(|len| len <= crate::slab::index(connection.max_packet_size));
-        let tail = connection.transmit.tail(&mut self.pool);
-        if pushed && fits && auth.encode(Version::V5_0, Foreign::Reject, tail).is_ok() {
+        let mut needed = PropertiesBuf::new();
+        let pushed = needed.push(Property::AuthenticationMethod(method)).is_ok()
+            && data.is_none_or(|data| needed.push(Property::AuthenticationData(data)).is_ok());
+        let properties = connection.answer_properties(needed, information, |properties| {
+            Auth { reason_code, properties }.encoded_len(Version::V5_0, Foreign::Reject)
+        });
+        let encoded = properties.filter(|_| pushed).is_some_and(|properties| {
+            let auth = Auth { reason_code, properties: properties.as_properties() };
+            auth.encode(Version::V5_0, Foreign::Reject, connection.transmit.tail(&mut self.pool)).is_ok()
+        });
+        if encoded {
             Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
         } else {
             self.fail(now, id, Fault::Refuse(ReasonCode::PacketTooLarge));

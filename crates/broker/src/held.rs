@@ -1,15 +1,18 @@
 //! Messages from clients that may not have their effect yet: they wait for an answer, a commit or room, each topic in
 //! order.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeSet, VecDeque},
+};
 
 use damselfly_codec::{PacketId, PacketType, QoS, ReasonCode};
 use damselfly_session::{Message, Timestamp};
 
 use crate::{
-    Broker, ConnectionId, DropReason, QuestionId,
+    Broker, ConnectionId, DropReason, ProblemInformation, QuestionId,
     access::Permission,
-    connections::{Gate, Pause, PendingAck},
+    connections::{Gate, LongAnswer, Pause, PendingAck},
     gate::Release,
     lookup::{LookupId, Origin},
     publish::{Inbound, Tally},
@@ -235,8 +238,7 @@ impl Broker {
         from: usize,
     ) -> usize {
         let Some(open) = self.connections.get_mut(connection) else { return from };
-        // A SUBSCRIBE under the identifier, against the rules, is decided by other answers.
-        let is_it = |ack: &PendingAck| ack.packet_id == packet_id && ack.gate == Gate::Decision && ack.answer.is_none();
+        let is_it = |ack: &PendingAck| awaits_decision(ack, packet_id);
         let from = from.min(open.acks.len());
         let behind = open.acks.range(from..).position(is_it).map(|at| from + at);
         let Some(at) = behind.or_else(|| open.acks.range(..from).position(is_it)) else { return from };
@@ -247,6 +249,14 @@ impl Broker {
             self.forget_received(key, packet_id);
         }
         at + 1
+    }
+
+    /// What the embedding program has to say goes with the acknowledgement of the message it was asked about.
+    fn say_more(&mut self, id: ConnectionId, packet_id: Option<PacketId>, information: ProblemInformation) {
+        let (Some(packet_id), Some(connection)) = (packet_id, self.connections.get_mut(id)) else { return };
+        if let Some(ack) = connection.acks.iter_mut().find(|ack| awaits_decision(ack, packet_id)) {
+            ack.answer = Some(Box::new(LongAnswer { information, ..LongAnswer::default() }));
+        }
     }
 
     pub(crate) fn resume_held(&mut self, now: Timestamp, key: SessionKey) {
@@ -268,13 +278,18 @@ impl Broker {
     pub(crate) fn answer_publish(
         &mut self,
         now: Timestamp,
-        key: SessionKey,
-        question: QuestionId,
+        (key, question): (SessionKey, QuestionId),
         refusal: Option<ReasonCode>,
+        information: ProblemInformation,
     ) {
         let connection = self.connection_of(key);
         let Some(session) = self.sessions.get(key) else { return };
         let Some(at) = session.held.iter().position(|held| held.wait == Wait::Answer(question)) else { return };
+        if let (Some(connection), false) = (connection, information.is_empty()) {
+            let packet_id = session.held.get(at).and_then(|held| held.packet_id);
+            self.say_more(connection, packet_id, information);
+        }
+        let Some(session) = self.sessions.get(key) else { return };
         // The rules may be others than when it was asked.
         let topic = session.held.get(at).map(|held| held.message.topic());
         let is_denied = topic.is_some_and(|topic| self.permission(key, topic) == Permission::Deny);
@@ -352,6 +367,14 @@ impl Broker {
             self.release_held(now, key);
         }
     }
+}
+
+/// Whether it acknowledges a message that is not decided. A SUBSCRIBE under the same identifier, against the rules, is
+/// decided by other answers.
+fn awaits_decision(ack: &PendingAck, packet_id: PacketId) -> bool {
+    ack.packet_id == packet_id
+        && ack.gate == Gate::Decision
+        && !matches!(ack.packet_type, PacketType::Suback | PacketType::Unsuback)
 }
 
 /// Held messages beyond the Receive Maximum before a client is left unread: QoS 0 messages count too.

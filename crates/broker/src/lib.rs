@@ -10,6 +10,7 @@ mod audit;
 mod broker;
 mod budget;
 mod close;
+mod commands;
 mod config;
 mod connect;
 mod connections;
@@ -18,6 +19,7 @@ mod deliver;
 mod filter_set;
 mod gate;
 mod held;
+mod information;
 mod local;
 mod lookup;
 mod messages;
@@ -57,6 +59,7 @@ pub use access::{Access, Action, Permission};
 pub use audit::Drift;
 pub use broker::{Broker, Refused};
 pub use config::{Config, ConfigError, MAX_TOPIC_LEVELS, WhenFull};
+pub use information::ProblemInformation;
 pub use local::{ClientIdInUse, Published};
 pub use output::{
     AckToken, CommitId, ConnectionId, DropReason, Event, Forward, Intake, Interest, LocalDelivery, LocalId, Output,

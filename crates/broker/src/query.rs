@@ -236,19 +236,6 @@ impl Broker {
         &self.counters
     }
 
-    /// Ends a connected or offline session for a reason of the embedding program. False if there is none.
-    pub fn remove_session(&mut self, now: Timestamp, client_id: &str) -> bool {
-        let Some(key) = self.sessions.find(client_id) else { return false };
-        if let Some(owner) = self.sessions.get(key).and_then(|session| session.owner) {
-            self.disconnect(now, owner, damselfly_codec::ReasonCode::AdministrativeAction);
-        }
-        if self.sessions.get(key).is_some() {
-            self.end_session(now, key);
-        }
-        self.close_group();
-        true
-    }
-
     /// Bytes of the heap, counted anew: walks over all sessions and connections.
     pub fn memory(&self) -> Memory {
         let wide = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);

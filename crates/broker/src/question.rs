@@ -107,7 +107,8 @@ pub enum Answer {
     /// No. The code is sent to 5.0 clients if it fits the packet, and mapped for 3.1.1.
     Deny(ReasonCode),
     /// No, go there: CONNACK with [`ReasonCode::UseAnotherServer`] or [`ReasonCode::ServerMoved`] and a Server
-    /// Reference; 3.1.1 clients get return code 3. Only for `Connect`.
+    /// Reference; 3.1.1 clients get return code 3. For a re-authentication the same in DISCONNECT; no answer to `Publish`
+    /// and `Subscribe`. Also a command: [`Broker::redirect`](crate::Broker::redirect). [MQTT-4.11]
     Redirect {
         /// Moved for good (`0x9D`) or for now (`0x9C`).
         permanent: bool,

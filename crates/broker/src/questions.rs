@@ -5,7 +5,9 @@ use alloc::{boxed::Box, collections::BTreeMap};
 use damselfly_codec::{PacketType, ReasonCode};
 use damselfly_session::Timestamp;
 
-use crate::{Answer, Broker, ConnectionId, Output, Question, QuestionId, broker::Timer, sessions::SessionKey};
+use crate::{
+    Answer, Broker, ConnectionId, Output, ProblemInformation, Question, QuestionId, broker::Timer, sessions::SessionKey,
+};
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,25 @@ impl Questions {
 }
 
 impl Broker {
+    /// The answer to a question. One that is no longer open is ignored.
+    pub fn handle_answer(&mut self, now: Timestamp, question: QuestionId, answer: Answer) {
+        self.handle_answer_with(now, question, answer, ProblemInformation::new());
+    }
+
+    /// The same, and what the client is told beside it: in CONNACK, AUTH, SUBACK, PUBACK, PUBREC or, where a
+    /// re-authentication ends the connection, DISCONNECT. A SUBACK has the first Reason String of the answers to its
+    /// filters and all their User Properties.
+    pub fn handle_answer_with(
+        &mut self,
+        now: Timestamp,
+        question: QuestionId,
+        answer: Answer,
+        information: ProblemInformation,
+    ) {
+        self.answer(now, question, answer, information);
+        self.close_group();
+    }
+
     /// Sends a question out; without an answer in time the answer is no.
     pub(crate) fn ask(&mut self, now: Timestamp, asked: Asked, question: Question) -> QuestionId {
         let id = QuestionId(self.questions.next);
@@ -59,14 +80,20 @@ impl Broker {
         self.deadlines.disarm(Timer::Question(id));
     }
 
-    pub(crate) fn answer(&mut self, now: Timestamp, id: QuestionId, answer: Answer) {
+    pub(crate) fn answer(&mut self, now: Timestamp, id: QuestionId, answer: Answer, information: ProblemInformation) {
         let Some(asked) = self.questions.open.remove(&id) else { return };
         self.deadlines.disarm(Timer::Question(id));
         match asked {
-            Asked::Connect(connection) => self.answer_connect(now, connection, id, answer),
-            Asked::Reauthenticate(connection) => self.answer_reauthentication(now, connection, id, answer),
-            Asked::Publish(session) => self.answer_publish(now, session, id, refusal(&answer)),
-            Asked::Subscribe(connection) => self.answer_subscribe(now, connection, id, refusal(&answer)),
+            Asked::Connect(connection) => self.answer_connect(now, (connection, id), answer, information),
+            Asked::Reauthenticate(connection) => {
+                self.answer_reauthentication(now, (connection, id), answer, &information);
+            }
+            Asked::Publish(session) => {
+                self.answer_publish(now, (session, id), refusal(&answer), information);
+            }
+            Asked::Subscribe(connection) => {
+                self.answer_subscribe(now, (connection, id), refusal(&answer), information);
+            }
         }
     }
 }

@@ -10,11 +10,11 @@ use damselfly_session::Timestamp;
 use damselfly_topic::{TopicCursor, TopicFilter};
 
 use crate::{
-    Broker, ConnectionId, Event, Question, QuestionId,
+    Broker, ConnectionId, Event, ProblemInformation, Question, QuestionId,
     access::Permission,
     broker::owned,
     budget::subscription_weight,
-    connections::{Gate, PendingAck, SubscribeAnswer},
+    connections::{Gate, LongAnswer, PendingAck},
     gate::Release,
     questions::Asked,
     route::{GROUP, PackedOptions},
@@ -48,8 +48,8 @@ impl Broker {
         self.push_answer(id, PacketType::Suback, subscribe.packet_id, answer);
     }
 
-    fn new_answer(&self, id: ConnectionId) -> Option<(SessionKey, SubscribeAnswer)> {
-        let answer = SubscribeAnswer { number: 0, reason_codes: Vec::new(), waiting: 0, replays: Vec::new() };
+    fn new_answer(&self, id: ConnectionId) -> Option<(SessionKey, LongAnswer)> {
+        let answer = LongAnswer::default();
         Some((self.connections.get(id)?.session, answer))
     }
 
@@ -63,7 +63,7 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         filter: TopicFilter<'_>,
-        answer: &mut SubscribeAnswer,
+        answer: &mut LongAnswer,
         (place, request): (usize, Request),
     ) -> ReasonCode {
         if let Some(connection) = self.connections.get_mut(id) {
@@ -77,7 +77,7 @@ impl Broker {
         ReasonCode::UnspecifiedError
     }
 
-    fn push_answer(&mut self, id: ConnectionId, packet_type: PacketType, packet_id: PacketId, answer: SubscribeAnswer) {
+    fn push_answer(&mut self, id: ConnectionId, packet_type: PacketType, packet_id: PacketId, answer: LongAnswer) {
         let gate =
             if answer.waiting == 0 { Gate::Commit(self.gate.record(Some(Release::Acks(id)))) } else { Gate::Decision };
         if let Some(connection) = self.connections.get_mut(id) {
@@ -206,12 +206,16 @@ impl Broker {
     pub(crate) fn answer_subscribe(
         &mut self,
         now: Timestamp,
-        id: ConnectionId,
-        question: QuestionId,
+        (id, question): (ConnectionId, QuestionId),
         refusal: Option<ReasonCode>,
+        information: ProblemInformation,
     ) {
-        let waiting = self.connections.get_mut(id).and_then(|connection| connection.waiting.as_mut());
-        let Some(text) = waiting.and_then(|waiting| waiting.decide(question, refusal)) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let decided = connection.waiting.as_mut().and_then(|waiting| waiting.decide(question, refusal));
+        let Some((text, number)) = decided else { return };
+        if let Some(answer) = connection.acks.iter_mut().find_map(|ack| ack.answer_that_waits(number)) {
+            answer.information.add(information);
+        }
         let Ok(filter) = TopicFilter::new(&text) else { return };
         while let Some(connection) = self.connections.get_mut(id) {
             let key = connection.session;
@@ -256,10 +260,7 @@ impl Broker {
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         for ack in &mut connection.acks {
-            let Some(answer) = ack.answer.as_mut().filter(|answer| answer.waiting > 0 && answer.number == number)
-            else {
-                continue;
-            };
+            let Some(answer) = ack.answer_that_waits(number) else { continue };
             if let Some(slot) = answer.reason_codes.get_mut(place) {
                 *slot = code;
             }

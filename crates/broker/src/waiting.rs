@@ -25,7 +25,7 @@ pub(crate) struct WaitingFilters {
 /// One Topic Filter of a SUBSCRIBE or UNSUBSCRIBE that waits.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    /// The number of the [`SubscribeAnswer`](crate::connections::SubscribeAnswer) that its code belongs to.
+    /// The number of the [`LongAnswer`](crate::connections::LongAnswer) that its code belongs to.
     pub(crate) answer: u64,
     /// Its place there.
     pub(crate) place: usize,
@@ -69,18 +69,20 @@ impl WaitingFilters {
         self.by_filter.entry(owned(filter.as_str())).or_default().push_back(waiting);
     }
 
-    /// An answer came in: the filter it is about.
-    pub(crate) fn decide(&mut self, question: QuestionId, refusal: Option<ReasonCode>) -> Option<Box<str>> {
+    /// An answer came in: the filter it is about, and the number of the SUBACK that waits for it.
+    pub(crate) fn decide(&mut self, question: QuestionId, refusal: Option<ReasonCode>) -> Option<(Box<str>, u64)> {
+        let mut number = 0;
         let filter = self.asked.remove(&question)?;
         for waiting in self.by_filter.get_mut(&filter)? {
             match &mut waiting.request {
                 Request::Subscribe { decision, .. } if *decision == Decision::Asked(question) => {
                     *decision = refusal.map_or(Decision::Yes, Decision::No);
+                    number = waiting.answer;
                 }
                 Request::Subscribe { .. } | Request::Unsubscribe => {}
             }
         }
-        Some(filter)
+        Some((filter, number))
     }
 
     /// Takes out the first that waits for a filter, if nothing is open about it.

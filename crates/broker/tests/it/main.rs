@@ -7,6 +7,7 @@ mod delivery;
 mod exchanges;
 mod gate;
 mod hostile;
+mod information;
 mod limits;
 mod local;
 mod order;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use damselfly_broker::{
-    Answer, Broker, CommitId, Config, ConnectionId, Event, LocalDelivery, LocalId, Memory, Output, Peer, Question,
-    QuestionId,
+    Answer, Broker, CommitId, Config, ConnectionId, Event, LocalDelivery, LocalId, Memory, Output, Peer,
+    ProblemInformation, Question, QuestionId,
 };
 use damselfly_codec::{
     Ack, AckType, Connect, Delivery, Disconnect, Foreign, FrameLimits, Packet, PacketId, Properties, PropertiesBuf,
@@ -183,6 +183,8 @@ impl World {
 
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
+        // Most tests are about codes; `information` has the words.
+        config.reason_strings = false;
         change(&mut config);
         Self {
             broker: Broker::new(config, 0x00DA_35E1).unwrap(),
@@ -427,8 +429,12 @@ impl World {
     }
 
     pub(crate) fn answer(&mut self, answer: Answer) {
+        self.answer_with(answer, ProblemInformation::new());
+    }
+
+    pub(crate) fn answer_with(&mut self, answer: Answer, information: ProblemInformation) {
         let (id, _) = self.questions.remove(0);
-        self.broker.handle_answer(self.now, id, answer);
+        self.broker.handle_answer_with(self.now, id, answer, information);
         self.settle();
     }
 
@@ -562,10 +568,12 @@ fn show(version: Version, packet: Packet<'_>) -> String {
         Packet::Pubrel(packet) => ack("PUBREL", packet),
         Packet::Pubcomp(packet) => ack("PUBCOMP", packet),
         Packet::Suback(suback) => {
-            format!("SUBACK #{}{}", suback.packet_id.get(), codes(suback.reason_codes().collect()))
+            let codes = codes(suback.reason_codes().collect());
+            format!("SUBACK #{}{codes}{}", suback.packet_id.get(), braces(suback.properties))
         }
         Packet::Unsuback(unsuback) => {
-            format!("UNSUBACK #{}{}", unsuback.packet_id.get(), codes(unsuback.reason_codes().collect()))
+            let codes = codes(unsuback.reason_codes().collect());
+            format!("UNSUBACK #{}{codes}{}", unsuback.packet_id.get(), braces(unsuback.properties))
         }
         Packet::Pingresp => "PINGRESP".into(),
         Packet::Disconnect(disconnect) => {
