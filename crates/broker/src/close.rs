@@ -313,7 +313,7 @@ impl Broker {
                     self.route_after(commit, None, held.message);
                 }
                 Wait::Lookup { id, .. } => self.orphan_lookup(id),
-                Wait::Nothing if held.packet_id.is_none() => {
+                Wait::Nothing | Wait::Room if held.packet_id.is_none() || held.is_durable() => {
                     self.route_orphan(now, held.message, Origin::Here);
                 }
                 Wait::Nothing | Wait::Answer(_) | Wait::Room => {}
@@ -376,7 +376,8 @@ impl Broker {
         }
     }
 
-    /// What waits for an answer or for room goes with its connection: the client, never told anything, sends it again.
+    /// What waits for an answer or for room goes with its connection, unless it was committed: the client, never told
+    /// anything, sends it again.
     fn cancel_held(&mut self, now: Timestamp, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         for held in &mut session.held {
@@ -390,7 +391,8 @@ impl Broker {
                 Wait::Commit(_) | Wait::Lookup { .. } => true,
                 // Sent once and owed no acknowledgement: it only waits behind another.
                 Wait::Nothing => held.packet_id.is_none(),
-                Wait::Answer(_) | Wait::Room => false,
+                Wait::Room => held.is_durable(),
+                Wait::Answer(_) => false,
             });
         session.held = kept.into();
         let weight = cancelled.iter().map(|held| held_weight(&held.message)).sum::<usize>();

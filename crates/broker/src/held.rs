@@ -42,13 +42,20 @@ impl Broker {
         let message = inbound.message(&mut self.messages.pool, now);
         let held = Held { message, packet_id, wait, since: now };
         self.hold_at(inbound.session, usize::MAX, held);
-        let Some(session) = self.sessions.get_mut(inbound.session) else { return };
-        if wait == Wait::Room && !core::mem::replace(&mut session.is_held_back, true) {
-            self.look_for_room_soon(now);
-            self.held_back.push_back(inbound.session);
+        if wait == Wait::Room {
+            self.hold_back(now, inbound.session);
         }
         if self.holds_too_much(inbound.session) {
             self.pause(now, inbound.connection, Pause::Held);
+        }
+    }
+
+    /// A session has a message that waits for room.
+    fn hold_back(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !core::mem::replace(&mut session.is_held_back, true) {
+            self.look_for_room_soon(now);
+            self.held_back.push_back(key);
         }
     }
 
@@ -67,7 +74,7 @@ impl Broker {
 
     /// Begins the lookup of a message that stays among the held ones until that has ended.
     fn hold_lookup(&mut self, now: Timestamp, key: SessionKey, at: usize, held: Held) {
-        let is_durable = matches!(held.wait, Wait::Commit(_));
+        let is_durable = held.is_durable();
         let id = self.begin_lookup(held.message.clone(), Some(key), Origin::Here);
         self.hold_at(key, at, Held { wait: Wait::Lookup { id, is_durable }, ..held });
         let Some(connection) = self.connection_of(key) else { return };
@@ -143,16 +150,8 @@ impl Broker {
         while let Some(held) = self.sessions.get(key).and_then(|session| session.held.get(at)) {
             let wait = held.wait;
             let topic = hash_topic(&self.keys, held.message.topic());
-            let room_for = (wait == Wait::Room && asked_for_room < ROOM_QUESTIONS).then(|| held.message.clone());
-            let is_free = !blocked.contains(&topic)
-                && match room_for {
-                    Some(message) => {
-                        let must_wait = self.finds_no_room(now, Some(key.slot), message.topic());
-                        asked_for_room += usize::from(must_wait);
-                        !must_wait
-                    }
-                    None => self.is_free(wait),
-                };
+            let is_free =
+                !blocked.contains(&topic) && self.is_free(wait) && !self.lacks_room(now, key, at, &mut asked_for_room);
             if !is_free {
                 blocked.insert(topic);
                 at += 1;
@@ -177,6 +176,31 @@ impl Broker {
         self.resume_held(now, key);
     }
 
+    /// Whether the message at a place finds no room, where it has to ask for that. `asked` counts those that found none.
+    fn lacks_room(&mut self, now: Timestamp, key: SessionKey, at: usize, asked: &mut usize) -> bool {
+        if !self.may_lack_room() {
+            return false;
+        }
+        let Some(held) = self.sessions.get(key).and_then(|session| session.held.get(at)) else { return false };
+        let must_wait = match held.wait {
+            Wait::Nothing | Wait::Answer(_) | Wait::Lookup { .. } => return false,
+            Wait::Room | Wait::Commit(_) if *asked >= ROOM_QUESTIONS => true,
+            Wait::Room | Wait::Commit(_) => {
+                let message = held.message.clone();
+                let must_wait = self.finds_no_room(now, Some(key.slot), message.topic());
+                *asked += usize::from(must_wait);
+                must_wait
+            }
+        };
+        if must_wait {
+            if let Some(held) = self.sessions.get_mut(key).and_then(|session| session.held.get_mut(at)) {
+                held.wait = Wait::Room;
+            }
+            self.hold_back(now, key);
+        }
+        must_wait
+    }
+
     /// Has [`Broker::release_held`] go on in a later call.
     fn postpone(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -199,17 +223,24 @@ impl Broker {
         }
     }
 
+    /// Whether nothing is awaited but room.
     fn is_free(&self, wait: Wait) -> bool {
         match wait {
-            Wait::Nothing => true,
+            Wait::Nothing | Wait::Room => true,
             Wait::Commit(commit) => self.gate.is_committed(commit),
-            Wait::Room | Wait::Answer(_) | Wait::Lookup { .. } => false,
+            Wait::Answer(_) | Wait::Lookup { .. } => false,
         }
     }
 
     /// A held message had its effect: its acknowledgement may leave, once that is durable.
     fn decide(&mut self, now: Timestamp, key: SessionKey, held: &Held, tally: Tally, ack_at: &mut usize) {
-        let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) else { return };
+        let Some(packet_id) = held.packet_id else { return };
+        let Some(connection) = self.connection_of(key) else {
+            if tally.dropped.is_some() {
+                self.forget_untold(key, held);
+            }
+            return;
+        };
         let reason_code = match self.sayable(connection, self.puback_code(connection, tally)) {
             Ok(reason_code) => reason_code,
             Err(error) => {
@@ -218,9 +249,15 @@ impl Broker {
             }
         };
         // The identifier and the message of a QoS 2 exchange were one record.
-        let is_durable = matches!(held.wait, Wait::Commit(_) | Wait::Lookup { is_durable: true, .. });
-        let gate = if is_durable { Gate::Open } else { self.after_this_call(connection) };
+        let gate = if held.is_durable() { Gate::Open } else { self.after_this_call(connection) };
         *ack_at = self.decide_ack(key, (connection, packet_id), (gate, reason_code), *ack_at);
+    }
+
+    /// A message is dropped of which its client was told nothing: it will publish it again, as a new one. [MQTT-4.4.0-1]
+    fn forget_untold(&mut self, key: SessionKey, held: &Held) {
+        if let (Some(packet_id), QoS::ExactlyOnce) = (held.packet_id, held.message.qos()) {
+            self.forget_received(key, packet_id);
+        }
     }
 
     /// What an acknowledgement waits for that this call makes true.
@@ -357,10 +394,16 @@ impl Broker {
             }
             let Some(held) = self.unhold(key, at) else { break };
             self.note_drop(Some(key.slot), held.message.topic(), DropReason::Memory);
-            if let (Some(packet_id), Some(connection)) = (held.packet_id, self.connection_of(key)) {
-                let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
-                let gate = self.after_this_call(connection);
-                self.decide_ack(key, (connection, packet_id), (gate, reason_code), 0);
+            let told = match (held.packet_id, self.connection_of(key)) {
+                (Some(packet_id), Some(connection)) => {
+                    let reason_code = self.refusal_code(connection, ReasonCode::QuotaExceeded);
+                    let gate = self.after_this_call(connection);
+                    self.decide_ack(key, (connection, packet_id), (gate, reason_code), 0)
+                }
+                _ => 0,
+            };
+            if told == 0 {
+                self.forget_untold(key, &held);
             }
         }
         if is_changed {

@@ -228,9 +228,8 @@ impl Broker {
         };
         let wait = if permission == Permission::Ask {
             Wait::Answer(self.ask_publish(now, inbound))
-        } else if self.must_wait(now, Some(inbound.session.slot), inbound.topic) {
-            Wait::Room
         } else {
+            // Room is asked for once that is durable.
             let commit = self.gate.record(Some(Release::Held(inbound.session)));
             self.gate.record(Some(Release::Acks(inbound.connection)));
             Wait::Commit(commit)
@@ -530,8 +529,8 @@ impl Broker {
         }
     }
 
-    /// Whether a QoS 1 or 2 message should not be routed yet: the memory budget is used up, or a connected receiver's
-    /// queue is full and has not been for long.
+    /// Whether a QoS 1 message should not be routed yet: the memory budget is used up, or a connected receiver's queue is
+    /// full and has not been for long.
     #[inline]
     pub(crate) fn must_wait(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {
         self.has_no_memory() || (self.full_sessions > 0 && self.waits_for_receiver(now, publisher, topic))
@@ -540,6 +539,11 @@ impl Broker {
     /// The same for a message that is held already, and so counted.
     pub(crate) fn finds_no_room(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {
         self.has_no_memory_beside_held() || (self.full_sessions > 0 && self.waits_for_receiver(now, publisher, topic))
+    }
+
+    /// Whether anybody could find no room at all.
+    pub(crate) fn may_lack_room(&self) -> bool {
+        self.full_sessions > 0 || self.has_no_memory_beside_held()
     }
 
     fn waits_for_receiver(&mut self, now: Timestamp, publisher: Option<u32>, topic: TopicName<'_>) -> bool {

@@ -180,6 +180,18 @@ pub(crate) enum Wait {
     },
 }
 
+impl Held {
+    /// Whether it was committed: all of QoS 2 is before it asks for room.
+    pub(crate) fn is_durable(&self) -> bool {
+        match self.wait {
+            Wait::Commit(_) => true,
+            Wait::Lookup { is_durable, .. } => is_durable,
+            Wait::Room => self.message.qos() == QoS::ExactlyOnce,
+            Wait::Nothing | Wait::Answer(_) => false,
+        }
+    }
+}
+
 impl Session {
     pub(crate) fn new(
         client_id: Box<str>,

@@ -287,3 +287,67 @@ fn no_local_holds_for_messages_that_waited_for_their_commit() {
     assert_eq!(world.received(bob).len(), 1, "CONNACK alone");
     world.send(bob, Packet::Pingreq);
 }
+
+/// No delivery of a message published at QoS 2 precedes its commit, however it came to wait.
+#[test]
+fn a_qos_2_message_that_waited_for_room_is_seen_by_nobody_before_its_commit() {
+    let (mut world, bob) = full(|_| {});
+    let alice = world.connect(v5("alice"));
+    world.holds_commits = true;
+    world.publish(alice, "a", "3", 2, 1);
+    assert_eq!(world.received(bob), ["PUBLISH q1 #1 a=1"]);
+    world.ack(bob, AckType::Puback, 1);
+    assert_eq!(world.received(bob), ["PUBLISH q1 #2 a=2"]);
+    world.ack(bob, AckType::Puback, 2);
+    world.pass(Duration::from_millis(100));
+    assert!(world.received(bob).is_empty() && world.received(alice).is_empty(), "there is room and no commit");
+    world.commit();
+    assert_eq!(world.received(bob), ["PUBLISH q1 #3 a=3"]);
+    assert_eq!(world.received(alice), ["PUBREC #1"]);
+    world.broker.audit().unwrap();
+}
+
+#[test]
+fn qos_2_messages_for_a_full_queue_wait_one_after_the_other_for_room() {
+    let (mut world, bob) = full(|_| {});
+    let alice = world.connect(v5("alice"));
+    for n in 1..=4 {
+        world.publish(alice, "a", &format!("late {n}"), 2, n);
+    }
+    assert!(world.received(alice).is_empty(), "all wait");
+    let seen = world.work_off(bob);
+    assert_eq!(seen, ["PUBLISH q1 #1 a=1", "PUBLISH q1 #2 a=2"]);
+    let mut late = Vec::new();
+    for _ in 0..4 {
+        world.pass(Duration::from_millis(60));
+        late.extend(world.work_off(bob));
+    }
+    let payloads: Vec<_> = late.iter().filter_map(|line| line.rsplit('=').next()).collect();
+    assert_eq!(payloads, ["late 1", "late 2", "late 3", "late 4"]);
+    assert_eq!(world.received(alice), ["PUBREC #1", "PUBREC #2", "PUBREC #3", "PUBREC #4"]);
+}
+
+/// It was told nothing of a message that was dropped then, so it publishes it again and is not told that all is well.
+#[test]
+fn a_qos_2_message_dropped_while_its_client_was_away_is_a_new_one_when_it_comes_again() {
+    let mut world = World::with(|config| {
+        config.max_memory = beside(3, 12_000);
+        config.pause_limit = Duration::from_secs(2);
+    });
+    let [alice, away] = [world.connect(v5("alice").lasting(100)), world.connect(v5("away").lasting(100))];
+    world.subscribe(away, &[("#", 2)]);
+    world.cut(away);
+    world.publish(alice, "a", &"x".repeat(20_000), 1, 1);
+    world.received(alice);
+    world.publish(alice, "b", "y", 2, 2);
+    assert!(world.received(alice).is_empty(), "it waits for room");
+    world.cut(alice);
+    world.pass_secs(3);
+    assert_eq!(world.broker.counters().dropped(DropReason::Memory), 1);
+    let alice = world.begin(v5("alice").lasting(100));
+    world.first(alice);
+    world.publish_with(alice, "b", "y", delivery(2, 2, true), false, &[]);
+    world.pass_secs(3);
+    assert_eq!(world.received(alice), ["PUBREC #2 97"]);
+    world.broker.audit().unwrap();
+}
