@@ -133,6 +133,9 @@ impl Broker {
                 SendAction::Ignore | SendAction::ResendPublish | SendAction::ResendPubrel => None,
             };
             if let Some(queued) = taken_over {
+                let weight = self.messages.weight_in_flight(&queued, self.config.max_inflight_bytes);
+                outbound.inflight_bytes -= weight;
+                is_any_done |= weight > 0;
                 self.messages.discard(queued);
             }
         }

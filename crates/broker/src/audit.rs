@@ -122,6 +122,12 @@ impl Broker {
         if outbound.bytes != bytes {
             return Err(Drift { counter: "queued bytes", kept: outbound.bytes, counted: bytes });
         }
+        let in_flight = outbound.inflight.iter().filter_map(|sent| sent.queued.as_ref());
+        let limit = self.config.max_inflight_bytes;
+        let bytes = in_flight.map(|queued| self.messages.weight_in_flight(queued, limit)).sum::<u64>();
+        if outbound.inflight_bytes != bytes && session.sink != Sink::Local {
+            return Err(Drift { counter: "bytes in flight", kept: outbound.inflight_bytes, counted: bytes });
+        }
         let connection = session.owner.and_then(|id| self.connections.get(id));
         let answers = connection.iter().flat_map(|open| open.acks.iter().filter_map(|ack| ack.answer.as_ref()));
         let begun = outbound.queue.iter().filter(|entry| matches!(entry, Entry::Replay(_))).count();

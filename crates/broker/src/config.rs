@@ -34,6 +34,10 @@ pub struct Config {
     /// Bytes of any later packet, fixed header included, told to 5.0 clients as Maximum Packet Size. A longer one ends
     /// the connection (5.0: DISCONNECT `0x95`). Default 16 MiB, at most 268,435,460. [MQTT-3.2.2.3.6]
     pub max_packet_size: u32,
+    /// Bytes of the payload of a PUBLISH or will. A longer one is answered `0x97` and not delivered (QoS 0: dropped and
+    /// counted; 3.1.1: acknowledged, dropped and counted, a will refused with return code 3). Default 268,435,460, which
+    /// no payload exceeds.
+    pub max_payload_size: u32,
     /// QoS 1 and 2 messages of one client without our final acknowledgement, told to 5.0 clients as Receive Maximum.
     /// One more ends the connection (DISCONNECT `0x93`). A 3.1.1 client cannot know the limit and is held to the 65,535
     /// Packet Identifiers there are. Default 1,024, at least 1. [MQTT-3.2.2.3.3]
@@ -41,6 +45,9 @@ pub struct Config {
     /// QoS 1 and 2 messages in flight to one client, whatever larger Receive Maximum it names; more wait in its queue.
     /// Default 1,024, at least 1.
     pub max_inflight: u16,
+    /// Bytes of the QoS 1 and 2 messages in flight to one client until it has taken them over (PUBACK, PUBREC): while they
+    /// are fewer, one more is sent, of whatever size; the rest waits in its queue. Default none, at least 1.
+    pub max_inflight_bytes: u64,
     /// Topic Aliases a client may set. A higher one ends the connection (DISCONNECT `0x94`). Default 64; 0 is none.
     pub topic_alias_maximum: u16,
     /// Topic Aliases we set towards one client, whatever larger Topic Alias Maximum it names. Default 16; 0 is none.
@@ -97,6 +104,10 @@ pub struct Config {
     /// Highest QoS of PUBLISH and wills. Above it: `0x9B`, SUBSCRIBE is granted at most this. Default 2.
     #[cfg_attr(feature = "serde", serde(with = "qos_number"))]
     pub maximum_qos: QoS,
+    /// Whether the payload of a PUBLISH or will that says so (Payload Format Indicator 1) has to be UTF-8. If it is not:
+    /// `0x99` (QoS 0: dropped and counted). Default false: what a payload is in truth is the receivers' business.
+    /// [MQTT-3.3.2.3.2]
+    pub check_payload_format: bool,
     /// Whether messages are retained. If not: `0x9A`. Default true.
     pub retain_available: bool,
     /// Whether filters may have wildcards. If not: `0xA2` (3.1.1: `0x80`). Default true.
@@ -153,8 +164,10 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(20),
             max_connect_packet_size: 512 * 1024,
             max_packet_size: 16 * 1024 * 1024,
+            max_payload_size: PROTOCOL_MAXIMUM_PACKET_SIZE,
             receive_maximum: 1_024,
             max_inflight: 1_024,
+            max_inflight_bytes: u64::MAX,
             topic_alias_maximum: 64,
             max_outbound_topic_aliases: 16,
             max_alias_bytes: 64 * 1024,
@@ -173,6 +186,7 @@ impl Default for Config {
             max_session_expiry: None,
             max_keep_alive: 0,
             maximum_qos: QoS::ExactlyOnce,
+            check_payload_format: false,
             retain_available: true,
             wildcard_subscription_available: true,
             shared_subscription_available: true,
@@ -204,6 +218,9 @@ impl Config {
         }
         if self.steps_per_call == 0 {
             return Err(ConfigError::Zero("steps_per_call"));
+        }
+        if self.max_inflight_bytes == 0 {
+            return Err(ConfigError::Zero("max_inflight_bytes"));
         }
         if self.max_topic_levels == 0 {
             return Err(ConfigError::Zero("max_topic_levels"));
@@ -296,6 +313,8 @@ mod tests {
         assert_eq!(with(|c| c.steps_per_call = 0), Err(ConfigError::Zero("steps_per_call")));
         assert_eq!(with(|c| c.steps_per_call = 1), Ok(()));
         assert_eq!(with(|c| c.max_inflight = 0), Err(ConfigError::Zero("max_inflight")));
+        assert_eq!(with(|c| c.max_inflight_bytes = 0), Err(ConfigError::Zero("max_inflight_bytes")));
+        assert_eq!(with(|c| c.max_inflight_bytes = 1), Ok(()));
         assert_eq!(with(|c| c.max_topic_levels = 128), Ok(()));
         assert_eq!(
             with(|c| c.max_topic_levels = 129),

@@ -90,6 +90,9 @@ impl Broker {
             if will.retain && !self.config.retain_available {
                 return Err(Fault::Refuse(ReasonCode::RetainNotSupported));
             }
+            if let Some((_, reason_code)) = self.check_payload(will.payload, will.properties) {
+                return Err(Fault::Refuse(reason_code));
+            }
         }
         if self.is_shutting_down {
             return Err(Fault::Refuse(ReasonCode::ServerUnavailable));

@@ -195,15 +195,20 @@ impl Broker {
             _ if out.is_expired => Fate::Dropped(DropReason::Expired),
             (Sink::Connection(connection), QoS::AtMostOnce) => self.send_qos0(out, connection, terms),
             (Sink::Connection(connection), _) => {
+                let max_inflight_bytes = self.config.max_inflight_bytes;
                 let may_send = |open: &&mut Connection| {
-                    session.outbound.is_ready() && open.may_send(self.config.max_transmit_bytes)
+                    session.outbound.is_ready(max_inflight_bytes) && open.may_send(self.config.max_transmit_bytes)
                 };
                 match self.connections.get_mut(connection).filter(may_send) {
                     Some(open) => {
                         let queued = out.queued(&mut self.messages, now, terms);
+                        let weight = self.messages.weight_in_flight(&queued, max_inflight_bytes);
                         let mut writer = writer!(self);
                         match writer.send(out, &mut session.outbound, (connection, open), queued, terms.ids) {
-                            Ok(()) => Fate::Accepted,
+                            Ok(()) => {
+                                session.outbound.inflight_bytes += weight;
+                                Fate::Accepted
+                            }
                             Err((reason, queued)) => {
                                 self.discard(queued);
                                 Fate::Dropped(reason)
@@ -262,8 +267,12 @@ impl Broker {
             self.discard(queued);
             return Fate::Nobody;
         };
+        let weight = self.messages.weight_in_flight(&queued, self.config.max_inflight_bytes);
         match writer!(self).send(out, &mut session.outbound, (id, connection), queued, ids) {
-            Ok(()) => Fate::Accepted,
+            Ok(()) => {
+                session.outbound.inflight_bytes += weight;
+                Fate::Accepted
+            }
             Err((reason, queued)) => {
                 self.discard(queued);
                 Fate::Dropped(reason)

@@ -104,6 +104,12 @@ impl Messages {
         self.get(reference).map_or(0, weight)
     }
 
+    /// What a message in flight counts for, under a limit.
+    #[inline]
+    pub(crate) fn weight_in_flight(&self, queued: &Queued, max_inflight_bytes: u64) -> u64 {
+        if max_inflight_bytes == u64::MAX { 0 } else { self.weight(&queued.message) }
+    }
+
     pub(crate) fn keep_ids(&mut self, ids: &[SubscriptionId]) -> SubscriptionIds {
         match ids {
             [] => SubscriptionIds::NONE,

@@ -281,6 +281,10 @@ pub enum DropReason {
     TooManyLevels,
     /// The client is offline and the message is QoS 0.
     Offline,
+    /// Its payload is larger than the broker takes.
+    PayloadTooLarge,
+    /// Its payload is not the UTF-8 that its Payload Format Indicator says. [MQTT-3.3.2.3.2]
+    PayloadFormatInvalid,
 }
 
 impl fmt::Display for DropReason {
@@ -295,6 +299,8 @@ impl fmt::Display for DropReason {
             Self::RetainedFull => "no room for another retained message",
             Self::TooManyLevels => "the topic has too many levels",
             Self::Offline => "the client is offline",
+            Self::PayloadTooLarge => "the payload is larger than the broker takes",
+            Self::PayloadFormatInvalid => "the payload is not the UTF-8 it says it is",
         })
     }
 }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use damselfly_codec::{
-    Delivery, FixedHeader, Frame, PacketId, PacketType, Publish, PublishFrame, QoS, ReasonCode, Version,
+    Delivery, FixedHeader, Frame, PacketId, PacketType, Properties, Publish, PublishFrame, QoS, ReasonCode, Version,
 };
 use damselfly_session::{Message, MessagePool, PeerError, ReceiveAction, ReceiveInput, Timestamp};
 use damselfly_topic::TopicName;
@@ -42,12 +42,15 @@ impl Tally {
     }
 }
 
+/// Why a message is dropped, and what a 5.0 publisher is told.
+pub(crate) type Refusal = (DropReason, ReasonCode);
+
 /// Whether a message may be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// Yes, or once a question is answered.
     Permitted(Permission),
-    /// No: why it is dropped, and what a 5.0 publisher is told.
+    /// No.
     Refused(DropReason, ReasonCode),
 }
 
@@ -69,6 +72,8 @@ pub(crate) struct Inbound<'a> {
     /// The packet, if receivers may get it nearly as it came.
     pub(crate) frame: Option<(usize, PublishFrame<'a>)>,
     pub(crate) shared: Option<&'a Frame>,
+    /// Its payload is none that the broker takes.
+    refused: Option<Refusal>,
 }
 
 impl Inbound<'_> {
@@ -101,7 +106,10 @@ impl Broker {
         let session = connection.session;
         self.counters.publishes_received += 1;
         match publish.topic {
-            Some(topic) if publish.properties.is_empty() => {
+            // What is to be looked at more closely is no such case.
+            Some(topic)
+                if publish.properties.is_empty() && frame.len() <= crate::slab::index(self.config.max_payload_size) =>
+            {
                 if frame.first() == Some(&PUBLISH_QOS0) && self.publish_verbatim(now, id, topic, frame) {
                     return Ok(());
                 }
@@ -112,7 +120,8 @@ impl Broker {
                         return done;
                     }
                 }
-                let inbound = Inbound { connection: id, session, publish: &publish, topic, frame: came, shared };
+                let inbound =
+                    Inbound { connection: id, session, publish: &publish, topic, frame: came, shared, refused: None };
                 self.accept_publish(now, &inbound)
             }
             _ => self.publish_with_properties(now, id, session, &publish, shared),
@@ -145,7 +154,18 @@ impl Broker {
             // A stored alias is a Topic Name that was checked.
             None => TopicName::new(&aliased).map_err(|_| PeerError::TopicAliasUnknown)?,
         };
-        self.accept_publish(now, &Inbound { connection, session, publish, topic, frame: None, shared })
+        let refused = self.check_payload(publish.payload, publish.properties);
+        self.accept_publish(now, &Inbound { connection, session, publish, topic, frame: None, shared, refused })
+    }
+
+    /// What the configuration says of a payload. [MQTT-3.3.2.3.2]
+    pub(crate) fn check_payload(&self, payload: &[u8], properties: Properties<'_>) -> Option<Refusal> {
+        if payload.len() > crate::slab::index(self.config.max_payload_size) {
+            return Some((DropReason::PayloadTooLarge, ReasonCode::QuotaExceeded));
+        }
+        let is_text = self.config.check_payload_format && properties.payload_format_indicator() == Some(true);
+        (is_text && core::str::from_utf8(payload).is_err())
+            .then_some((DropReason::PayloadFormatInvalid, ReasonCode::PayloadFormatInvalid))
     }
 
     fn accept_publish(&mut self, now: Timestamp, inbound: &Inbound<'_>) -> Result<(), Fault> {
@@ -246,7 +266,9 @@ impl Broker {
         }
         match self.permission(inbound.session, inbound.topic) {
             Permission::Deny => Verdict::Refused(DropReason::NotAuthorized, ReasonCode::NotAuthorized),
-            permission => Verdict::Permitted(permission),
+            permission => {
+                inbound.refused.map_or(Verdict::Permitted(permission), |(reason, code)| Verdict::Refused(reason, code))
+            }
         }
     }
 
@@ -277,7 +299,8 @@ impl Broker {
         let generation = self.index.generation();
         if let Some(cache) = connection.route_cache.take() {
             if let Some(cached) = cache.find(hash, inbound.topic, generation) {
-                if cached.permission == Permission::Allow && !self.has_held(inbound.session) {
+                let is_free = inbound.refused.is_none() && !self.has_held(inbound.session);
+                if cached.permission == Permission::Allow && is_free {
                     let tally = self.route_inbound(now, inbound, &cached.route);
                     self.put_cache_back(inbound.connection, cache);
                     return Some(self.puback_code(inbound.connection, tally));

@@ -77,7 +77,7 @@ pub struct Counters {
     pub route_cache_bytes: usize,
 }
 
-const REASONS: [DropReason; 9] = [
+const REASONS: [DropReason; 11] = [
     DropReason::QueueFull,
     DropReason::SlowReader,
     DropReason::PacketTooLarge,
@@ -87,6 +87,8 @@ const REASONS: [DropReason; 9] = [
     DropReason::RetainedFull,
     DropReason::TooManyLevels,
     DropReason::Offline,
+    DropReason::PayloadTooLarge,
+    DropReason::PayloadFormatInvalid,
 ];
 
 impl Counters {

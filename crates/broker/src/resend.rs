@@ -23,7 +23,9 @@ impl Broker {
         };
         match sink {
             Sink::Offline => false,
-            Sink::Connection(connection) => self.may_send(connection),
+            Sink::Connection(connection) => {
+                session.outbound.inflight_bytes < self.config.max_inflight_bytes && self.may_send(connection)
+            }
             Sink::Local => session.local_window.as_ref().is_some_and(|window| !window.is_full()),
         }
     }
@@ -127,6 +129,8 @@ impl Broker {
                 let Some(session) = self.sessions.get_mut(key) else { return };
                 session.outbound.ids.release(packet_id);
                 if let Some(queued) = session.outbound.inflight.remove(at).and_then(|gone| gone.queued) {
+                    let max_inflight_bytes = self.config.max_inflight_bytes;
+                    session.outbound.inflight_bytes -= self.messages.weight_in_flight(&queued, max_inflight_bytes);
                     self.discard(queued);
                 }
             }

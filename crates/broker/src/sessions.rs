@@ -84,6 +84,8 @@ pub(crate) struct Outbound {
     pub(crate) inflight: VecDeque<Inflight>,
     /// How many of them, the last ones, were not sent again on the present connection yet.
     pub(crate) to_resend: usize,
+    /// Bytes of the messages in `inflight`, kept only where they are limited.
+    pub(crate) inflight_bytes: u64,
     pub(crate) ids: PacketIds,
     /// Messages in `queue`.
     pub(crate) messages: u32,
@@ -100,10 +102,10 @@ impl Outbound {
         !self.queue.is_empty() || self.to_resend > 0
     }
 
-    /// Whether a new message would be the next one, and has a Packet Identifier.
+    /// Whether a new message would be the next one, has a Packet Identifier, and may be in flight beside the others.
     #[inline]
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.has_more() && !self.ids.is_exhausted()
+    pub(crate) fn is_ready(&self, max_inflight_bytes: u64) -> bool {
+        !self.has_more() && !self.ids.is_exhausted() && self.inflight_bytes < max_inflight_bytes
     }
 }
 

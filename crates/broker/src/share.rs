@@ -242,7 +242,11 @@ impl Broker {
         let Some(session) = self.sessions.at(session) else { return Readiness::Offline };
         match session.sink {
             Sink::Offline => Readiness::Offline,
-            Sink::Connection(connection) if session.outbound.queue.is_empty() && self.may_send(connection) => {
+            Sink::Connection(connection)
+                if session.outbound.queue.is_empty()
+                    && session.outbound.inflight_bytes < self.config.max_inflight_bytes
+                    && self.may_send(connection) =>
+            {
                 Readiness::Ready
             }
             Sink::Local if session.local_window.as_ref().is_some_and(|window| !window.is_full()) => Readiness::Ready,

@@ -114,11 +114,14 @@ impl Broker {
         let mut tally = Tally::default();
         out.is_single = route.receivers.len() == 1;
         self.steps += route.receivers.len();
+        let max_inflight_bytes = self.config.max_inflight_bytes;
         for receiver in &route.receivers {
             let terms = plain_terms(receiver.qos, false, &[]);
             let Some(session) = self.sessions.at_mut(receiver.key) else { continue };
             let connection = match session.sink {
-                Sink::Connection(to) if receiver.qos >= QoS::AtLeastOnce && session.outbound.is_ready() => {
+                Sink::Connection(to)
+                    if receiver.qos >= QoS::AtLeastOnce && session.outbound.is_ready(max_inflight_bytes) =>
+                {
                     self.connections.get_mut(to).map(|connection| (to, connection))
                 }
                 _ => None,
@@ -134,6 +137,7 @@ impl Broker {
             came.write(packet_id, false, false, connection.transmit.tail(&mut self.pool));
             Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, to, connection);
             let _has_slot = connection.window.take();
+            session.outbound.inflight_bytes += self.messages.weight_in_flight(&queued, max_inflight_bytes);
             session.outbound.inflight.push_back(inflight(packet_id, queued));
             tally.note(Fate::Accepted);
         }

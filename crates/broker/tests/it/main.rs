@@ -11,6 +11,7 @@ mod information;
 mod limits;
 mod local;
 mod order;
+mod payloads;
 mod pressure;
 mod questions;
 mod retained;

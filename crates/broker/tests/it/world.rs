@@ -303,9 +303,13 @@ impl World {
 
     /// Opens a connection and sends CONNECT; what comes back is in its inbox.
     pub(crate) fn begin(&mut self, client: As<'_>) -> ConnectionId {
+        self.begin_raw(client.version, &client.encode())
+    }
+
+    pub(crate) fn begin_raw(&mut self, version: Version, connect: &[u8]) -> ConnectionId {
         let connection = self.open();
-        self.links.get_mut(&connection).unwrap().version = Some(client.version);
-        self.send_bytes(connection, &client.encode());
+        self.links.get_mut(&connection).unwrap().version = Some(version);
+        self.send_bytes(connection, connect);
         connection
     }
 
