@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod conformance;
 
 mod clock;
 mod command_line;

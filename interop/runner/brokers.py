@@ -12,6 +12,9 @@ from .processes import PATIENCE, Failure, Process
 
 HOST = "127.0.0.1"
 
+# Not in the path of every user.
+MOSQUITTO = "/usr/sbin/mosquitto"
+
 MOSQUITTO_CONFIG = """\
 listener {port} 127.0.0.1
 allow_anonymous true
@@ -49,7 +52,7 @@ def mosquitto(stack):
     directory = stack.enter_context(tempfile.TemporaryDirectory())
     config = Path(directory) / "mosquitto.conf"
     config.write_text(MOSQUITTO_CONFIG.format(port=port))
-    process = Process(["/usr/sbin/mosquitto", "-c", config])
+    process = Process([MOSQUITTO, "-c", config])
     deadline = time.monotonic() + PATIENCE
     while not accepts(port):
         if time.monotonic() > deadline or not process.is_running():

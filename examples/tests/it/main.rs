@@ -4,6 +4,7 @@
 mod bad_input;
 mod broker_program;
 mod client_driver;
+mod conformance;
 mod embed_broker;
 mod mqtt;
 mod support;

@@ -134,14 +134,17 @@ impl Run {
         let Some((name, connection)) = found else { return };
         let name = name.clone();
         let (seen, result) = connection.receive(now, bytes);
-        if connection.is_accepted {
+        if connection.is_accepted && !self.is_cleaning {
             self.features = connection.features.or(self.features);
         }
         for packet in seen {
             self.note(now, &format!("{name} < {packet}"));
         }
         if let Some(breach) = result.err().filter(|_| !self.is_cleaning) {
-            self.note(now, &format!("{name} < {}", breach.came));
+            // What is no packet is not among the packets that came.
+            if self.transcript.last().is_none_or(|last| !last.ends_with(&breach.came)) {
+                self.note(now, &format!("{name} < {}", breach.came));
+            }
             self.fail(now, breach);
         }
         self.advance(now);
@@ -302,7 +305,8 @@ impl Run {
         for round in 1..=times {
             let written = packet::write(packet, &self.names(connection, round));
             let text = self.steps.front().map(|step| step.text.replace('~', &self.prefix)).unwrap_or_default();
-            let progress = self.send_written(now, connection, written, text.trim_start_matches(connection));
+            let text = if round == 1 { text.trim_start_matches(connection) } else { AGAIN };
+            let progress = self.send_written(now, connection, written, text);
             if progress != Progress::DONE {
                 return progress;
             }
@@ -324,7 +328,9 @@ impl Run {
         self.retained.extend(written.retained);
         self.sessions.extend(written.session);
         let text = text.trim().trim_start_matches(['>', ' ']);
-        self.note(now, &format!("{name} > {text}:{}", hex(&written.bytes)));
+        if text != AGAIN {
+            self.note(now, &format!("{name} > {text}:{}", hex(&written.bytes)));
+        }
         if let Some(connection) = self.connections.get_mut(name) {
             connection.note_sent(&written.bytes);
             self.outputs.push_back(Output::Send(connection.link, written.bytes));
@@ -332,6 +338,9 @@ impl Run {
         Progress::DONE
     }
 }
+
+/// Stands for the packets of a repeated line behind the first one, which the transcript leaves out.
+const AGAIN: &str = "";
 
 /// How long a case waits for anything that has no time of its own.
 pub(super) const PATIENCE: Duration = Duration::from_secs(4);

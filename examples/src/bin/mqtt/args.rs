@@ -6,7 +6,12 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use damselfly_codec::{QoS, Version};
 use damselfly_topic::{TopicFilter, TopicName};
 
-use crate::{format::Format, property::PropertyArgs, url::Url};
+use crate::{
+    conformance::{self, ConformanceArgs},
+    format::Format,
+    property::PropertyArgs,
+    url::Url,
+};
 
 /// Publish and subscribe with MQTT 5.0, 3.1.1 and 3.1.
 #[derive(Debug, Parser)]
@@ -46,6 +51,9 @@ pub(crate) enum Command {
     /// Subscribe to topics and print what arrives.
     #[command(disable_help_flag = true, after_help = EXIT_STATUS)]
     Sub(Box<SubArgs>),
+    /// Hold a broker against the standards, and name the statement of each failed case.
+    #[command(disable_help_flag = true, long_about = conformance::ABOUT, after_help = conformance::EXIT_STATUS)]
+    Conformance(Box<ConformanceArgs>),
 }
 
 /// Where to connect, as whom, and how.
@@ -242,7 +250,7 @@ fn qos(text: &str) -> Result<QoS, String> {
 }
 
 /// A length of time of at most a century, so that a deadline always exists.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     const CENTURY: f64 = 100.0 * 365.0 * 86_400.0;
     let Ok(value) = f64::from_str(text) else { return Err("a number of seconds is needed, such as 5 or 0.5".into()) };
     if !(0.0..=CENTURY).contains(&value) {

@@ -1,7 +1,8 @@
 //! `mqtt pub` and `mqtt sub`: publish and subscribe from the command line, with the flags that users of
-//! `mosquitto_pub` and `mosquitto_sub` know.
+//! `mosquitto_pub` and `mosquitto_sub` know. `mqtt conformance`: hold a broker against the standards.
 
 mod args;
+mod conformance;
 mod connect;
 mod format;
 mod missing;
@@ -21,12 +22,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return complain(&error),
     };
-    let connect = match &cli.command {
-        Command::Pub(args) => &args.connect,
-        Command::Sub(args) => &args.connect,
+    let (is_quiet, is_debug) = match &cli.command {
+        Command::Pub(args) => (args.connect.quiet, args.connect.debug),
+        Command::Sub(args) => (args.connect.quiet, args.connect.debug),
+        Command::Conformance(_) => (false, false),
     };
-    let is_quiet = connect.quiet;
-    start_log(connect.debug);
+    start_log(is_debug);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Pub(args) => publish::run(*args).await,
             Command::Sub(args) => subscribe::run(*args).await,
+            Command::Conformance(args) => conformance::run(*args).await,
         }
     });
     // Reading stdin blocks a thread that cannot be interrupted: it is left behind.
@@ -80,6 +82,8 @@ pub(crate) enum Failure {
     Refused(String),
     /// `--timeout` passed.
     Timeout,
+    /// A case of `mqtt conformance` failed, which it has reported.
+    Cases,
     /// Nobody reads what is printed: the end of a pipe was closed, which is how `head` says that it has enough.
     BrokenPipe,
 }
@@ -89,7 +93,7 @@ impl Failure {
         match self {
             Self::Connection(text) | Self::Usage(text) | Self::Refused(text) => Some(text),
             Self::Timeout => Some("the time that --timeout gives is over"),
-            Self::BrokenPipe => None,
+            Self::BrokenPipe | Self::Cases => None,
         }
     }
 
@@ -99,6 +103,7 @@ impl Failure {
             Self::Connection(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
+            Self::Cases => 4,
             Self::Timeout => 27,
         })
     }
