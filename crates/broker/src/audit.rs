@@ -3,7 +3,7 @@
 use crate::{
     Broker,
     broker::Timer,
-    connections::{Connection, Stage},
+    connections::{Connection, Reauthentication, Stage},
     held::held_weight,
     sessions::{Entry, Session, Sink, Wait},
 };
@@ -70,7 +70,7 @@ impl Broker {
             let has_timer = self.deadlines.deadline(Timer::Connection(id)).is_some();
             let needs_timer = match connection.stage {
                 Stage::AwaitConnect | Stage::Authenticating(_) => true,
-                Stage::Open | Stage::Reauthenticating(_) => connection.keep_alive.deadline().is_some(),
+                Stage::Open | Stage::Reauthenticating(_) => connection.deadline().is_some(),
                 Stage::Asking(..) | Stage::Accepted(_) | Stage::Closing => false,
             };
             same("timers", usize::from(has_timer || !needs_timer), 1)
@@ -80,11 +80,8 @@ impl Broker {
     /// Who waits for the answer to a question.
     fn questions_due(&self) -> usize {
         let of_connection = |(_, connection): (_, &Connection)| {
-            let handshake = match connection.stage {
-                Stage::Asking(..) => true,
-                Stage::Reauthenticating(question) => self.is_asked(question),
-                _ => false,
-            };
+            let handshake =
+                matches!(connection.stage, Stage::Asking(..) | Stage::Reauthenticating(Reauthentication::Asked(_)));
             let filters = connection.waiting.as_ref().map_or(0, |waiting| waiting.questions().len());
             usize::from(handshake) + filters
         };

@@ -534,19 +534,19 @@ impl Broker {
     pub(crate) fn pause(&mut self, now: Timestamp, id: ConnectionId, pause: Pause) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.pause = Some(pause);
-            connection.keep_alive.pause(now);
+            connection.stop_clocks(now);
         }
     }
 
-    /// Reads a client again. Its keep alive may have had no deadline meanwhile.
+    /// Reads a client again. It may have had no deadline meanwhile.
     pub(crate) fn resume(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.pause.take().is_none() {
             return;
         }
-        connection.keep_alive.resume(now);
+        connection.start_clocks(now);
         self.outputs.push_back(Output::Resume(id));
-        if let Some(deadline) = connection.keep_alive.deadline().filter(|_| connection.is_open()) {
+        if let Some(deadline) = connection.deadline().filter(|_| connection.is_open()) {
             self.deadlines.arm(Timer::Connection(id), deadline);
         }
     }

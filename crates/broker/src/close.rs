@@ -11,7 +11,7 @@ use crate::{
     access::Permission,
     broker::{Fault, Timer, WORK_PER_CALL, owned},
     budget::{session_weight, subscription_weight},
-    connections::{Connection, LongAnswer, Stage},
+    connections::{Connection, LongAnswer, Reauthentication, Stage},
     gate::Release,
     held::held_weight,
     lookup::Origin,
@@ -174,7 +174,7 @@ impl Broker {
         for question in waiting.iter().flat_map(|waiting| waiting.questions()) {
             self.cancel_question(question);
         }
-        if let Stage::Asking(_, question) | Stage::Reauthenticating(question) = stage {
+        if let Stage::Asking(_, question) | Stage::Reauthenticating(Reauthentication::Asked(question)) = stage {
             self.cancel_question(question);
         }
         let owned_session = self.sessions.get(key).filter(|session| session.owner == Some(id));
@@ -433,15 +433,19 @@ impl Broker {
         Ok(())
     }
 
-    /// Time to CONNECT and keep alive. [MQTT-3.1.2-22]
+    /// Time to CONNECT, for the next AUTH, and keep alive. [MQTT-3.1.2-22]
     pub(crate) fn check_connection(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         match &connection.stage {
             Stage::AwaitConnect => self.close(now, id, Why::ConnectTimeout),
             Stage::Asking(..) | Stage::Accepted(_) | Stage::Closing => {}
             Stage::Authenticating(_) => self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized)),
-            Stage::Open | Stage::Reauthenticating(_) => match connection.keep_alive.deadline() {
-                Some(deadline) if deadline <= now => self.fail(now, id, Fault::Peer(PeerError::KeepAliveTimeout)),
+            Stage::Open | Stage::Reauthenticating(_) => match connection.deadline() {
+                Some(_) if connection.keep_alive.is_expired(now) => {
+                    self.fail(now, id, Fault::Peer(PeerError::KeepAliveTimeout));
+                }
+                // The next AUTH of a re-authentication did not come. [MQTT-4.12.1-2]
+                Some(deadline) if deadline <= now => self.fail(now, id, Fault::Refuse(ReasonCode::NotAuthorized)),
                 Some(deadline) => self.deadlines.arm(Timer::Connection(id), deadline),
                 None => {
                     self.deadlines.disarm(Timer::Connection(id));

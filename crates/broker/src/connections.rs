@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
-use core::num::NonZeroU16;
+use core::{num::NonZeroU16, time::Duration};
 
 use damselfly_codec::{PacketId, PacketType, ReasonCode, Version};
 use damselfly_session::{
@@ -71,10 +71,21 @@ pub(crate) enum Stage {
     Accepted(Box<PendingConnect>),
     /// CONNACK was sent.
     Open,
-    /// A re-authentication is asked about; everything else goes on. [MQTT-4.12.1]
-    Reauthenticating(QuestionId),
+    /// A re-authentication goes on, and so does everything else. [MQTT-4.12.1]
+    Reauthenticating(Reauthentication),
     /// Output::Close was said: nothing that comes is looked at.
     Closing,
+}
+
+/// How far a re-authentication came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reauthentication {
+    /// The answer to a question is awaited.
+    Asked(QuestionId),
+    /// The client's next AUTH is awaited, until then.
+    Awaited(Timestamp),
+    /// So it is, but we do not read it: the time that is left.
+    Unread(Duration),
 }
 
 /// Why a connection is left unread.
@@ -201,6 +212,31 @@ impl Connection {
 
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open | Stage::Reauthenticating(_))
+    }
+
+    /// When an open connection ends without another packet.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        let next_auth = match self.stage {
+            Stage::Reauthenticating(Reauthentication::Awaited(until)) => Some(until),
+            _ => None,
+        };
+        [self.keep_alive.deadline(), next_auth].into_iter().flatten().min()
+    }
+
+    /// We stop reading: the silence is ours.
+    pub(crate) fn stop_clocks(&mut self, now: Timestamp) {
+        self.keep_alive.pause(now);
+        if let Stage::Reauthenticating(Reauthentication::Awaited(until)) = self.stage {
+            self.stage = Stage::Reauthenticating(Reauthentication::Unread(until.saturating_since(now)));
+        }
+    }
+
+    /// We read again.
+    pub(crate) fn start_clocks(&mut self, now: Timestamp) {
+        self.keep_alive.resume(now);
+        if let Stage::Reauthenticating(Reauthentication::Unread(left)) = self.stage {
+            self.stage = Stage::Reauthenticating(Reauthentication::Awaited(now.saturating_add(left)));
+        }
     }
 
     pub(crate) fn is_v5(&self) -> bool {

@@ -8,7 +8,7 @@ use damselfly_session::{PeerError, Phase, Role, Timestamp};
 use crate::{
     Answer, AuthenticationStep, Broker, ConnectionId, ProblemInformation, Question, QuestionId,
     broker::{Fault, owned},
-    connections::{Connection, Pause, Stage},
+    connections::{Connection, Pause, Reauthentication, Stage},
     questions::{Asked, sayable_refusal},
 };
 
@@ -90,12 +90,14 @@ impl Broker {
             return Err(PeerError::AuthenticationMethodChanged.into());
         }
         // Each side says one thing in turn.
-        let fits = match (&connection.stage, auth.reason_code) {
-            (Stage::Authenticating(_), ReasonCode::ContinueAuthentication)
-            | (Stage::Open, ReasonCode::ReAuthenticate) => true,
-            (Stage::Reauthenticating(question), ReasonCode::ContinueAuthentication) => !self.is_asked(*question),
-            _ => false,
+        let expected = match &connection.stage {
+            Stage::Authenticating(_) | Stage::Reauthenticating(Reauthentication::Awaited(_)) => {
+                Some(ReasonCode::ContinueAuthentication)
+            }
+            Stage::Open => Some(ReasonCode::ReAuthenticate),
+            _ => None,
         };
+        let fits = expected == Some(auth.reason_code);
         if !fits {
             return Err(PeerError::UnexpectedAuth.into());
         }
@@ -105,7 +107,8 @@ impl Broker {
         let asked = if is_new { Asked::Reauthenticate(id) } else { Asked::Connect(id) };
         let question = self.ask(now, asked, question);
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
-        match core::mem::replace(&mut connection.stage, Stage::Reauthenticating(question)) {
+        let asked = Stage::Reauthenticating(Reauthentication::Asked(question));
+        match core::mem::replace(&mut connection.stage, asked) {
             Stage::Authenticating(pending) => {
                 connection.stage = Stage::Asking(pending, question);
                 self.pause(now, id, Pause::Question);
@@ -129,13 +132,21 @@ impl Broker {
         information: &ProblemInformation,
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if !matches!(connection.stage, Stage::Reauthenticating(asked) if asked == question) {
+        let Stage::Reauthenticating(Reauthentication::Asked(asked)) = connection.stage else { return };
+        if asked != question {
             return;
         }
         let key = connection.session;
         let method = connection.authentication_method.clone().unwrap_or_default();
         match answer {
             Answer::Continue(data) => {
+                let patience = self.config.connect_timeout;
+                let next_auth = match connection.pause {
+                    Some(_) => Reauthentication::Unread(patience),
+                    None => Reauthentication::Awaited(now.saturating_add(patience)),
+                };
+                connection.stage = Stage::Reauthenticating(next_auth);
+                self.check_connection(now, id);
                 let step = (ReasonCode::ContinueAuthentication, &*method, data.as_deref());
                 self.send_auth(now, id, step, information);
             }

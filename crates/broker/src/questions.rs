@@ -69,11 +69,6 @@ impl Broker {
         id
     }
 
-    /// Whether a question has no answer yet.
-    pub(crate) fn is_asked(&self, id: QuestionId) -> bool {
-        self.questions.open.contains_key(&id)
-    }
-
     /// A connection that ends takes its questions along.
     pub(crate) fn cancel_question(&mut self, id: QuestionId) {
         self.questions.open.remove(&id);

@@ -242,3 +242,67 @@ fn auth_without_a_method_in_connect_or_with_another_ends_the_connection() {
     world.answer(Answer::Continue(None));
     assert_eq!(world.received(dave), ["CONNACK 8C"]);
 }
+
+/// A world whose clients have three seconds for the next AUTH, and one that was asked for it in a re-authentication.
+fn halfway_through_a_re_authentication(receive_maximum: u16) -> (World, ConnectionId) {
+    let mut world = World::with(|config| {
+        config.connect_timeout = Duration::from_secs(3);
+        config.receive_maximum = receive_maximum;
+    });
+    world.holds_questions = true;
+    let bob = world.begin(v5("bob").with(&[Property::AuthenticationMethod("SCRAM")]));
+    world.answer(grant("bob", Some(Access::new(Permission::Ask))));
+    world.received(bob);
+    send_auth(&mut world, bob, ReasonCode::ReAuthenticate);
+    world.pass_secs(5);
+    world.answer(Answer::Continue(None));
+    assert_eq!(world.received(bob), ["AUTH 18 {AuthenticationMethod(\"SCRAM\")}"]);
+    (world, bob)
+}
+
+fn send_auth(world: &mut World, connection: ConnectionId, reason_code: ReasonCode) {
+    let step = crate::world::properties(&[Property::AuthenticationMethod("SCRAM")]);
+    world.send(connection, Packet::Auth(Auth { reason_code, properties: step.as_properties() }));
+}
+
+/// Else it would keep for ever what it was granted before.
+#[test]
+fn a_client_that_does_not_go_on_with_its_re_authentication_is_ended() {
+    let (mut world, bob) = halfway_through_a_re_authentication(10);
+    world.pass(Duration::from_micros(2_999_999));
+    world.send(bob, Packet::Pingreq);
+    assert_eq!(world.received(bob), ["PINGRESP"]);
+    world.broker.audit().unwrap();
+    world.pass(Duration::from_micros(1));
+    assert_eq!(world.received(bob), ["DISCONNECT 87"]);
+    assert!(world.is_closed(bob));
+
+    let (mut world, bob) = halfway_through_a_re_authentication(10);
+    world.pass(Duration::from_micros(2_999_999));
+    send_auth(&mut world, bob, ReasonCode::ContinueAuthentication);
+    world.pass_secs(5);
+    world.answer(grant("bob", None));
+    assert_eq!(world.received(bob), ["AUTH 00 {AuthenticationMethod(\"SCRAM\")}"]);
+    world.pass_secs(60);
+    assert!(!world.is_closed(bob));
+}
+
+#[test]
+fn the_time_for_the_next_auth_stands_still_while_a_client_is_not_read() {
+    let (mut world, bob) = halfway_through_a_re_authentication(1);
+    world.pass_secs(1);
+    for _ in 0..65 {
+        world.publish(bob, "a", "x", 0, 0);
+    }
+    assert!(world.is_paused(bob));
+    world.pass_secs(9);
+    world.broker.audit().unwrap();
+    while !world.questions.is_empty() {
+        world.answer(Answer::allow());
+    }
+    assert!(!world.is_paused(bob));
+    world.pass(Duration::from_micros(1_999_999));
+    assert!(!world.is_closed(bob));
+    world.pass(Duration::from_micros(1));
+    assert_eq!(world.received(bob), ["DISCONNECT 87"]);
+}
