@@ -15,6 +15,9 @@ const EXTENSIONS: [&str; 6] = ["rs", "md", "py", "tsv", "txt", "in"];
 /// Tables that a test goes through row by row: a row shows what it cites.
 const VECTORS: &str = "crates/codec/testdata/";
 
+/// Scripts that a test runs case by case: a case shows what its line `shows` names.
+const CASES: &str = "crates/sim/conformance/";
+
 /// These name ids without citing them: the table of statements with its matrix, and the tests of this very code.
 const NO_CITATIONS: [&str; 3] = ["docs/conformance", "interop/src/conformance/", "interop/tests/it/"];
 
@@ -23,7 +26,7 @@ const NO_CITATIONS: [&str; 3] = ["docs/conformance", "interop/src/conformance/",
 pub enum Shows {
     /// A test function of this name.
     Test(String),
-    /// A row of this name in a table of wire vectors.
+    /// A row of this name in a table of wire vectors, or a conformance case.
     Row(String),
     /// Other code, or prose: it explains and shows nothing.
     Nothing,
@@ -74,6 +77,7 @@ impl Citations {
                 // In a source an id without brackets is only a value.
                 Some((name, _)) if in_brackets => Shows::Test((*name).to_owned()),
                 _ if file.starts_with(VECTORS) => row_name(text, line).map_or(Shows::Nothing, Shows::Row),
+                _ if file.starts_with(CASES) => case_name(text, line).map_or(Shows::Nothing, Shows::Row),
                 _ => Shows::Nothing,
             };
             let citation = Citation { file: file.to_owned(), line, shows };
@@ -101,6 +105,14 @@ fn row_name(text: &str, line: usize) -> Option<String> {
     let row = text.lines().nth(line.checked_sub(1)?)?;
     let (name, _) = row.split_once('\t')?;
     (!name.starts_with('#')).then(|| name.to_owned())
+}
+
+/// The name of the case whose line `shows` this is.
+fn case_name(text: &str, line: usize) -> Option<String> {
+    let lines: Vec<_> = text.lines().take(line).collect();
+    let (last, before) = lines.split_last()?;
+    last.strip_prefix("shows ")?;
+    before.iter().rev().find_map(|line| line.strip_prefix("case ")).map(str::to_owned)
 }
 
 /// The id of a statement where it stands.

@@ -163,7 +163,8 @@ const HEAD: &str = "\
 <!-- Written by `cargo run -p damselfly-interop --bin conformance`: edit conformance.tsv and the tests. -->
 
 Every normative statement of MQTT 3.1.1 and 5.0, in our words, and what shows that it is kept: a test function that would
-fail without it, or a row of wire vectors that the tests of the codec go through. Ids of 3.1.1 begin with `MQTT3`. A
+fail without it, a row of wire vectors that the tests of the codec go through, or a case that `mqtt conformance` runs against
+any broker and a test against ours. Ids of 3.1.1 begin with `MQTT3`. A
 statement that binds both ends is shown for each. Where no test can show a statement, the
 reason stands in italics.
 

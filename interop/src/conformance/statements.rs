@@ -65,7 +65,8 @@ impl Statement {
         const CODEC: &[&str] = &["crates/codec"];
         const TOPIC: &[&str] = &["crates/topic", "crates/codec"];
         const BROKER: &[&str] = &["crates/broker", "crates/sim", "examples"];
-        const CLIENT: &[&str] = &["crates/client", "crates/sim", "examples"];
+        // What is in `crates/sim/conformance` is about brokers alone.
+        const CLIENT: &[&str] = &["crates/client", "crates/sim/tests", "examples"];
         match (self.area.as_str(), self.side) {
             ("transport", _) => &[&["examples"]],
             ("codec", Side::Codec | Side::Both) => &[CODEC],

@@ -78,6 +78,19 @@ fn rows_of_vectors_show_and_their_comments_do_not() {
     assert_eq!(shows(&citations, "MQTT-1.5.4-1"), rows);
 }
 
+#[test]
+fn conformance_cases_show_what_they_say_of_brokers() {
+    let mut citations = Citations::default();
+    let script = "# MQTT-1.5.4-1\ncase a/b\nabout MQTT-1.5.4-1.\nshows MQTT-1.5.4-2 MQTT-1.5.4-1\ncase c\n";
+    citations.add("crates/sim/conformance/a.txt", script);
+
+    let rows = [Shows::Nothing, Shows::Nothing, Shows::Row("a/b".to_owned())];
+    assert_eq!(shows(&citations, "MQTT-1.5.4-1"), rows);
+    let matrix = Matrix::new([Side::Server, Side::Client].map(|side| statement(side, "broker", "")).into(), citations);
+    let standing: Vec<_> = matrix.statements().iter().map(|statement| matrix.standing(statement)).collect();
+    assert_eq!(standing, [Standing::Shown, Standing::Open], "cases say nothing of clients");
+}
+
 fn statement(side: Side, area: &str, reason: &str) -> Statement {
     let [id, section, wording] = ["MQTT-1.5.4-1", "1.5.4 Text", "a | b"].map(str::to_owned);
     Statement { id, section, side, area: area.to_owned(), wording, reason: reason.to_owned() }
