@@ -104,6 +104,11 @@ impl Broker {
                 lists += usize::from(queued.ids.is_list());
             }
         }
+
+        let (kept, counted) = (self.messages.bytes(), self.messages.count_bytes());
+        if kept != counted {
+            return Err(Drift { counter: "bytes of messages", kept, counted });
+        }
         same("references", self.messages.references(), references)?;
         same("lists of identifiers", self.messages.lists(), lists)
     }
@@ -111,7 +116,7 @@ impl Broker {
     fn audit_session(&self, session: &Session) -> Result<(), Drift> {
         let outbound = &session.outbound;
         let messages = outbound.queue.iter().filter_map(|entry| match entry {
-            Entry::Message(queued) => Some(self.messages.weight(&queued.message)),
+            Entry::Message(queued) => Some(self.messages.weight(queued)),
             Entry::Replay(_) => None,
         });
         same("queued messages", crate::slab::index(outbound.messages), messages.clone().count())?;

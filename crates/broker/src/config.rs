@@ -57,7 +57,8 @@ pub struct Config {
     pub max_alias_bytes: u32,
     /// QoS 1 and 2 messages waiting for one client. One more is not stored: see [`Config::when_full`]. Default 10,000.
     pub max_queued_messages: u32,
-    /// Bytes of the messages waiting for one client; as `max_queued_messages`. Default 16 MiB.
+    /// Bytes of the messages waiting for one client, lists of Subscription Identifiers among them; as
+    /// `max_queued_messages`. Default 16 MiB.
     pub max_queued_bytes: u64,
     /// Bytes encoded for one connection and not yet taken by its transport. A QoS 0 message beyond is dropped for this
     /// client and counted, a QoS 1 or 2 message waits in the queue. A client whose answers (acknowledgements, PINGRESP)

@@ -299,7 +299,7 @@ impl Broker {
             return Fate::Dropped(DropReason::Memory);
         }
         let message = out.store(&mut self.messages, now);
-        let weight = self.messages.weight(&message);
+        let weight = self.messages.weight_with(&message, terms.ids);
         let (max_messages, max_bytes) = (self.config.max_queued_messages, self.config.max_queued_bytes);
         while let Some(session) = self.sessions.at_mut(slot) {
             let outbound = &mut session.outbound;
@@ -334,7 +334,7 @@ impl Broker {
         at: usize,
     ) {
         let queued = out.queued(&mut self.messages, now, terms);
-        let weight = self.messages.weight(&queued.message);
+        let weight = self.messages.weight(&queued);
         let Some(session) = self.sessions.at_mut(slot) else {
             self.discard(queued);
             return;
@@ -362,7 +362,7 @@ impl Broker {
 
     /// A message leaves the queue of a session.
     pub(crate) fn uncount(&mut self, slot: u32, queued: &Queued) {
-        let weight = self.messages.weight(&queued.message);
+        let weight = self.messages.weight(queued);
         if let Some(session) = self.sessions.at_mut(slot) {
             session.outbound.messages -= 1;
             session.outbound.bytes -= weight;

@@ -4,7 +4,10 @@ use damselfly_codec::{Publish, SubscriptionId};
 use damselfly_session::{Message, MessagePool, Timestamp};
 use damselfly_topic::TopicName;
 
-use crate::{sessions::Queued, slab::Slab};
+use crate::{
+    sessions::{Entry, Inflight, Queued},
+    slab::Slab,
+};
 use alloc::boxed::Box;
 
 /// One reference to a stored message. Given back with [`Messages::release`], never just dropped.
@@ -46,8 +49,20 @@ pub(crate) struct Messages {
 /// What the slot of a stored message takes beside its bytes.
 const OVERHEAD: usize = size_of::<Stored>() + 8;
 
+/// What each session that holds a message takes for it: very many may hold a small one.
+const REFERENCE: u64 = 32;
+const _: () = assert!(size_of::<Entry>() <= 32 && size_of::<Inflight>() <= 32, "a reference is where it is held");
+
 fn weight(message: &Message) -> u64 {
     u64::try_from(OVERHEAD + message.heap_bytes()).unwrap_or(u64::MAX)
+}
+
+/// What a list of identifiers takes: a message may match very many subscriptions of one session.
+fn list_weight(ids: &[SubscriptionId]) -> u64 {
+    if ids.len() < 2 {
+        return 0;
+    }
+    u64::try_from(size_of::<Box<[SubscriptionId]>>() + size_of_val(ids) + 16).unwrap_or(u64::MAX)
 }
 
 impl Messages {
@@ -57,7 +72,7 @@ impl Messages {
 
     /// Stores a message with one reference.
     pub(crate) fn store(&mut self, message: Message) -> MessageRef {
-        self.bytes += weight(&message);
+        self.bytes += weight(&message) + REFERENCE;
         MessageRef(self.stored.insert(Stored { message, references: 1 }).0)
     }
 
@@ -72,6 +87,7 @@ impl Messages {
     pub(crate) fn share(&mut self, reference: &MessageRef) -> MessageRef {
         if let Some(stored) = self.stored.get_mut(reference.0) {
             stored.references += 1;
+            self.bytes += REFERENCE;
         }
         MessageRef(reference.0)
     }
@@ -79,6 +95,7 @@ impl Messages {
     #[expect(clippy::needless_pass_by_value, reason = "the reference ends here")]
     pub(crate) fn release(&mut self, reference: MessageRef) {
         let Some(stored) = self.stored.get_mut(reference.0) else { return };
+        self.bytes -= REFERENCE;
         if stored.references > 1 {
             stored.references -= 1;
         } else if let Some(stored) = self.stored.remove(reference.0) {
@@ -99,22 +116,30 @@ impl Messages {
         self.stored.get(reference.0).map(|stored| &stored.message)
     }
 
-    /// The bytes one more reference of this message would count for in a queue.
-    pub(crate) fn weight(&self, reference: &MessageRef) -> u64 {
-        self.get(reference).map_or(0, weight)
+    /// What a message counts for in a queue that holds it, with these identifiers.
+    pub(crate) fn weight_with(&self, reference: &MessageRef, ids: &[SubscriptionId]) -> u64 {
+        self.get(reference).map_or(0, weight) + list_weight(ids)
+    }
+
+    /// What an entry counts for in its queue.
+    pub(crate) fn weight(&self, queued: &Queued) -> u64 {
+        self.weight_with(&queued.message, self.ids(&queued.ids, &mut None))
     }
 
     /// What a message in flight counts for, under a limit.
     #[inline]
     pub(crate) fn weight_in_flight(&self, queued: &Queued, max_inflight_bytes: u64) -> u64 {
-        if max_inflight_bytes == u64::MAX { 0 } else { self.weight(&queued.message) }
+        if max_inflight_bytes == u64::MAX { 0 } else { self.weight(queued) }
     }
 
     pub(crate) fn keep_ids(&mut self, ids: &[SubscriptionId]) -> SubscriptionIds {
         match ids {
             [] => SubscriptionIds::NONE,
             [id] => SubscriptionIds(id.get()),
-            ids => SubscriptionIds(LIST | self.lists.insert(ids.into()).0),
+            ids => {
+                self.bytes += list_weight(ids);
+                SubscriptionIds(LIST | self.lists.insert(ids.into()).0)
+            }
         }
     }
 
@@ -134,13 +159,21 @@ impl Messages {
     #[expect(clippy::needless_pass_by_value, reason = "the list ends here")]
     pub(crate) fn release_ids(&mut self, ids: SubscriptionIds) {
         if ids.0 & LIST != 0 {
-            self.lists.remove(ids.0 & !LIST);
+            let gone = self.lists.remove(ids.0 & !LIST);
+            self.bytes -= gone.map_or(0, |list| list_weight(&list));
         }
     }
 
     /// References to stored messages that were given out and not given back.
     pub(crate) fn references(&self) -> usize {
         self.stored.iter().map(|(_, stored)| crate::slab::index(stored.references)).sum()
+    }
+
+    /// What the bytes should be.
+    pub(crate) fn count_bytes(&self) -> u64 {
+        let stored =
+            self.stored.iter().map(|(_, stored)| weight(&stored.message) + u64::from(stored.references) * REFERENCE);
+        stored.sum::<u64>() + self.lists.iter().map(|(_, list)| list_weight(list)).sum::<u64>()
     }
 
     /// Lists of identifiers that were not given back.
@@ -153,7 +186,7 @@ impl Messages {
         self.stored.len()
     }
 
-    /// Bytes the stored messages take.
+    /// Bytes the stored messages take, with the references to them and the lists of identifiers.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -109,7 +109,8 @@ impl Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// Messages queued, in flight, or waiting for an answer, a commit or room, each counted once.
+    /// Messages queued, in flight, or waiting for an answer, a commit or room, each counted once, with a few bytes for
+    /// each session that holds it and with its lists of Subscription Identifiers.
     pub messages: u64,
     /// Retained messages with their index.
     pub retained: u64,

@@ -310,7 +310,7 @@ impl Broker {
             }
             self.discard(queued);
         } else {
-            let weight = self.messages.weight(&queued.message);
+            let weight = self.messages.weight(&queued);
             match self.sessions.get_mut(key) {
                 Some(session) => {
                     session.outbound.messages += 1;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use damselfly_broker::{Memory, Peer};
-use damselfly_codec::{Packet, ReasonCode, SubscriptionOptions};
+use damselfly_broker::{Config, ConnectionId, Memory, Peer};
+use damselfly_codec::{Packet, Property, ReasonCode, SubscriptionOptions};
 
-use crate::world::{As, World, beside, exactly, v3, v5};
+use crate::world::{As, World, beside, exactly, qos, v3, v5};
 
 /// A PUBLISH of QoS 0 announced with `length` bytes behind its fixed header, and the first `sent` of these.
 fn unfinished(length: usize, sent: usize) -> Vec<u8> {
@@ -207,4 +207,56 @@ fn a_small_beginning_of_a_packet_never_waits() {
         world.send_bytes(alice, &unfinished(100_000, kept - 4));
         assert_eq!(world.is_paused(alice), is_paused, "{kept} bytes");
     }
+}
+
+/// One small message in very many queues is much memory.
+#[test]
+fn each_session_that_holds_a_message_counts() {
+    let held_by = |sessions: usize| {
+        let mut world = World::new();
+        let alice = world.connect(v5("alice"));
+        for n in 0..sessions {
+            let away = world.connect(v5(&format!("away{n}")).lasting(100));
+            world.subscribe(away, &[("a", 1)]);
+            world.cut(away);
+        }
+        world.publish(alice, "a", "x", 1, 1);
+        world.broker.audit().unwrap();
+        world.broker.memory().messages
+    };
+    assert!(held_by(11) - held_by(1) >= 10 * 24, "an entry in a queue takes at least this");
+}
+
+/// A client whose subscriptions overlap gets one message with all their identifiers.
+fn overlapping(count: u32, change: impl FnOnce(&mut Config)) -> (World, ConnectionId) {
+    let mut world = World::with(change);
+    let [alice, away] = [world.connect(v5("alice")), world.connect(v5("away").lasting(100))];
+    for n in 0..count {
+        // All match `b/b/b/b/b/b`.
+        let levels: Vec<_> = (0..6).map(|bit| if n & (1 << bit) == 0 { "+" } else { "b" }).collect();
+        let id = [Property::SubscriptionIdentifier((n + 1).try_into().unwrap())];
+        let options = SubscriptionOptions { qos: qos(1), ..SubscriptionOptions::default() };
+        world.subscribe_with(away, &[(&levels.join("/"), options)], &id);
+    }
+    world.cut(away);
+    (world, alice)
+}
+
+#[test]
+fn the_identifiers_of_a_delivery_count() {
+    let (mut world, alice) = overlapping(64, |_| {});
+    let before = world.broker.memory().counted;
+    world.publish(alice, "b/b/b/b/b/b", "x", 1, 1);
+    assert!(world.broker.memory().counted - before >= 64 * 4);
+    world.broker.audit().unwrap();
+
+    // Those of one client are bounded by its queue's limit, at it and one past.
+    let queued_with = |limit: u64| {
+        let (mut world, alice) = overlapping(64, |config| config.max_queued_bytes = limit);
+        world.publish(alice, "b/b/b/b/b/b", "x", 1, 1);
+        world.broker.audit().unwrap();
+        world.first(alice)
+    };
+    let needed = (256..512).find(|limit| queued_with(*limit) == "PUBACK #1");
+    assert!(needed.is_some_and(|needed| queued_with(needed - 1) == "PUBACK #1 97"), "{needed:?}");
 }
