@@ -185,6 +185,18 @@ impl Model {
         }
     }
 
+    /// A group without members is no more: one of the same name that comes later inherits nothing.
+    fn end_groups(&mut self) {
+        let subscriptions = self.sessions.values().flat_map(|session| session.subscriptions.keys());
+        let groups: Vec<_> = subscriptions.filter(|filter| is_shared(filter)).cloned().collect();
+        for sent in self.sessions.values_mut().flat_map(|session| &mut session.inflight) {
+            sent.group.take_if(|group| !groups.contains(group));
+        }
+        for shared in self.shared.iter_mut().filter(|shared| !groups.contains(&shared.group)) {
+            shared.group = "of a share that ended".into();
+        }
+    }
+
     /// A session is gone. Sent or not, its share of groups goes to others; a QoS 2 message that was sent does not.
     /// [MQTT-4.8.2-5]
     pub(crate) fn inherit(&mut self, client: &str, session: Session) {
@@ -206,6 +218,7 @@ impl Model {
                 None => {}
             }
         }
+        self.end_groups();
     }
 
     pub(crate) fn subscribe(&mut self, number: u32, id: u16, filter: &str, options: &Options) {
@@ -266,6 +279,7 @@ impl Model {
             }
             self.note("a subscription ends");
             self.move_shared(&client, Some(filter), true);
+            self.end_groups();
         }
     }
 }
