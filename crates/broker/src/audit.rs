@@ -131,7 +131,7 @@ impl Broker {
             return Err(Drift { counter: "bytes in flight", kept: outbound.inflight_bytes, counted: bytes });
         }
         let connection = session.owner.and_then(|id| self.connections.get(id));
-        let answers = connection.iter().flat_map(|open| open.acks.iter().filter_map(|ack| ack.answer.as_ref()));
+        let answers = connection.iter().flat_map(|open| open.answers());
         let begun = outbound.queue.iter().filter(|entry| matches!(entry, Entry::Replay(_))).count();
         same("replays", outbound.replays, begun + answers.map(|answer| answer.replays.len()).sum::<usize>())?;
         let filters = session.subscriptions.iter().map(str::len).sum::<usize>();
@@ -146,9 +146,8 @@ impl Broker {
         match (session.sink, connection) {
             (Sink::Connection(_), None) => same("owners", 0, 1),
             (Sink::Connection(_), Some(open)) => {
-                let answers = open.acks.iter().filter_map(|ack| ack.answer.as_ref());
                 let waiting = open.waiting.as_ref().map_or(0, |waiting| waiting.count());
-                same("filters that wait", waiting, answers.map(|answer| answer.waiting).sum())?;
+                same("filters that wait", waiting, open.answers().map(|answer| answer.waiting).sum())?;
                 same("window", usize::from(open.window.in_use()), slots)
             }
             (Sink::Local, _) => {

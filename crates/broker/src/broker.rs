@@ -3,18 +3,16 @@
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::fmt;
 
-use damselfly_codec::{
-    DecodeError, FixedHeader, Frame, FrameLimits, PacketType, PublishTemplate, ReasonCode, Version, peek,
-};
+use damselfly_codec::{DecodeError, PublishTemplate, ReasonCode, Version};
 use damselfly_session::{BufferPool, BufferPoolLimits, Deadlines, Message, PeerError, Timestamp};
 use damselfly_topic::KeyedState;
 
 use crate::{
-    Answer, CommitId, Config, ConfigError, ConnectionId, Counters, Event, Intake, Memory, Output, Peer,
-    ProblemInformation, QuestionId, Why,
+    Answer, CommitId, Config, ConfigError, ConnectionId, Counters, Event, Memory, Output, Peer, ProblemInformation,
+    QuestionId, Why,
     budget::{Arrivals, Standing},
     close::AfterCommit,
-    connections::{Connection, Connections, Pause, Stage},
+    connections::{Connection, Connections, Pause},
     gate::{CommitGate, Release},
     held::HeldBack,
     lookup::Lookups,
@@ -181,10 +179,6 @@ pub struct Refused {
 /// Retained messages, queue entries and cleanups done in one go before others get a turn.
 pub(crate) const WORK_PER_CALL: usize = 4_096;
 
-/// Bytes of acknowledgements and other answers that may wait beyond [`Config::max_transmit_bytes`], which messages can
-/// fill: a slow reader is answered as long as it reads.
-const ANSWERS_BEYOND: usize = 64 * 1024;
-
 impl Broker {
     /// A broker without connections. Equal seeds and equal inputs give equal outputs; a seed that nobody can guess keeps
     /// peers from choosing colliding names.
@@ -248,133 +242,6 @@ impl Broker {
         let id = self.connections.insert(Connection::new(peer, now));
         self.deadlines.arm(Timer::Connection(id), now.saturating_add(self.config.connect_timeout));
         Ok(id)
-    }
-
-    /// Bytes from a connection: what is left of earlier ones first. Uses whole packets only; nothing is kept.
-    pub fn handle_input(&mut self, now: Timestamp, connection: ConnectionId, input: &[u8]) -> Intake {
-        let mut intake = Intake::default();
-        while let Some(rest) = input.get(intake.consumed..).filter(|rest| !rest.is_empty()) {
-            match self.next_frame(now, connection, rest) {
-                Next::Frame(header) => {
-                    if header.packet_type() != PacketType::Publish {
-                        let handled = self.handle_short_acks(now, connection, rest);
-                        intake.consumed += handled;
-                        if handled > 0 {
-                            continue;
-                        }
-                    }
-                    let Some(frame) = rest.get(..header.frame_len()) else { break };
-                    intake.consumed += frame.len();
-                    self.handle_packet(now, connection, header, frame, None);
-                }
-                Next::Wanted(wanted) => {
-                    intake.wanted = wanted;
-                    break;
-                }
-                Next::Paused => {
-                    intake.paused = true;
-                    break;
-                }
-                Next::Ignore => {
-                    intake.consumed = input.len();
-                    break;
-                }
-            }
-        }
-        intake.paused |= self.keep(now, connection, input.len() - intake.consumed);
-        self.close_group();
-        intake
-    }
-
-    /// One whole packet in a buffer of its own, whose payload may then be shared instead of copied. Consumes all or,
-    /// paused, nothing.
-    pub fn handle_frame(&mut self, now: Timestamp, connection: ConnectionId, frame: &Frame) -> Intake {
-        let mut intake = Intake { consumed: frame.len(), wanted: 0, paused: false };
-        // Its message counts in its place.
-        self.forget_arriving(connection);
-        match self.next_frame(now, connection, frame) {
-            Next::Frame(header) if header.frame_len() == frame.len() => {
-                self.handle_packet(now, connection, header, frame, Some(frame));
-            }
-            Next::Frame(_) | Next::Wanted(_) | Next::Ignore => {}
-            Next::Paused => intake = Intake { consumed: 0, wanted: 0, paused: true },
-        }
-        intake.paused |= self.keep(now, connection, frame.len() - intake.consumed);
-        self.close_group();
-        intake
-    }
-
-    /// More of a large packet has arrived in a buffer of the adapter's own, which takes `kept` bytes or is about to. The
-    /// client is alive [MQTT-3.1.2-22]; the bytes count against [`Config::max_memory`] until the packet is handed in or
-    /// the connection ends. A buffer that grows as bytes arrive costs no more than was sent, however long a packet is
-    /// announced.
-    ///
-    /// True: pause, as [`Intake::paused`] says, and do not let the buffer grow.
-    #[must_use = "a client may have to wait for memory"]
-    pub fn handle_progress(&mut self, now: Timestamp, connection: ConnectionId, kept: usize) -> bool {
-        if let Some(connection) = self.connections.get_mut(connection) {
-            connection.keep_alive.received(now);
-        }
-        self.keep(now, connection, kept)
-    }
-
-    #[inline]
-    fn next_frame(&mut self, now: Timestamp, id: ConnectionId, rest: &[u8]) -> Next {
-        let held_limit = self.held_limit();
-        let steps_per_call = index(self.config.steps_per_call);
-        let Some(connection) = self.connections.get_mut(id) else { return Next::Ignore };
-        if connection.pause.is_some() {
-            return Next::Paused;
-        }
-        if self.steps >= steps_per_call {
-            self.resting.push_back(id);
-            self.pause(now, id, Pause::Steps);
-            return Next::Paused;
-        }
-        if connection.waiting_bytes > index(self.config.max_transmit_bytes) + ANSWERS_BEYOND {
-            // The silence that follows is the client's own: keep alive goes on, and bytes it takes count as life.
-            connection.pause = Some(Pause::Unread);
-            return Next::Paused;
-        }
-        if connection.acks.len() >= held_limit {
-            self.pause(now, id, Pause::Held);
-            return Next::Paused;
-        }
-        let max_packet_size = match connection.stage {
-            Stage::AwaitConnect => self.config.max_connect_packet_size,
-            Stage::Closing => return Next::Ignore,
-            Stage::Asking(..) | Stage::Accepted(_) => return Next::Paused,
-            Stage::Open | Stage::Authenticating(_) | Stage::Reauthenticating(_) => self.config.max_packet_size,
-        };
-        match peek(rest, &FrameLimits { max_packet_size }) {
-            Ok(Some(header)) if header.frame_len() <= rest.len() => {
-                connection.keep_alive.received(now);
-                Next::Frame(header)
-            }
-            Ok(header) => Next::Wanted(header.map_or(0, FixedHeader::frame_len)),
-            Err(error) => {
-                self.fail(now, id, Fault::Malformed(error));
-                Next::Ignore
-            }
-        }
-    }
-
-    fn handle_packet(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        header: FixedHeader,
-        frame: &[u8],
-        shared: Option<&Frame>,
-    ) {
-        let result = if header.packet_type() == PacketType::Publish {
-            self.handle_publish(now, id, header, frame, shared)
-        } else {
-            self.handle_control(now, id, header, frame)
-        };
-        if let Err(fault) = result {
-            self.fail(now, id, fault);
-        }
     }
 
     /// The transport ended, or was closed by the adapter. May be said twice.
@@ -550,16 +417,6 @@ impl Broker {
             self.deadlines.arm(Timer::Connection(id), deadline);
         }
     }
-}
-
-/// What comes next in the input of a connection.
-enum Next {
-    Frame(FixedHeader),
-    /// Not whole yet; the length of the packet if it is known.
-    Wanted(usize),
-    Paused,
-    /// Nothing more of this connection matters.
-    Ignore,
 }
 
 const _: () = {

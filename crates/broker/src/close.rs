@@ -161,6 +161,7 @@ impl Broker {
         let key = connection.session;
         let acks = core::mem::take(&mut connection.acks);
         let waiting = connection.waiting.take();
+        let begun = connection.begun.take();
         let cache = connection.route_cache.take();
         connection.pause = None;
         connection.inbound_aliases = None;
@@ -168,7 +169,7 @@ impl Broker {
         self.counters.route_cache_bytes -= cache.map_or(0, |cache| cache.heap_bytes());
         self.forget_arriving(id);
         self.deadlines.disarm(Timer::Connection(id));
-        for answer in acks.into_iter().filter_map(|ack| ack.answer) {
+        for answer in acks.into_iter().filter_map(|ack| ack.answer).chain(begun) {
             self.forget_answer(key, *answer);
         }
         for question in waiting.iter().flat_map(|waiting| waiting.questions()) {

@@ -38,6 +38,13 @@ pub struct Config {
     /// counted; 3.1.1: acknowledged, dropped and counted, a will refused with return code 3). Default 268,435,460, which
     /// no payload exceeds.
     pub max_payload_size: u32,
+    /// Bytes of any packet but CONNECT and PUBLISH. A longer one ends the connection unread (5.0: DISCONNECT `0x97`, as the
+    /// size told to clients is [`Config::max_packet_size`]). It bounds the Topic Filters of a SUBSCRIBE and UNSUBSCRIBE.
+    /// Default 256 KiB.
+    pub max_other_packet_size: u32,
+    /// Bytes of the properties of a PUBLISH or of a will: unlike a large payload, each receiver gets a copy. A message with
+    /// more ends the connection (DISCONNECT or CONNACK `0x97`). Default 64 KiB.
+    pub max_property_bytes: u32,
     /// QoS 1 and 2 messages of one client without our final acknowledgement, told to 5.0 clients as Receive Maximum.
     /// One more ends the connection (DISCONNECT `0x93`). A 3.1.1 client cannot know the limit and is held to the 65,535
     /// Packet Identifiers there are. Default 1,024, at least 1. [MQTT-3.2.2.3.3]
@@ -125,7 +132,8 @@ pub struct Config {
     pub route_cache_receivers: u32,
     /// Steps after which a call leaves the rest to later ones, by [`Broker::poll_timeout`](crate::Broker::poll_timeout):
     /// each node of the index that a Topic Name passes, each receiver, and each entry of a queue or of the retained
-    /// messages that is looked at is one. What a call has begun it ends, so it takes some more. A client that has more to
+    /// messages that is looked at is one; each Topic Filter of a SUBSCRIBE or UNSUBSCRIBE is 32 and one for every 16 bytes
+    /// of it. What a call has begun it ends, so it takes some more. A client that has more to
     /// say is left unread until then.
     ///
     /// The lookup of one message may take a quarter of them. One that takes more goes on over later calls, in which the
@@ -166,6 +174,8 @@ impl Default for Config {
             max_connect_packet_size: 512 * 1024,
             max_packet_size: 16 * 1024 * 1024,
             max_payload_size: PROTOCOL_MAXIMUM_PACKET_SIZE,
+            max_other_packet_size: 256 * 1024,
+            max_property_bytes: 64 * 1024,
             receive_maximum: 1_024,
             max_inflight: 1_024,
             max_inflight_bytes: u64::MAX,
@@ -229,9 +239,11 @@ impl Config {
         if self.max_topic_levels > MAX_TOPIC_LEVELS {
             return Err(ConfigError::TooLarge { name: "max_topic_levels", limit: MAX_TOPIC_LEVELS.into() });
         }
-        for (name, size) in
-            [("max_packet_size", self.max_packet_size), ("max_connect_packet_size", self.max_connect_packet_size)]
-        {
+        for (name, size) in [
+            ("max_packet_size", self.max_packet_size),
+            ("max_connect_packet_size", self.max_connect_packet_size),
+            ("max_other_packet_size", self.max_other_packet_size),
+        ] {
             if size < SMALLEST_PACKET_LIMIT {
                 return Err(ConfigError::TooSmall { name, limit: SMALLEST_PACKET_LIMIT.into() });
             }
@@ -324,6 +336,8 @@ mod tests {
         assert_eq!(with(|c| c.max_packet_size = 64), Ok(()));
         assert_eq!(with(|c| c.max_packet_size = 63), Err(ConfigError::TooSmall { name: "max_packet_size", limit: 64 }));
         assert_eq!(with(|c| c.max_connect_packet_size = 268_435_460), Ok(()));
+        assert_eq!(with(|c| c.max_other_packet_size = 64), Ok(()));
+        assert!(with(|c| c.max_other_packet_size = 63).is_err());
         assert!(with(|c| c.max_connect_packet_size = 268_435_461).is_err());
     }
 }

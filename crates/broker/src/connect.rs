@@ -93,6 +93,9 @@ impl Broker {
             if let Some((_, reason_code)) = self.check_payload(will.payload, will.properties) {
                 return Err(Fault::Refuse(reason_code));
             }
+            if will.properties.as_bytes().len() > index(self.config.max_property_bytes) {
+                return Err(Fault::Refuse(ReasonCode::QuotaExceeded));
+            }
         }
         if self.is_shutting_down {
             return Err(Fault::Refuse(ReasonCode::ServerUnavailable));

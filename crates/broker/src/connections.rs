@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) max_packet_size: u32,
     /// Topic Filters about which questions are open, and what waits behind them.
     pub(crate) waiting: Option<Box<WaitingFilters>>,
+    /// The answer to a SUBSCRIBE or UNSUBSCRIBE of which some Topic Filters were handled: the rest comes again.
+    pub(crate) begun: Option<Box<LongAnswer>>,
     /// Bytes of an unfinished packet that the adapter keeps.
     pub(crate) arriving: usize,
     pub(crate) keep_alive: KeepAlive,
@@ -139,7 +141,7 @@ pub(crate) struct PendingAck {
 impl PendingAck {
     /// What it has beyond its code, if that is the answer of this number and waits for codes.
     pub(crate) fn answer_that_waits(&mut self, number: u64) -> Option<&mut LongAnswer> {
-        self.answer.as_deref_mut().filter(|answer| answer.waiting > 0 && answer.number == number)
+        self.answer.as_deref_mut().filter(|answer| answer.waits_as(number))
     }
 
     /// Whether it ends an exchange of the client's, whose place in its window is free then.
@@ -164,6 +166,22 @@ pub(crate) struct LongAnswer {
     pub(crate) waiting: usize,
     pub(crate) replays: Vec<Replay>,
     pub(crate) information: ProblemInformation,
+}
+
+impl LongAnswer {
+    /// Whether it is the one of this number and waits for codes.
+    pub(crate) const fn waits_as(&self, number: u64) -> bool {
+        self.waiting > 0 && self.number == number
+    }
+
+    /// The code of one filter that waited.
+    pub(crate) fn settle(&mut self, place: usize, code: ReasonCode, replays: Vec<Replay>) {
+        if let Some(slot) = self.reason_codes.get_mut(place) {
+            *slot = code;
+        }
+        self.replays.extend(replays);
+        self.waiting -= 1;
+    }
 }
 
 /// What an acknowledgement waits for.
@@ -192,6 +210,7 @@ impl Connection {
             inbound: ReceiveWindow::new(NonZeroU16::MAX),
             max_packet_size: u32::MAX,
             waiting: None,
+            begun: None,
             arriving: 0,
             keep_alive: KeepAlive::new(0, now),
             wants_problem_information: true,
@@ -203,6 +222,15 @@ impl Connection {
             acks: VecDeque::new(),
             attempt: 0,
         }
+    }
+
+    /// The answers to SUBSCRIBE and UNSUBSCRIBE that have not left yet.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &LongAnswer> {
+        self.acks.iter().filter_map(|ack| ack.answer.as_deref()).chain(self.begun.as_deref())
+    }
+
+    pub(crate) fn answers_mut(&mut self) -> impl Iterator<Item = &mut LongAnswer> {
+        self.acks.iter_mut().filter_map(|ack| ack.answer.as_deref_mut()).chain(self.begun.as_deref_mut())
     }
 
     /// SUBSCRIBE filters that wait for a decision, and their bytes.

@@ -20,6 +20,7 @@ mod filter_set;
 mod gate;
 mod held;
 mod information;
+mod input;
 mod local;
 mod lookup;
 mod messages;

@@ -101,9 +101,11 @@ impl Broker {
             return Err(Self::too_early(connection, PacketType::Publish));
         }
         let body = frame.get(usize::from(header.header_len())..).unwrap_or(&[]);
-        let version = connection.version;
+        let (version, session) = (connection.version, connection.session);
+        if body.len() > crate::slab::index(self.config.max_property_bytes) {
+            self.check_property_bytes(version, header, body)?;
+        }
         let publish = Publish::decode(version, header, body)?;
-        let session = connection.session;
         self.counters.publishes_received += 1;
         match publish.topic {
             // What is to be looked at more closely is no such case.

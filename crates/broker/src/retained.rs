@@ -10,6 +10,7 @@ use crate::{
     Broker, ConnectionId, DropReason, LocalId,
     acks::Pumped,
     broker::{Timer, WORK_PER_CALL, owned},
+    connections::Connection,
     deliver::{Fate, Outgoing, Terms, plain_terms},
     sessions::{Entry, Replay, SessionKey, Sink},
 };
@@ -193,7 +194,7 @@ impl Broker {
         }
         // Those whose SUBACK is not out yet are with it.
         let connection = session.owner.and_then(|owner| self.connections.get_mut(owner));
-        for answer in connection.into_iter().flat_map(|open| &mut open.acks).filter_map(|ack| ack.answer.as_mut()) {
+        for answer in connection.into_iter().flat_map(Connection::answers_mut) {
             let (orphaned, kept): (Vec<_>, Vec<_>) =
                 core::mem::take(&mut answer.replays).into_iter().partition(is_orphaned);
             answer.replays = kept;

@@ -25,9 +25,14 @@ use crate::{
 
 impl Broker {
     pub(crate) fn handle_subscribe(&mut self, now: Timestamp, id: ConnectionId, subscribe: &Subscribe<'_>) {
-        let Some((key, mut answer)) = self.new_answer(id) else { return };
+        let Some((key, mut answer)) = self.take_answer(id) else { return };
         let subscription_id = subscribe.properties.subscription_ids().next();
-        for (place, (filter, options)) in subscribe.filters().enumerate() {
+        for (place, (filter, options)) in subscribe.filters().enumerate().skip(answer.reason_codes.len()) {
+            if self.is_tired() {
+                self.keep_answer(id, answer);
+                return;
+            }
+            self.steps += filter_steps(filter);
             let code = match self.check_subscription(id, key, (place, filter), subscription_id) {
                 Ok(Permission::Deny) => ReasonCode::NotAuthorized,
                 Ok(Permission::Allow) if self.last_waiting(id, filter).is_none() => {
@@ -48,9 +53,26 @@ impl Broker {
         self.push_answer(id, PacketType::Suback, subscribe.packet_id, answer);
     }
 
-    fn new_answer(&self, id: ConnectionId) -> Option<(SessionKey, LongAnswer)> {
-        let answer = LongAnswer::default();
-        Some((self.connections.get(id)?.session, answer))
+    /// The answer to the packet at hand: a new one, or the one that an earlier call has begun.
+    fn take_answer(&mut self, id: ConnectionId) -> Option<(SessionKey, LongAnswer)> {
+        let connection = self.connections.get_mut(id)?;
+        let answer = match connection.begun.take() {
+            Some(begun) => *begun,
+            None => LongAnswer::default(),
+        };
+        Some((connection.session, answer))
+    }
+
+    /// Leaves the Topic Filters behind those that were answered for a later call, in which the packet comes again.
+    fn keep_answer(&mut self, id: ConnectionId, answer: LongAnswer) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.begun = Some(Box::new(answer));
+        }
+    }
+
+    /// Whether a packet was handled in part.
+    pub(crate) fn has_begun(&self, id: ConnectionId) -> bool {
+        self.connections.get(id).is_some_and(|connection| connection.begun.is_some())
     }
 
     /// What came last for a filter about which a question is open.
@@ -213,7 +235,7 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let decided = connection.waiting.as_mut().and_then(|waiting| waiting.decide(question, refusal));
         let Some((text, number)) = decided else { return };
-        if let Some(answer) = connection.acks.iter_mut().find_map(|ack| ack.answer_that_waits(number)) {
+        if let Some(answer) = connection.answers_mut().find(|answer| answer.waits_as(number)) {
             answer.information.add(information);
         }
         let Ok(filter) = TopicFilter::new(&text) else { return };
@@ -259,13 +281,13 @@ impl Broker {
         replays: Vec<Replay>,
     ) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if let Some(answer) = connection.begun.as_mut().filter(|begun| begun.waits_as(number)) {
+            answer.settle(place, code, replays);
+            return;
+        }
         for ack in &mut connection.acks {
             let Some(answer) = ack.answer_that_waits(number) else { continue };
-            if let Some(slot) = answer.reason_codes.get_mut(place) {
-                *slot = code;
-            }
-            answer.replays.extend(replays);
-            answer.waiting -= 1;
+            answer.settle(place, code, replays);
             if answer.waiting == 0 {
                 ack.gate = Gate::Commit(self.gate.record(Some(Release::Acks(id))));
             }
@@ -274,8 +296,13 @@ impl Broker {
     }
 
     pub(crate) fn handle_unsubscribe(&mut self, now: Timestamp, id: ConnectionId, unsubscribe: &Unsubscribe<'_>) {
-        let Some((key, mut answer)) = self.new_answer(id) else { return };
-        for (place, filter) in unsubscribe.filters().enumerate() {
+        let Some((key, mut answer)) = self.take_answer(id) else { return };
+        for (place, filter) in unsubscribe.filters().enumerate().skip(answer.reason_codes.len()) {
+            if self.is_tired() {
+                self.keep_answer(id, answer);
+                return;
+            }
+            self.steps += filter_steps(filter);
             let code = match self.last_waiting(id, filter) {
                 None => self.unsubscribe(key, filter),
                 Some(Request::Unsubscribe) => ReasonCode::NoSubscriptionExisted,
@@ -303,6 +330,13 @@ impl Broker {
         ReasonCode::Success
     }
 }
+
+/// What one Topic Filter of a SUBSCRIBE or UNSUBSCRIBE counts for: a way of its own through the index, some memory.
+fn filter_steps(filter: TopicFilter<'_>) -> usize {
+    FILTER_STEPS + filter.as_str().len() / 16
+}
+
+const FILTER_STEPS: usize = 32;
 
 /// A Topic Filter has at most 65,535 bytes. [MQTT-4.7.3-3]
 pub(crate) fn filter_bytes(filter: TopicFilter<'_>) -> u32 {

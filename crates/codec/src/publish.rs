@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use damselfly_topic::{TopicError, TopicName};
 
 use crate::properties::{allowed, name_rule, properties};
-use crate::wire::{Broken, error_at, frame_len, put_variable_integer, remaining_length, variable_len};
+use crate::wire::{
+    Broken, error_at, frame_len, put_variable_integer, remaining_length, variable_integer, variable_len,
+};
 use crate::{
     DecodeError, Delivery, EncodeError, FixedHeader, Foreign, PacketId, PacketType, Properties, Rule, Version,
 };
@@ -85,6 +87,27 @@ impl<'a> Publish<'a> {
             return fail(Rule::TopicNameMissing, body);
         }
         Ok(Self { delivery, retain: header.flags() & 1 != 0, topic, properties, payload })
+    }
+
+    /// The Property Length that the body of a PUBLISH states, read without the properties behind it: to refuse very many
+    /// of them before they cost anything. `None` if the body ends before it or the version has none. [MQTT-3.3.2.3.1]
+    ///
+    /// ```
+    /// use damselfly_codec::{FrameLimits, Publish, Version, peek};
+    ///
+    /// let frame = b"\x30\x0B\x00\x01t\x05\x02\x00\x00\x00\x3Chi";
+    /// let header = peek(frame, &FrameLimits::default())?.expect("a whole header");
+    /// assert_eq!(Publish::property_length(Version::V5_0, header, &frame[2..]), Some(5));
+    /// # Ok::<(), damselfly_codec::DecodeError>(())
+    /// ```
+    pub fn property_length(version: Version, header: FixedHeader, body: &[u8]) -> Option<u32> {
+        if !version.has_properties() {
+            return None;
+        }
+        let (length, rest) = body.split_first_chunk()?;
+        let id_len = if header.flags() & 0b0110 == 0 { 0 } else { 2 };
+        let rest = rest.get(usize::from(u16::from_be_bytes(*length)) + id_len..)?;
+        variable_integer(rest).ok().map(|(_, length)| length)
     }
 
     /// Bytes of the whole packet, or why it cannot be encoded for this version.

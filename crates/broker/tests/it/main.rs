@@ -19,6 +19,7 @@ mod rows;
 mod rules;
 mod sessions;
 mod shards;
+mod sizes;
 mod small_rules;
 mod steps;
 mod strict;
