@@ -280,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_the_run_are_in_every_connect_without_its_own() {
+        let mut names = test_names(Version::V3_1_1);
+        (names.user_name, names.password) = (Some("u"), Some("p"));
+        let written = |text: &str| write(&tokens(text).unwrap(), &names).unwrap().bytes;
+        assert_eq!(written("CONNECT"), b"\x10\x14\0\x04MQTT\x04\xC2\0\0\0\x02ca\0\x01u\0\x01p");
+        assert_eq!(written(r#"CONNECT user="v" password="""#), b"\x10\x13\0\x04MQTT\x04\xC2\0\0\0\x02ca\0\x01v\0\0");
+    }
+
+    #[test]
     fn other_packets_are_written_as_they_are_named_right_or_wrong() {
         assert_eq!(bytes(Version::V3_1_1, r#"PUBLISH q3 dup retain #7 ~/t "x""#), b"\x3F\x08\0\x03p/t\0\x07x");
         assert_eq!(bytes(Version::V5_0, "PUBLISH - {topic_alias=2}"), b"\x30\x06\0\0\x03\x23\0\x02");

@@ -65,7 +65,7 @@ impl Run {
     /// A case that has no script for the version, or needs what the broker does not have, is skipped: its outcome is
     /// there at once.
     pub fn new(now: Timestamp, case: &Case, version: Version, number: u32, setup: Setup) -> Self {
-        let missing = case.needs.iter().find(|need| !need.is_met_by(&setup.features));
+        let missing = case.needs.iter().find(|need| !need.is_met_by(&setup));
         let skipped = match (missing, case.steps(version)) {
             (Some(need), _) => Some(format!("needs {}", need.word())),
             (None, None) => Some("is about another version".to_owned()),

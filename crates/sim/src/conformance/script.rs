@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use damselfly_codec::{PacketType, QoS, Version};
 
-use super::Case;
 use super::bytes::bytes;
 use super::names::{Features, Names, version_of};
 use super::packet;
 use super::pattern::{Pattern, close_codes, packet_type};
 use super::token::{Token, tokens};
+use super::{Case, Setup};
 
 /// Where a script is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,10 +78,12 @@ pub(super) enum Need {
     PacketLimit,
     SessionExpiry,
     ClientKeepAlive,
+    /// That clients need no user name: the case writes a CONNECT in bytes.
+    Anonymous,
 }
 
 impl Need {
-    const WORDS: [(&'static str, Self); 13] = [
+    const WORDS: [(&'static str, Self); 14] = [
         ("qos1", Self::QoS(QoS::AtLeastOnce)),
         ("qos2", Self::QoS(QoS::ExactlyOnce)),
         ("retain", Self::Retain),
@@ -95,6 +97,7 @@ impl Need {
         ("packet_limit", Self::PacketLimit),
         ("session_expiry", Self::SessionExpiry),
         ("client_keep_alive", Self::ClientKeepAlive),
+        ("anonymous", Self::Anonymous),
     ];
 
     /// As the script says it.
@@ -102,8 +105,10 @@ impl Need {
         Self::WORDS.iter().find(|(_, need)| *need == self).map_or("", |(word, _)| word)
     }
 
-    pub(super) fn is_met_by(self, features: &Features) -> bool {
+    pub(super) fn is_met_by(self, setup: &Setup) -> bool {
+        let features = &setup.features;
         match self {
+            Self::Anonymous => setup.user_name.is_none(),
             Self::QoS(qos) => features.maximum_qos >= qos,
             Self::Retain => features.retain,
             Self::Wildcards => features.wildcards,

@@ -168,6 +168,11 @@ fn a_case_that_needs_what_the_broker_does_not_have_is_skipped() {
     for ((case, version), outcome) in runs.iter().zip(broker.run_together(&runs)) {
         assert!(!matches!(outcome, Outcome::Failed(_)), "{:?}", complaint(case, *version, &outcome));
     }
+    let in_bytes = cases.iter().find(|case| case.name() == "connect/in-pieces").unwrap();
+    let mut setup = Setup::new("user");
+    setup.user_name = Some("u".to_owned());
+    let run = Run::new(Timestamp::from_secs(1), in_bytes, Version::V5_0, 1, setup);
+    assert_eq!(run.outcome(), Some(&Outcome::Skipped("needs anonymous".to_owned())));
     let shared = cases.iter().find(|case| case.name() == "shared/no-local").unwrap();
     assert_eq!(broker.run(shared, Version::V5_0), Outcome::Skipped("needs shared".to_owned()));
 }
