@@ -73,6 +73,10 @@ fn what_a_broker_announces_not_to_have_is_skipped() {
     let report = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{report}{}", text(&output.stderr));
     assert!(report.contains("skipped retained/handling-2 (5.0): needs retain"), "{report}");
+
+    let output = conformance(careless_broker(), &["--only", "takeover/by-the-other", "--version", "5.0"]);
+    let report = text(&output.stdout);
+    assert!(report.contains("skipped takeover/by-the-other-version (5.0): needs both_versions"), "{report}");
 }
 
 #[test]

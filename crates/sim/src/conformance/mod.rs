@@ -146,6 +146,8 @@ pub struct Setup {
     pub user_name: Option<String>,
     /// For every CONNECT that is not about passwords.
     pub password: Option<String>,
+    /// Whether the broker speaks both versions, so that clients of both may meet. Default true.
+    pub both_versions: bool,
     /// How long anything may take that has no time of its own. Default 4 s.
     pub patience: Duration,
 }
@@ -158,6 +160,7 @@ impl Setup {
             features: Features::default(),
             user_name: None,
             password: None,
+            both_versions: true,
             patience: run::PATIENCE,
         }
     }

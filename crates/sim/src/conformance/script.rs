@@ -80,10 +80,12 @@ pub(super) enum Need {
     ClientKeepAlive,
     /// That clients need no user name: the case writes a CONNECT in bytes.
     Anonymous,
+    /// That clients of both versions are served.
+    BothVersions,
 }
 
 impl Need {
-    const WORDS: [(&'static str, Self); 14] = [
+    const WORDS: [(&'static str, Self); 15] = [
         ("qos1", Self::QoS(QoS::AtLeastOnce)),
         ("qos2", Self::QoS(QoS::ExactlyOnce)),
         ("retain", Self::Retain),
@@ -98,6 +100,7 @@ impl Need {
         ("session_expiry", Self::SessionExpiry),
         ("client_keep_alive", Self::ClientKeepAlive),
         ("anonymous", Self::Anonymous),
+        ("both_versions", Self::BothVersions),
     ];
 
     /// As the script says it.
@@ -109,6 +112,7 @@ impl Need {
         let features = &setup.features;
         match self {
             Self::Anonymous => setup.user_name.is_none(),
+            Self::BothVersions => setup.both_versions,
             Self::QoS(qos) => features.maximum_qos >= qos,
             Self::Retain => features.retain,
             Self::Wildcards => features.wildcards,

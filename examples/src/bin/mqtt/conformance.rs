@@ -106,6 +106,7 @@ async fn probe(args: &ConformanceArgs) -> Result<Conformance, Failure> {
     setup.user_name.clone_from(&args.user);
     setup.password.clone_from(&args.password);
     setup.patience = args.patience;
+    setup.both_versions = args.version.is_none();
     let version = args.version.unwrap_or(Version::V5_0);
     let mut last = no_connection("no address".to_owned());
     for address in &mut addresses {
