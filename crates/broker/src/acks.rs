@@ -139,7 +139,7 @@ impl Broker {
                 self.messages.discard(queued);
             }
         }
-        let has_more = is_any_done && outbound.has_more();
+        let has_more = is_any_done && (outbound.has_more() || session.is_parked);
         if is_any_unknown {
             self.release_acks(now, id);
         }
@@ -284,6 +284,9 @@ impl Broker {
             None => {
                 if session.outbound.queue.capacity() > KEPT_QUEUE {
                     session.outbound.queue.shrink_to(KEPT_QUEUE);
+                }
+                if session.is_parked {
+                    self.unpark_if_ready(key);
                 }
                 return Pumped::Blocked;
             }

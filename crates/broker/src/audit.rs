@@ -63,6 +63,7 @@ impl Broker {
         let shared = |filter: &&str| filter.starts_with("$share/");
         let plain = sessions().map(|session| session.subscriptions.iter().filter(|filter| !shared(filter)).count());
         same("subscriptions", self.index.len(), plain.sum::<usize>() + self.groups.len())?;
+        same("members parked in vain", self.parked_in_vain(), 0)?;
         self.audit_messages()?;
         sessions().try_for_each(|session| self.audit_session(session))?;
         self.connections.iter().try_for_each(|(id, connection)| {

@@ -357,7 +357,7 @@ impl Broker {
                 self.resume(now, id);
             }
         }
-        if is_open && self.sessions.get(session).is_some_and(|s| s.outbound.has_more()) {
+        if is_open && self.sessions.get(session).is_some_and(|s| s.outbound.has_more() || s.is_parked) {
             self.pump(now, session);
             self.count_steps();
         }

@@ -318,8 +318,12 @@ impl Broker {
             session.received.set_limit(limit);
             session.sink = Sink::Connection(id);
             session.outbound.to_resend = session.outbound.inflight.len();
+            let is_parked = session.is_parked;
             for inflight in &mut session.outbound.inflight {
                 inflight.has_slot = false;
+            }
+            if is_parked {
+                self.unpark(key);
             }
         }
         if let Some(connection) = self.connections.get_mut(id).filter(|_| pending.session_present) {

@@ -23,6 +23,7 @@ mod information;
 mod input;
 mod local;
 mod lookup;
+mod members;
 mod messages;
 mod output;
 mod publish;

@@ -35,6 +35,7 @@ pub(crate) enum Sink {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says of which list it is a member")]
 pub(crate) struct Session {
     pub(crate) client_id: Box<str>,
     /// Who made it; nobody else may resume or end it.
@@ -47,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) is_held_back: bool,
     /// It waits among the postponed.
     pub(crate) is_postponed: bool,
+    /// Share groups found it without room or connection and do not look at it until they are told.
+    pub(crate) is_parked: bool,
     /// The connection whose CONNECT claimed it; the sink follows with CONNACK.
     pub(crate) owner: Option<ConnectionId>,
     pub(crate) expiry: SessionExpiry,
@@ -209,6 +212,7 @@ impl Session {
             is_ended: false,
             is_held_back: false,
             is_postponed: false,
+            is_parked: false,
             owner: None,
             expiry,
             ends_at: None,

@@ -11,6 +11,7 @@ use crate::{
     Broker, ShardId,
     broker::owned,
     deliver::{Fate, Outgoing, Terms},
+    members::{Members, Readiness, Rings},
     route::PackedOptions,
     sessions::{Entry, NO_GROUP, Queued, SessionKey, Sink},
     slab::Slab,
@@ -21,10 +22,10 @@ use crate::{
 pub(crate) struct Group {
     /// `$share/{ShareName}/{filter}`.
     pub(crate) filter: Box<str>,
-    members: Vec<(u32, PackedOptions)>,
+    rings: Rings,
     /// Other brokers with members, and how many.
     remote: Vec<(ShardId, u32)>,
-    /// Whose turn it is.
+    /// Whose turn it is: of those who are ready here, then of other brokers' members.
     turn: usize,
     /// Never another group's: what queued messages remember, whatever becomes of the slot.
     number: u32,
@@ -34,6 +35,7 @@ pub(crate) struct Group {
 #[derive(Debug)]
 pub(crate) struct ShareGroups {
     groups: Slab<Group>,
+    members: Members,
     by_filter: HashMap<Box<str>, u32, KeyedState>,
     by_number: BTreeMap<u32, u32>,
     next_number: u32,
@@ -55,6 +57,7 @@ impl ShareGroups {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             groups: Slab::new(),
+            members: Members::new(seed),
             by_filter: HashMap::with_hasher(KeyedState::new(seed)),
             by_number: BTreeMap::new(),
             next_number: 0,
@@ -67,7 +70,7 @@ impl ShareGroups {
         }
         let number = self.next_number;
         self.next_number = (number + 1) % NO_GROUP;
-        let group = Group { filter: owned(filter), members: Vec::new(), remote: Vec::new(), turn: 0, number };
+        let group = Group { filter: owned(filter), rings: Rings::EMPTY, remote: Vec::new(), turn: 0, number };
         let (slot, _) = self.groups.insert(group);
         self.by_number.insert(number, slot);
         self.by_filter.insert(owned(filter), slot);
@@ -76,25 +79,15 @@ impl ShareGroups {
 
     pub(crate) fn join(&mut self, filter: TopicFilter<'_>, session: u32, options: PackedOptions) -> Joined {
         let (slot, is_new_group) = self.open(filter.as_str());
-        let mut is_new_member = true;
-        if let Some(group) = self.groups.get_mut(slot) {
-            match group.members.iter_mut().find(|(member, _)| *member == session) {
-                Some((_, old)) => {
-                    *old = options;
-                    is_new_member = false;
-                }
-                None => group.members.push((session, options)),
-            }
-        }
+        let group = self.groups.get_mut(slot);
+        let is_new_member = group.is_some_and(|group| self.members.join(&mut group.rings, slot, session, options));
         Joined { group: slot, is_new_group, is_new_member }
     }
 
     pub(crate) fn leave(&mut self, filter: &str, session: u32) -> Left {
         let Some(slot) = self.by_filter.get(filter).copied() else { return Left { was_member: false, emptied: None } };
         let Some(group) = self.groups.get_mut(slot) else { return Left { was_member: false, emptied: None } };
-        let before = group.members.len();
-        group.members.retain(|(member, _)| *member != session);
-        let was_member = group.members.len() < before;
+        let was_member = self.members.leave(&mut group.rings, slot, session);
         Left { was_member, emptied: self.drop_if_empty(slot) }
     }
 
@@ -112,7 +105,7 @@ impl ShareGroups {
 
     fn drop_if_empty(&mut self, slot: u32) -> Option<u32> {
         let group = self.groups.get(slot)?;
-        if !group.members.is_empty() || !group.remote.is_empty() {
+        if !group.rings.is_empty() || !group.remote.is_empty() {
             return None;
         }
         let group = self.groups.remove(slot)?;
@@ -122,8 +115,7 @@ impl ShareGroups {
     }
 
     pub(crate) fn options(&self, filter: &str, session: u32) -> Option<PackedOptions> {
-        let group = self.groups.get(*self.by_filter.get(filter)?)?;
-        group.members.iter().find(|(member, _)| *member == session).map(|(_, options)| *options)
+        self.members.find(*self.by_filter.get(filter)?, session).map(|member| member.options)
     }
 
     pub(crate) fn find(&self, filter: &str) -> Option<u32> {
@@ -132,6 +124,12 @@ impl ShareGroups {
 
     pub(crate) fn get(&self, slot: u32) -> Option<&Group> {
         self.groups.get(slot)
+    }
+
+    /// Whose turn it is in a ring of a group: the member, its session and options.
+    fn first(&self, slot: u32, of: Readiness, but: Option<u32>) -> Option<(u32, u32, PackedOptions)> {
+        let group = self.groups.get(slot)?;
+        self.members.first(&group.rings, of, but).map(|(at, member)| (at, member.session, member.options))
     }
 
     /// What tells a group from every other there ever was.
@@ -144,17 +142,15 @@ impl ShareGroups {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let members = self
-            .groups
-            .iter()
-            .map(|(_, group)| group.members.capacity() * size_of::<(u32, PackedOptions)>() + 2 * group.filter.len());
-        self.groups.heap_bytes() + self.by_filter.allocation_size() + members.sum::<usize>()
+        let filters = self.groups.iter().map(|(_, group)| 2 * group.filter.len()).sum::<usize>();
+        self.groups.heap_bytes() + self.by_filter.allocation_size() + self.members.heap_bytes() + filters
     }
 }
 
 /// Who of a group gets a message.
 enum Choice {
-    Member(u32, PackedOptions),
+    /// The member, its session and the options of its subscription.
+    Member(u32, u32, PackedOptions),
     Remote(ShardId),
     Nobody,
 }
@@ -175,7 +171,7 @@ impl Broker {
         but: Option<u32>,
     ) -> Fate {
         match self.choose(group, with_remote, but) {
-            Choice::Member(session, options) => {
+            Choice::Member(member, session, options) => {
                 let id: Option<SubscriptionId> = options.id();
                 let terms = Terms {
                     qos: options.qos(),
@@ -183,7 +179,13 @@ impl Broker {
                     ids: id.as_slice(),
                     group: self.groups.get(group).map_or(NO_GROUP, |group| group.number),
                 };
-                self.deliver(now, out, session, terms)
+                let fate = self.deliver(now, out, session, terms);
+                // Known before its next turn, so that no message has to look at very many who were ready once.
+                let readiness = self.readiness(session);
+                if readiness != Readiness::Ready {
+                    self.requeue(group, (member, session), readiness);
+                }
+                fate
             }
             Choice::Remote(shard) => {
                 let filter = self.groups.get(group).map(|group| group.filter.clone());
@@ -194,64 +196,90 @@ impl Broker {
         }
     }
 
+    /// Who has room before who has none, before who is not connected; among equals, who had no turn for longest.
     fn choose(&mut self, slot: u32, with_remote: bool, but: Option<u32>) -> Choice {
-        let Some(group) = self.groups.groups.get(slot) else { return Choice::Nobody };
-        let local = group.members.len();
-        let remote: usize =
-            if with_remote { group.remote.iter().map(|(_, members)| crate::slab::index(*members)).sum() } else { 0 };
-        let places = local + remote;
-        if places == 0 {
-            return Choice::Nobody;
+        if let Some(choice) = self.choose_ready(slot, with_remote, but) {
+            return choice;
         }
-        let start = group.turn % places;
-        let mut fallback: Option<(Readiness, usize, u32, PackedOptions)> = None;
-        let mut chosen = None;
-        for step in 0..places {
-            let at = (start + step) % places;
-            let Some((session, options)) = group.members.get(at).copied() else {
-                chosen = remote_at(&group.remote, at - local).map(|shard| (at, Choice::Remote(shard)));
-                break;
+        for expected in [Readiness::Busy, Readiness::Offline] {
+            while let Some((member, session, options)) = self.groups.first(slot, expected, but) {
+                self.steps += 1;
+                let readiness = self.readiness(session);
+                self.requeue(slot, (member, session), readiness);
+                if readiness <= expected {
+                    return Choice::Member(member, session, options);
+                }
+            }
+        }
+        Choice::Nobody
+    }
+
+    /// A member with room, or another broker's in its turn: as often as it has members.
+    fn choose_ready(&mut self, slot: u32, with_remote: bool, but: Option<u32>) -> Option<Choice> {
+        let group = self.groups.get(slot)?;
+        let members = |(_, members): &(ShardId, u32)| crate::slab::index(*members);
+        let remote: usize = if with_remote { group.remote.iter().map(members).sum() } else { 0 };
+        while let Some(group) = self.groups.groups.get_mut(slot) {
+            let ready = group.rings.len(Readiness::Ready);
+            let at = group.turn.checked_rem(ready + remote)?;
+            let first = if at < ready { self.groups.members.first(&group.rings, Readiness::Ready, but) } else { None };
+            let Some((member, session, options)) = first.map(|(at, first)| (at, first.session, first.options)) else {
+                let shard = remote_at(&group.remote, at.saturating_sub(ready)).filter(|_| with_remote)?;
+                group.turn = at + 1;
+                return Some(Choice::Remote(shard));
             };
-            if Some(session) == but {
-                continue;
-            }
-            match self.readiness(session) {
-                Readiness::Ready => {
-                    chosen = Some((at, Choice::Member(session, options)));
-                    break;
+            self.steps += 1;
+            let readiness = self.readiness(session);
+            self.requeue(slot, (member, session), readiness);
+            if readiness == Readiness::Ready {
+                if let Some(group) = self.groups.groups.get_mut(slot) {
+                    group.turn = at + 1;
                 }
-                readiness => {
-                    if fallback.as_ref().is_none_or(|(best, ..)| readiness < *best) {
-                        fallback = Some((readiness, at, session, options));
-                    }
-                }
+                return Some(Choice::Member(member, session, options));
             }
         }
-        let (at, choice) = match (chosen, fallback) {
-            (Some(chosen), _) => chosen,
-            (None, Some((_, at, session, options))) => (at, Choice::Member(session, options)),
-            (None, None) => return Choice::Nobody,
-        };
-        if let Some(group) = self.groups.groups.get_mut(slot) {
-            group.turn = at + 1;
+        None
+    }
+
+    /// Puts a member behind the others that are as ready.
+    fn requeue(&mut self, slot: u32, (member, session): (u32, u32), readiness: Readiness) {
+        let Some(group) = self.groups.groups.get_mut(slot) else { return };
+        self.groups.members.requeue(&mut group.rings, member, readiness);
+        if readiness != Readiness::Ready {
+            if let Some(session) = self.sessions.at_mut(session) {
+                session.is_parked = true;
+            }
         }
-        choice
+    }
+
+    /// A session can take messages again, or is connected: groups that found it without look at it anew.
+    #[cold]
+    pub(crate) fn unpark(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.is_parked = false;
+        for (member, group) in self.groups.members.parked(key.slot) {
+            self.steps += 1;
+            self.requeue(group, (member, key.slot), Readiness::Ready);
+        }
+    }
+
+    /// As [`Broker::unpark`], if it has room now.
+    #[cold]
+    pub(crate) fn unpark_if_ready(&mut self, key: SessionKey) {
+        if self.readiness(key.slot) == Readiness::Ready {
+            self.unpark(key);
+        }
     }
 
     fn readiness(&self, session: u32) -> Readiness {
         let Some(session) = self.sessions.at(session) else { return Readiness::Offline };
-        match session.sink {
-            Sink::Offline => Readiness::Offline,
-            Sink::Connection(connection)
-                if session.outbound.queue.is_empty()
-                    && session.outbound.inflight_bytes < self.config.max_inflight_bytes
-                    && self.may_send(connection) =>
-            {
-                Readiness::Ready
-            }
-            Sink::Local if session.local_window.as_ref().is_some_and(|window| !window.is_full()) => Readiness::Ready,
-            Sink::Connection(_) | Sink::Local => Readiness::Busy,
-        }
+        let has_room = match session.sink {
+            Sink::Offline => return Readiness::Offline,
+            Sink::Connection(connection) => self.may_send(connection),
+            Sink::Local => session.local_window.as_ref().is_some_and(|window| !window.is_full()),
+        };
+        let is_ready = has_room && session.outbound.is_ready(self.config.max_inflight_bytes);
+        if is_ready { Readiness::Ready } else { Readiness::Busy }
     }
 
     /// A member's connection ended: what was never sent to it moves to another member. If its session ended, what it
@@ -322,19 +350,31 @@ impl Broker {
         }
     }
 
-    fn has_other_connected(&self, group: u32, but: u32) -> bool {
-        let Some(group) = self.groups.get(group) else { return false };
-        let is_connected = |slot: u32| self.sessions.at(slot).is_some_and(|session| session.sink != Sink::Offline);
-        !group.remote.is_empty() || group.members.iter().any(|(member, _)| *member != but && is_connected(*member))
+    fn has_other_connected(&mut self, group: u32, but: u32) -> bool {
+        let Some(found) = self.groups.get(group) else { return false };
+        if !found.remote.is_empty() {
+            return true;
+        }
+        for expected in [Readiness::Ready, Readiness::Busy] {
+            while let Some((member, session, _)) = self.groups.first(group, expected, Some(but)) {
+                self.steps += 1;
+                if self.readiness(session) != Readiness::Offline {
+                    return true;
+                }
+                self.requeue(group, (member, session), Readiness::Offline);
+            }
+        }
+        false
     }
-}
 
-/// How soon a member gets a message. The sooner, the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Readiness {
-    Ready,
-    Busy,
-    Offline,
+    /// Members that are parked although they have room, but for those whose turn to be looked at comes: none.
+    pub(crate) fn parked_in_vain(&self) -> usize {
+        let is_late = |session: &u32| {
+            let key = self.sessions.key(*session);
+            self.readiness(*session) == Readiness::Ready && !self.work.iter().any(|waiting| Some(*waiting) == key)
+        };
+        self.groups.members.parked_sessions().filter(is_late).count()
+    }
 }
 
 fn remote_at(remote: &[(ShardId, u32)], at: usize) -> Option<ShardId> {

@@ -6,6 +6,7 @@ mod budget;
 mod delivery;
 mod exchanges;
 mod gate;
+mod groups;
 mod hostile;
 mod information;
 mod limits;
