@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod client;
 pub mod conformance;
+pub mod scram;
 
 mod clock;
 mod command_line;

@@ -154,6 +154,16 @@ impl Client {
         self.act(|core, now| core.acknowledge(now, token, reason_code))
     }
 
+    /// Answers [`Event::AuthenticationStep`]; the properties hold the Authentication Data.
+    pub fn authenticate(&self, properties: Properties<'_>) -> Result<(), UsageError> {
+        self.act(|core, _| core.authenticate(properties))
+    }
+
+    /// Authenticates anew on the open connection, by the method of the CONNECT, while messages go on.
+    pub fn reauthenticate(&self, properties: Properties<'_>) -> Result<(), UsageError> {
+        self.act(|core, _| core.reauthenticate(properties))
+    }
+
     /// Takes no more requests, waits up to `drain` for those under way, then says DISCONNECT. [`Event::Closed`] is the
     /// last event.
     pub fn close(&self, drain: Duration) {

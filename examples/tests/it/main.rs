@@ -7,5 +7,6 @@ mod client_driver;
 mod conformance;
 mod embed_broker;
 mod mqtt;
+mod scram;
 mod support;
 mod traffic;
