@@ -135,7 +135,7 @@ fn scripts_are_read_as_they_are_written() {
 /// Histories that were not agreed about once, in the words they were found in or thought of.
 #[test]
 fn scripts_of_what_was_wrong_once_are_agreed_about() {
-    for script in [PUBREL_NEEDS_NO_WINDOW, AWAY_IS_A_SUBSCRIBER] {
+    for script in [PUBREL_NEEDS_NO_WINDOW, AWAY_IS_A_SUBSCRIBER, LIVE_AS_RETAINED, SUBSCRIBED_AGAIN] {
         let script: Script = script.parse().unwrap();
         if let Err(error) = run::play_aloud(&script) {
             panic!("{error}");
@@ -165,4 +165,26 @@ const AWAY_IS_A_SUBSCRIBER: &str = r#"
     alice: connect 5.0 expiry=30
     carol: cut
     alice: publish qos2 "a/c" "m93"
+"#;
+
+/// The repeated message is newer than the SUBSCRIBE: it comes live, and in the same words as the replay it replaces.
+const LIVE_AS_RETAINED: &str = r#"
+    alice: connect 5.0 expiry=12 receive=1
+    alice: subscribe "a" qos2
+    alice: deaf
+    alice: publish qos1 "a" "m1"
+    alice: publish qos1 retain "b" "m2"
+    alice: subscribe "b" qos1 rap
+"#;
+
+/// The replay of a subscription that ended looks the same as that of the next one.
+const SUBSCRIBED_AGAIN: &str = r#"
+    carol: connect 5.0 clean expiry=4
+    dave: connect 5.0 expiry=30 receive=1 manual
+    carol: publish qos1 retain "b" "m8"
+    dave: subscribe "a" qos1
+    carol: publish qos1 "a" "m9"
+    dave: subscribe "b" qos2
+    dave: unsubscribe "b"
+    dave: subscribe "b" qos1
 "#;

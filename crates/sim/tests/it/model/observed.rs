@@ -196,7 +196,9 @@ impl Model {
         let (now, is_v5) = (self.now, self.connections[&number].is_v5);
         let session = self.sessions.get_mut(client).unwrap();
         let is_it = |owed: &Owed| agrees(&owed.message, &owed.content, packet, now, is_v5);
-        let Some(at) = session.owed.iter().position(is_it) else { return Ok(None) };
+        // Where what may be forgotten looks the same as what may not, it is taken for the latter.
+        let required = session.owed.iter().position(|owed| is_it(owed) && !owed.is_optional);
+        let Some(at) = required.or_else(|| session.owed.iter().position(is_it)) else { return Ok(None) };
         let Owed { message, content, is_replay, .. } = session.owed.remove(at);
         let same = |other: &Message, of: &Content| other.topic == message.topic && of.qos == content.qos;
         // [MQTT-4.6.0-5] [MQTT-4.6.0-6]: what is allowed to be forgotten is forgotten, if something newer is sent.
@@ -208,7 +210,7 @@ impl Model {
         let mut index = 0;
         session.owed.retain(|owed| {
             index += 1;
-            index > at || !same(&owed.message, &owed.content) || (owed.is_replay && content.qos == 0)
+            index > at || is_it(owed) || !same(&owed.message, &owed.content) || (owed.is_replay && content.qos == 0)
         });
         let waits = |sent: &&Inflight| same(&sent.message, &sent.content) && !sent.is_sent && !sent.is_released;
         if let Some(sent) = session.inflight.iter().find(waits) {
