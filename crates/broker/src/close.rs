@@ -369,11 +369,8 @@ impl Broker {
 
     /// SUBACK or UNSUBACK will not be sent: what was to follow it does not either.
     pub(crate) fn forget_answer(&mut self, key: SessionKey, answer: LongAnswer) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.outbound.replays -= answer.replays.len();
-        }
         for replay in answer.replays {
-            self.messages.release_ids(replay.ids);
+            self.end_replay(key, replay);
         }
     }
 

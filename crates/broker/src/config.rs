@@ -74,7 +74,8 @@ pub struct Config {
     /// What happens to a message for a client whose queue is full.
     pub when_full: WhenFull,
     /// Subscriptions of one client, those about which a question is open among them; Topic Filters of one SUBSCRIBE; and
-    /// walks over the retained messages that are not at their end. One more is answered `0x97` (3.1.1: `0x80`). Default
+    /// walks over the retained messages that are not at their end, of which a SUBSCRIBE to the same Topic Filter replaces
+    /// the one before. One more is answered `0x97` (3.1.1: `0x80`). Default
     /// 100,000.
     pub max_subscriptions: u32,
     /// Bytes of the Topic Filters one client is subscribed to or waits to be; as `max_subscriptions`. Default 16 MiB.

@@ -149,7 +149,7 @@ impl Broker {
             return ReasonCode::UnspecifiedError;
         }
         let code = self.unsubscribe(local.0, filter);
-        self.end_orphaned_replays(now, local.0);
+        self.drop_ended_replays(now, local.0);
         self.close_group();
         code
     }

@@ -10,7 +10,6 @@ use crate::{
     Broker, ConnectionId, DropReason, LocalId,
     acks::Pumped,
     broker::{Timer, WORK_PER_CALL, owned},
-    connections::Connection,
     deliver::{Fate, Outgoing, Terms, plain_terms},
     sessions::{Entry, Replay, SessionKey, Sink},
 };
@@ -30,6 +29,8 @@ pub(crate) struct RetainedStore {
     expiring: BTreeSet<(Timestamp, Box<str>)>,
     /// Retained messages set so far.
     number: u64,
+    /// Walks begun so far.
+    walks: u64,
     bytes: u64,
 }
 
@@ -43,7 +44,7 @@ fn weight(message: &Message) -> u64 {
 
 impl RetainedStore {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { map: TopicMap::new(seed), expiring: BTreeSet::new(), number: 0, bytes: 0 }
+        Self { map: TopicMap::new(seed), expiring: BTreeSet::new(), number: 0, walks: 0, bytes: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -56,6 +57,12 @@ impl RetainedStore {
 
     pub(crate) fn get(&self, topic: TopicName<'_>) -> Option<&Message> {
         self.map.get(topic).map(|retained| &retained.message)
+    }
+
+    /// A number for a walk that no other has.
+    pub(crate) const fn next_walk(&mut self) -> u64 {
+        self.walks += 1;
+        self.walks
     }
 
     /// The number the next retained message gets.
@@ -180,41 +187,28 @@ impl Broker {
         self.pump(now, key);
     }
 
-    /// Subscriptions ended: the walks for them end too.
-    pub(crate) fn end_orphaned_replays(&mut self, now: Timestamp, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key).filter(|session| session.outbound.replays > 0) else { return };
-        let subscriptions = &session.subscriptions;
-        let is_orphaned = |replay: &Replay| !subscriptions.contains(&replay.filter);
-        let mut ended = Vec::new();
-        for entry in core::mem::take(&mut session.outbound.queue) {
-            match entry {
-                Entry::Replay(replay) if is_orphaned(&replay) => ended.push(replay.ids),
-                kept => session.outbound.queue.push_back(kept),
-            }
+    /// Walks ended with their subscriptions: what waits behind one goes on.
+    pub(crate) fn drop_ended_replays(&mut self, now: Timestamp, key: SessionKey) {
+        let Some(outbound) = self.sessions.get(key).map(|session| &session.outbound) else { return };
+        if matches!(outbound.queue.front(), Some(Entry::Replay(replay)) if !outbound.is_walking(replay)) {
+            self.pump(now, key);
         }
-        // Those whose SUBACK is not out yet are with it.
-        let connection = session.owner.and_then(|owner| self.connections.get_mut(owner));
-        for answer in connection.into_iter().flat_map(Connection::answers_mut) {
-            let (orphaned, kept): (Vec<_>, Vec<_>) =
-                core::mem::take(&mut answer.replays).into_iter().partition(is_orphaned);
-            answer.replays = kept;
-            ended.extend(orphaned.into_iter().map(|replay| replay.ids));
-        }
-        session.outbound.replays -= ended.len();
-        for ids in ended {
-            self.messages.release_ids(ids);
-        }
-        self.pump(now, key);
     }
 
     /// Sends some of the retained messages a subscription asked for. The walk goes on where it stopped; what was
     /// retained since the SUBSCRIBE came live and is left out.
     pub(crate) fn pump_replay(&mut self, now: Timestamp, key: SessionKey, sink: Sink) -> Pumped {
-        if !self.sink_takes_replay(key, sink) {
+        let Some(outbound) = self.sessions.get(key).map(|session| &session.outbound) else { return Pumped::Blocked };
+        let is_ended = matches!(outbound.queue.front(), Some(Entry::Replay(replay)) if !outbound.is_walking(replay));
+        if !is_ended && !self.sink_takes_replay(key, sink) {
             return Pumped::Blocked;
         }
         let front = self.sessions.get_mut(key).and_then(|session| session.outbound.queue.pop_front());
         let Some(Entry::Replay(mut replay)) = front else { return Pumped::Blocked };
+        if is_ended {
+            self.end_replay(key, *replay);
+            return Pumped::Sent;
+        }
         let mut found = core::mem::take(&mut self.scratch.replayed);
         self.steps += REPLAY_STEP;
         let is_done = match TopicFilter::new(&replay.filter) {
@@ -229,10 +223,7 @@ impl Broker {
         let ids: Vec<SubscriptionId> = self.messages.ids(&replay.ids, &mut single).into();
         let qos = replay.qos;
         if is_done {
-            self.messages.release_ids(replay.ids);
-            if let Some(session) = self.sessions.get_mut(key) {
-                session.outbound.replays -= 1;
-            }
+            self.end_replay(key, *replay);
         } else if let Some(session) = self.sessions.get_mut(key) {
             session.outbound.queue.push_front(Entry::Replay(replay));
         }
@@ -242,6 +233,17 @@ impl Broker {
         }
         self.scratch.replayed = found;
         Pumped::Sent
+    }
+
+    /// Gives back what a walk held that is at its end, or was ended early.
+    pub(crate) fn end_replay(&mut self, key: SessionKey, replay: Replay) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.outbound.replays -= 1;
+            if session.outbound.is_walking(&replay) {
+                session.outbound.end_walk(&replay.filter);
+            }
+        }
+        self.messages.release_ids(replay.ids);
     }
 
     /// One retained message, with RETAIN 1. [MQTT-3.3.1-9] What needs the window waits before the rest of the walk, at

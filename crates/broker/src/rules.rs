@@ -73,7 +73,7 @@ impl Broker {
         if !ended.is_empty() {
             self.gate.record(None);
         }
-        self.end_orphaned_replays(now, key);
+        self.drop_ended_replays(now, key);
         let new = self.sessions.get(key).and_then(|session| session.access.clone());
         self.lookups
             .withhold(key.slot, |topic| stays(old.as_deref(), new.as_deref(), |access: &Access| access.receive(topic)));

@@ -1,6 +1,10 @@
 //! Session State: what may outlive a connection. [MQTT-4.1]
 
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 use core::num::NonZeroU16;
 
 use damselfly_codec::{PacketId, QoS};
@@ -94,11 +98,30 @@ pub(crate) struct Outbound {
     pub(crate) messages: u32,
     /// Their bytes, each message counted whole.
     pub(crate) bytes: u64,
-    /// Walks over retained messages that are not at their end, those whose SUBACK still waits among them.
+    /// Walks over retained messages that are not at their end or were ended early and are not taken out yet, those whose
+    /// SUBACK still waits among them.
     pub(crate) replays: usize,
+    /// The number of the walk of each Topic Filter that has one: a later SUBSCRIBE begins another in its place.
+    #[expect(clippy::box_collection, reason = "hardly ever there: it should take no room in each session")]
+    pub(crate) walks: Option<Box<BTreeMap<Box<str>, u64>>>,
 }
 
 impl Outbound {
+    /// Whether a walk is to go on.
+    pub(crate) fn is_walking(&self, replay: &Replay) -> bool {
+        self.walks.as_ref().and_then(|walks| walks.get(&replay.filter)) == Some(&replay.number)
+    }
+
+    /// Ends the walk of a Topic Filter. What there is of it is taken out when its turn comes.
+    pub(crate) fn end_walk(&mut self, filter: &str) {
+        if let Some(walks) = &mut self.walks {
+            walks.remove(filter);
+            if walks.is_empty() {
+                self.walks = None;
+            }
+        }
+    }
+
     /// Whether anything waits to be sent, for the first time or again.
     #[inline]
     pub(crate) fn has_more(&self) -> bool {
@@ -154,6 +177,8 @@ pub(crate) struct Replay {
     pub(crate) ids: SubscriptionIds,
     /// Retained messages numbered later came live.
     pub(crate) before: u64,
+    /// Tells it from others for the same Topic Filter.
+    pub(crate) number: u64,
 }
 
 /// A PUBLISH that may not have its effect yet. Later messages of the client with the same topic wait behind it.

@@ -210,10 +210,14 @@ impl Broker {
                 RetainHandling::DoNotSend => false,
             };
         if wants_replay {
+            let number = self.retained.next_walk();
             if let Some(session) = self.sessions.get_mut(key) {
                 session.outbound.replays += 1;
+                // All are sent again: what an earlier walk has not sent yet comes with them. [MQTT-3.8.4-3]
+                session.outbound.walks.get_or_insert_default().insert(owned(filter.as_str()), number);
             }
             replays.push(Replay {
+                number,
                 filter: owned(filter.as_str()),
                 cursor: TopicCursor::default(),
                 qos: options.qos,
@@ -264,7 +268,7 @@ impl Broker {
                 }
                 Request::Unsubscribe => {
                     let code = self.unsubscribe(key, filter);
-                    self.end_orphaned_replays(now, key);
+                    self.drop_ended_replays(now, key);
                     code
                 }
             };
@@ -310,13 +314,12 @@ impl Broker {
             };
             answer.reason_codes.push(code);
         }
-        // Nothing new is added for what is gone. [MQTT-3.10.4-2]
-        self.end_orphaned_replays(now, key);
+        self.drop_ended_replays(now, key);
         self.push_answer(id, PacketType::Unsuback, unsubscribe.packet_id, answer);
     }
 
-    /// Ends a subscription. What was queued for it is still delivered; its replay has to be ended with
-    /// [`Broker::end_orphaned_replays`]. [MQTT-3.10.4-1] [MQTT-3.10.4-3]
+    /// Ends a subscription and its replay. What was queued for it is still delivered; what its replay stood before goes
+    /// on with [`Broker::drop_ended_replays`]. [MQTT-3.10.4-1] [MQTT-3.10.4-3]
     pub(crate) fn unsubscribe(&mut self, key: SessionKey, filter: TopicFilter<'_>) -> ReasonCode {
         let Some(session) = self.sessions.get_mut(key) else { return ReasonCode::NoSubscriptionExisted };
         if !session.subscriptions.remove(filter.as_str()) {
@@ -324,6 +327,8 @@ impl Broker {
         }
         self.standing.remove(subscription_weight(filter.as_str()));
         session.subscription_bytes = session.subscription_bytes.saturating_sub(filter_bytes(filter));
+        // Nothing new is added for what is gone. [MQTT-3.10.4-2]
+        session.outbound.end_walk(filter.as_str());
         let client_id = session.client_id.clone();
         self.remove_subscription(key, filter);
         self.event(Event::Unsubscribed { client_id, filter: owned(filter.as_str()) });

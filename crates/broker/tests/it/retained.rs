@@ -1,8 +1,8 @@
 //! Retained messages. [MQTT-3.3.1.3]
 
-use damselfly_codec::{Property, RetainHandling, SubscriptionOptions};
+use damselfly_codec::{AckType, Property, RetainHandling, SubscriptionOptions};
 
-use crate::world::{World, delivery, qos, v3, v5};
+use crate::world::{As, World, delivery, qos, v3, v5};
 
 fn options(level: u8, retain_handling: RetainHandling) -> SubscriptionOptions {
     SubscriptionOptions { qos: qos(level), retain_handling, ..SubscriptionOptions::default() }
@@ -81,7 +81,7 @@ fn many_retained_messages_come_within_the_window_and_before_later_live_ones() {
     for n in 0..300 {
         world.publish_with(alice, &format!("r/{n:03}"), "old", delivery(1, 1, false), true, &[]);
     }
-    let bob = world.connect(crate::world::As { receive_maximum: Some(3), ..v5("bob") });
+    let bob = world.connect(As { receive_maximum: Some(3), ..v5("bob") });
     world.subscribe(bob, &[("r/#", 1)]);
     world.publish(alice, "r/live", "new", 1, 1);
     world.publish_with(alice, "r/299", "newer", delivery(1, 1, false), true, &[]);
@@ -102,7 +102,7 @@ fn a_replay_goes_on_after_a_reconnect() {
     for n in 0..100 {
         world.publish_with(alice, &format!("r/{n:03}"), "x", delivery(1, 1, false), true, &[]);
     }
-    let slow = crate::world::As { receive_maximum: Some(3), ..v5("bob").lasting(100) };
+    let slow = As { receive_maximum: Some(3), ..v5("bob").lasting(100) };
     let bob = world.connect(slow);
     world.subscribe(bob, &[("r/#", 1)]);
     world.cut(bob);
@@ -164,4 +164,78 @@ fn a_shared_subscription_gets_no_retained_messages() {
     world.retain(alice, "a", "x");
     world.subscribe(bob, &[("$share/g/a", 0)]);
     assert!(world.received(bob).is_empty());
+}
+
+#[test]
+fn a_filter_repeated_gets_each_retained_message_once_more_and_no_walk_for_each() {
+    // [MQTT-3.8.4-3] [MQTT-3.8.4-5]
+    let mut world = World::new();
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    for n in 0..100 {
+        world.publish_with(alice, &format!("r/{n}"), "x", delivery(1, 1, false), true, &[]);
+    }
+    let at = |level| options(level, RetainHandling::SendAtSubscribe);
+    world.subscribe_with(bob, &[("#", at(1)), ("#", at(1)), ("#", at(0))], &[]);
+    let all = world.received(bob);
+    assert_eq!(all.len(), 1 + 100, "the last takes the place of those before it");
+    assert!(all[1..].iter().all(|line| line.starts_with("PUBLISH q0 retain")));
+    world.subscribe(bob, &[("#", 0)]);
+    assert_eq!(world.received(bob).len(), 100, "and one that comes later sends them again");
+}
+
+#[test]
+fn a_walk_that_is_replaced_loses_nothing() {
+    // [MQTT-3.8.4-3] [MQTT-3.8.4-4]
+    for (handling, rest) in [
+        (RetainHandling::SendAtSubscribe, 100),
+        (RetainHandling::SendIfNew, 100 - 3),
+        (RetainHandling::DoNotSend, 100 - 3),
+    ] {
+        let mut world = World::new();
+        let alice = world.connect(v5("alice"));
+        let bob = world.connect(As { receive_maximum: Some(3), ..v5("bob") });
+        for n in 0..100 {
+            world.publish_with(alice, &format!("r/{n}"), "x", delivery(1, 1, false), true, &[]);
+        }
+        world.subscribe(bob, &[("r/#", 1)]);
+        let first = world.received(bob);
+        assert_eq!(first.len(), 3);
+        world.subscribe_with(bob, &[("r/#", options(1, handling))], &[]);
+        assert!(world.first(bob).starts_with("SUBACK"));
+        for id in 1..=3 {
+            world.ack(bob, AckType::Puback, id);
+        }
+        // What the first walk had found already is sent whatever comes after it.
+        let seen = world.work_off(bob);
+        let topics: std::collections::BTreeSet<_> =
+            seen.iter().chain(&first).map(|line| &line[line.find("r/").unwrap()..]).collect();
+        assert_eq!(topics.len(), 100, "{handling:?}");
+        assert!(seen.len() >= rest && seen.len() <= rest + 64, "{handling:?}: {}", seen.len());
+        world.broker.audit().unwrap();
+    }
+}
+
+#[test]
+fn walks_of_subscriptions_that_ended_are_passed_over() {
+    // [MQTT-3.10.4-2]
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    let bob = world.connect(As { receive_maximum: Some(1), ..v5("bob") });
+    world.retain(alice, "a/1", "x");
+    world.subscribe(bob, &[("b", 1)]);
+    world.publish(alice, "b", "1", 1, 1);
+    assert_eq!(world.received(bob).len(), 1);
+    // Nothing is walked over while the window is full.
+    world.subscribe(bob, &[("a/+", 0), ("a/1", 0), ("+/1", 0)]);
+    world.unsubscribe(bob, &["a/1"]);
+    world.unsubscribe(bob, &["a/+"]);
+    assert_eq!(world.received(bob), ["UNSUBACK #998 00", "UNSUBACK #998 00"]);
+    world.subscribe(bob, &[("a/1", 0)]);
+    world.broker.audit().unwrap();
+    world.publish(alice, "b", "2", 1, 1);
+    world.received(bob);
+    world.ack(bob, AckType::Puback, 1);
+    let retained = "PUBLISH q0 retain a/1=x";
+    assert_eq!(world.received(bob), [retained, retained, "PUBLISH q1 #2 b=2"], "for +/1 and the second a/1");
+    world.broker.audit().unwrap();
 }
