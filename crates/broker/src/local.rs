@@ -3,9 +3,9 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::num::NonZeroU16;
 
-use damselfly_codec::{PacketId, Publish, QoS, ReasonCode, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_codec::{PacketId, QoS, ReasonCode, SubscriptionId, SubscriptionOptions, Version};
 use damselfly_session::{Message, SessionExpiry, Timestamp, Window};
-use damselfly_topic::{TopicFilter, TopicName};
+use damselfly_topic::TopicFilter;
 
 use crate::{
     AckToken, Broker, DropReason, LocalId,
@@ -37,7 +37,7 @@ impl Broker {
     ///
     /// ```
     /// use damselfly_broker::{
-    ///     Broker, Config, Delivery, Output, Properties, Publish, Timestamp, TopicFilter, TopicName,
+    ///     Broker, Config, Message, Output, Properties, QoS, Timestamp, TopicFilter, TopicName,
     /// };
     ///
     /// let mut broker = Broker::new(Config::default(), 1)?;
@@ -46,14 +46,8 @@ impl Broker {
     /// broker.local_subscribe(now, thermostat, TopicFilter::new("home/+/temperature")?, Default::default(), None);
     ///
     /// let topic = TopicName::new("home/hall/temperature")?;
-    /// let publish = Publish {
-    ///     delivery: Delivery::AtMostOnce,
-    ///     retain: false,
-    ///     topic: Some(topic),
-    ///     properties: Properties::EMPTY,
-    ///     payload: b"19.5",
-    /// };
-    /// let published = broker.local_publish(now, thermostat, topic, &publish);
+    /// let message = Message::compose(topic, b"19.5", QoS::AtMostOnce, false, Properties::EMPTY, now);
+    /// let published = broker.local_publish(now, thermostat, message);
     /// assert_eq!(published.receivers, 1);
     /// let delivered = core::iter::from_fn(|| broker.poll_output())
     ///     .any(|output| matches!(output, Output::Deliver { delivery, .. } if delivery.message.payload() == b"19.5"));
@@ -89,19 +83,11 @@ impl Broker {
         self.sessions.get(local.0).is_some_and(|session| session.sink == Sink::Local)
     }
 
-    /// Publishes as a client would. The Packet Identifier and DUP of the delivery mean nothing here; topics that begin
-    /// with `$SYS/` are allowed.
-    pub fn local_publish(
-        &mut self,
-        now: Timestamp,
-        local: LocalId,
-        topic: TopicName<'_>,
-        publish: &Publish<'_>,
-    ) -> Published {
+    /// Publishes as a client would; topics that begin with `$SYS/` are allowed.
+    pub fn local_publish(&mut self, now: Timestamp, local: LocalId, message: Message) -> Published {
         if !self.is_local(local) {
             return Published { receivers: 0, reason_code: ReasonCode::UnspecifiedError };
         }
-        let message = Message::new(publish, topic, now);
         if message.qos() == QoS::ExactlyOnce {
             let commit = self.gate.record(Some(Release::AfterCommit));
             self.route_after(commit, Some(local.0), message);
@@ -110,7 +96,7 @@ impl Broker {
         }
         // What waits counts for it: a participant cannot be left unread.
         if self.has_held(local.0) && self.has_no_memory() {
-            self.note_drop(Some(local.0.slot), topic, DropReason::Memory);
+            self.note_drop(Some(local.0.slot), message.topic(), DropReason::Memory);
             return Published { receivers: 0, reason_code: ReasonCode::QuotaExceeded };
         }
         let tally = self.route_in_order(now, message, Some(local.0));

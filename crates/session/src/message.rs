@@ -68,9 +68,35 @@ impl Message {
     /// Copies what a PUBLISH carries into one allocation. `topic` is its Topic Name, or what its Topic Alias stands for;
     /// an expiry counts from `now`.
     pub fn new(publish: &Publish<'_>, topic: TopicName<'_>, now: Timestamp) -> Self {
-        let kept = Kept::of(publish.properties);
-        let head = Head { qos: publish.delivery.qos(), retain: publish.retain, expires_at: kept.expires_at(now) };
-        Self::build(&head, topic, &kept, publish.payload)
+        let Publish { delivery, retain, properties, payload, .. } = *publish;
+        Self::compose(topic, payload, delivery.qos(), retain, properties, now)
+    }
+
+    /// A message that came in no packet, so that there is no Packet Identifier to make up. Of the properties a Topic Alias
+    /// and Subscription Identifiers are left out; a Message Expiry Interval counts from `now`.
+    ///
+    /// ```
+    /// use damselfly_codec::{Properties, QoS};
+    /// use damselfly_session::{Message, Timestamp};
+    /// use damselfly_topic::TopicName;
+    ///
+    /// let topic = TopicName::new("pond/7/depth")?;
+    /// let now = Timestamp::from_secs(100);
+    /// let message = Message::compose(topic, b"1.2", QoS::AtLeastOnce, true, Properties::EMPTY, now);
+    /// assert_eq!((message.topic(), message.qos(), message.retain()), (topic, QoS::AtLeastOnce, true));
+    /// # Ok::<(), damselfly_topic::TopicError>(())
+    /// ```
+    pub fn compose(
+        topic: TopicName<'_>,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+        properties: Properties<'_>,
+        now: Timestamp,
+    ) -> Self {
+        let kept = Kept::of(properties);
+        let head = Head { qos, retain, expires_at: kept.expires_at(now) };
+        Self::build(&head, topic, &kept, payload)
     }
 
     /// Like [`Message::new`], but the payload stays where it is, in the memory of its frame.
@@ -86,9 +112,7 @@ impl Message {
 
     /// The message of a will that is published at `now`: its expiry counts from there. [MQTT-3.1.3.2.4]
     pub fn from_will(will: &Will<'_>, now: Timestamp) -> Self {
-        let kept = Kept::of(will.properties);
-        let head = Head { qos: will.qos, retain: will.retain, expires_at: kept.expires_at(now) };
-        Self::build(&head, will.topic, &kept, will.payload)
+        Self::compose(will.topic, will.payload, will.qos, will.retain, will.properties, now)
     }
 
     /// A stored message: QoS and expiry are given, the rest is in `publish`.

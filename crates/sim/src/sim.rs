@@ -8,7 +8,7 @@ use damselfly_broker::{Answer, Broker, ConfigError, ConnectionId, Output as Brok
 use damselfly_client::{
     Client, Config, ConnectParameters, Event, Output as ClientOutput, Refused, Ticket, TransportLost, UsageError,
 };
-use damselfly_codec::{Delivery, PacketId, Properties, Publish, QoS, SubscriptionOptions};
+use damselfly_codec::{Properties, QoS, SubscriptionOptions};
 use damselfly_session::{Message, Timestamp};
 use damselfly_topic::{TopicFilter, TopicName};
 
@@ -171,9 +171,7 @@ impl Sim {
         payload: &[u8],
         qos: QoS,
     ) -> Result<Ticket, Box<Refused>> {
-        let delivery = Delivery::first(qos, PacketId::MIN);
-        let publish = Publish { delivery, retain: false, topic: Some(topic), properties: Properties::EMPTY, payload };
-        let message = Message::new(&publish, topic, self.now);
+        let message = Message::compose(topic, payload, qos, false, Properties::EMPTY, self.now);
         self.act(member, |client, now| client.publish(now, message)).map_err(Box::new)
     }
 

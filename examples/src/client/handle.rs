@@ -15,7 +15,7 @@ use damselfly_client::{
     AckToken, Client as Core, Config, ConnectParameters, Event, NeedTransport, Outcome, Output, Refused, Ticket,
     TransportLost, UsageError,
 };
-use damselfly_codec::{Delivery, PacketId, Properties, Publish, QoS, ReasonCode, SubscriptionOptions};
+use damselfly_codec::{Properties, QoS, ReasonCode, SubscriptionOptions};
 use damselfly_session::{Message, Timestamp};
 use damselfly_topic::{TopicError, TopicFilter, TopicName};
 use futures::Stream;
@@ -116,13 +116,7 @@ impl Client {
         properties: Properties<'_>,
     ) -> Result<Message, TopicError> {
         let topic = TopicName::new(topic)?;
-        let delivery = match qos {
-            QoS::AtMostOnce => Delivery::AtMostOnce,
-            QoS::AtLeastOnce => Delivery::AtLeastOnce { id: ANY, dup: false },
-            QoS::ExactlyOnce => Delivery::ExactlyOnce { id: ANY, dup: false },
-        };
-        let publish = Publish { delivery, retain, topic: Some(topic), properties, payload };
-        Ok(Message::new(&publish, topic, self.shared.lock().clock.now()))
+        Ok(Message::compose(topic, payload, qos, retain, properties, self.shared.lock().clock.now()))
     }
 
     /// Takes a message for sending; the [`Completion`] says what became of it. Nothing is waited for: a full queue
@@ -196,9 +190,6 @@ impl Client {
         Ok(Completion { shared: Arc::clone(&self.shared), ticket })
     }
 }
-
-/// A message has no Packet Identifier yet; the packet that it is made of needs one.
-const ANY: PacketId = PacketId::MIN;
 
 /// What becomes of one request: a future that may be dropped without effect.
 #[must_use = "the request is under way already; await it to know what became of it"]

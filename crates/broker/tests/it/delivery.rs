@@ -1,9 +1,10 @@
 //! QoS 0, 1 and 2 from a publisher to its subscribers. [MQTT-4.3]
 
 use damselfly_broker::DropReason;
-use damselfly_codec::{AckType, Properties, Property, Publish, ReasonCode};
+use damselfly_codec::{AckType, Properties, Property, ReasonCode};
+use damselfly_session::Message;
 
-use crate::world::{World, delivery, topic, v3, v5};
+use crate::world::{World, qos, topic, v3, v5};
 
 #[test]
 fn a_message_that_finds_no_free_packet_identifier_waits_for_one() {
@@ -16,14 +17,8 @@ fn a_message_that_finds_no_free_packet_identifier_waits_for_one() {
     let bob = world.connect(v3("bob").lasting(0));
     world.subscribe(bob, &[("a", 2)]);
     let publish = |world: &mut World, level: u8, payload: &str| {
-        let publish = Publish {
-            delivery: delivery(level, 1, false),
-            retain: false,
-            topic: Some(topic("a")),
-            properties: Properties::EMPTY,
-            payload: payload.as_bytes(),
-        };
-        let published = world.broker.local_publish(world.now, local, topic("a"), &publish);
+        let message = Message::compose(topic("a"), payload.as_bytes(), qos(level), false, Properties::EMPTY, world.now);
+        let published = world.broker.local_publish(world.now, local, message);
         assert!(!published.reason_code.is_error());
     };
     for _ in 0..65_535 {

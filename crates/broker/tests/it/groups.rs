@@ -1,9 +1,10 @@
 //! Share groups with very many members cost no more than those with few.
 
 use damselfly_broker::{Event, LocalId};
-use damselfly_codec::{AckType, SubscriptionOptions};
+use damselfly_codec::{AckType, Properties, SubscriptionOptions};
+use damselfly_session::Message;
 
-use crate::world::{As, World, delivery, filter, qos, v5};
+use crate::world::{As, World, filter, qos, topic, v5};
 
 const MANY: usize = 100_000;
 const SHARED: &str = "$share/g/a";
@@ -16,16 +17,9 @@ fn join(world: &mut World, name: &str, window: u16) -> LocalId {
 }
 
 fn publish(world: &mut World, level: u8) {
-    let name = crate::world::topic("a");
-    let publish = damselfly_codec::Publish {
-        delivery: delivery(level, 1, false),
-        retain: false,
-        topic: Some(name),
-        properties: damselfly_codec::Properties::EMPTY,
-        payload: b"x",
-    };
+    let message = Message::compose(topic("a"), b"x", qos(level), false, Properties::EMPTY, world.now);
     let from = world.broker.open_local(world.now, "publisher", 1.try_into().unwrap()).unwrap();
-    assert_eq!(world.broker.local_publish(world.now, from, name, &publish).receivers, 1);
+    assert_eq!(world.broker.local_publish(world.now, from, message).receivers, 1);
     world.broker.close_local(world.now, from);
     world.settle();
 }

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use damselfly_broker::{Access, Action, Answer, ConnectionId, Event, Grant, LocalId, Permission, Why};
-use damselfly_codec::{
-    AckType, Packet, Properties, Property, Publish, ReasonCode, SubscriptionId, SubscriptionOptions,
-};
-use damselfly_topic::TopicName;
+use damselfly_codec::{AckType, Packet, Properties, Property, ReasonCode, SubscriptionId, SubscriptionOptions};
+use damselfly_session::Message;
 use proptest::prelude::*;
 
 use crate::world::{As, World, beside, delivery, filter, qos, topic, v3, v5};
@@ -116,9 +114,8 @@ impl Players {
                 }
             }
             Step::LocalPublish(level) => {
-                let name = topic("a/b");
-                let publish = Publish { delivery: delivery(level % 3, 1, false), ..plain_publish(name) };
-                let _published = world.broker.local_publish(world.now, self.local, name, &publish);
+                let message = Message::compose(topic("a/b"), b"x", qos(level % 3), false, Properties::EMPTY, world.now);
+                let _published = world.broker.local_publish(world.now, self.local, message);
                 world.settle();
             }
             Step::Cut(who)
@@ -241,16 +238,6 @@ impl Players {
 /// Few, unless the environment asks for more.
 fn cases() -> u32 {
     if std::env::var_os("PROPTEST_CASES").is_some() { ProptestConfig::default().cases } else { 150 }
-}
-
-fn plain_publish(name: TopicName<'_>) -> Publish<'_> {
-    Publish {
-        delivery: delivery(0, 1, false),
-        retain: false,
-        topic: Some(name),
-        properties: Properties::EMPTY,
-        payload: b"x",
-    }
 }
 
 proptest! {

@@ -1,22 +1,17 @@
 //! The embedding program as a client without a socket: the same deliveries, the same QoS.
 
-use damselfly_codec::{Properties, Publish, ReasonCode, SubscriptionOptions};
+use damselfly_codec::{Properties, ReasonCode, SubscriptionOptions};
+use damselfly_session::Message;
 
-use crate::world::{World, delivery, filter, qos, topic, v5};
+use crate::world::{World, filter, qos, topic, v5};
 
 fn options(level: u8) -> SubscriptionOptions {
     SubscriptionOptions { qos: qos(level), ..SubscriptionOptions::default() }
 }
 
 fn publish(world: &mut World, local: damselfly_broker::LocalId, name: &str, payload: &str, level: u8, retain: bool) {
-    let publish = Publish {
-        delivery: delivery(level, 1, false),
-        retain,
-        topic: Some(topic(name)),
-        properties: Properties::EMPTY,
-        payload: payload.as_bytes(),
-    };
-    let published = world.broker.local_publish(world.now, local, topic(name), &publish);
+    let message = Message::compose(topic(name), payload.as_bytes(), qos(level), retain, Properties::EMPTY, world.now);
+    let published = world.broker.local_publish(world.now, local, message);
     assert!(!published.reason_code.is_error());
     world.settle();
 }

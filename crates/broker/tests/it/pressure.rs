@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use damselfly_broker::{Access, Answer, Config, ConnectionId, DropReason, Event, Grant, Permission, Why};
-use damselfly_codec::{AckType, Packet, Property, ReasonCode, SubscriptionOptions};
-use damselfly_session::PeerError;
-use damselfly_topic::{TopicFilter, TopicName};
+use damselfly_codec::{AckType, Packet, Properties, Property, ReasonCode, SubscriptionOptions};
+use damselfly_session::{Message, PeerError};
+use damselfly_topic::TopicFilter;
 
-use crate::world::{As, World, beside, delivery, exactly, qos, v3, v5};
+use crate::world::{As, World, beside, delivery, exactly, qos, topic, v3, v5};
 
 fn with_access(access: Access) -> Answer {
     let mut grant = Grant::default();
@@ -266,15 +266,8 @@ fn no_local_holds_for_messages_that_waited_for_their_commit() {
     let local = world.broker.open_local(world.now, "echo", 5.try_into().unwrap()).unwrap();
     let options = SubscriptionOptions { qos: qos(2), no_local: true, ..SubscriptionOptions::default() };
     world.broker.local_subscribe(world.now, local, TopicFilter::new("#").unwrap(), options, None);
-    let topic = TopicName::new("a").unwrap();
-    let publish = damselfly_codec::Publish {
-        delivery: delivery(2, 1, false),
-        retain: false,
-        topic: Some(topic),
-        properties: damselfly_codec::Properties::EMPTY,
-        payload: b"x",
-    };
-    let _published = world.broker.local_publish(world.now, local, topic, &publish);
+    let message = Message::compose(topic("a"), b"x", qos(2), false, Properties::EMPTY, world.now);
+    let _published = world.broker.local_publish(world.now, local, message);
     world.settle();
     assert!(world.delivered.is_empty());
 

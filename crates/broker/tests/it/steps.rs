@@ -1,7 +1,7 @@
 //! No call takes more than its steps, whatever clients subscribe to: what is left is done in later calls, in order.
 
 use damselfly_broker::{Access, Forward, Interest, LocalId, Output, Permission, Published, ShardId};
-use damselfly_codec::{AckType, Delivery, Packet, Properties, Publish, SubscriptionOptions};
+use damselfly_codec::{AckType, Packet, Properties, Publish, SubscriptionOptions};
 use damselfly_session::Message;
 
 use crate::world::{As, World, delivery, filter, qos, topic, v5};
@@ -51,16 +51,9 @@ fn local(world: &mut World, name: &str, filters: &[&str]) -> LocalId {
     local
 }
 
-fn publish_locally(world: &mut World, from: LocalId, name: &str, payload: &str, delivery: Delivery) -> Published {
-    let name = topic(name);
-    let publish = Publish {
-        delivery,
-        retain: false,
-        topic: Some(name),
-        properties: Properties::EMPTY,
-        payload: payload.as_bytes(),
-    };
-    world.broker.local_publish(world.now, from, name, &publish)
+fn publish_locally(world: &mut World, from: LocalId, name: &str, payload: &str, level: u8) -> Published {
+    let message = Message::compose(topic(name), payload.as_bytes(), qos(level), false, Properties::EMPTY, world.now);
+    world.broker.local_publish(world.now, from, message)
 }
 
 /// What local participants were given, by whom and payload.
@@ -100,9 +93,9 @@ fn steps_per_call() {
     for n in 0..8 {
         local(&mut world, &format!("bob {n}"), &["a"]);
     }
-    assert_eq!(publish_locally(&mut world, alice, "a", "1", delivery(0, 1, false)).receivers, 8);
+    assert_eq!(publish_locally(&mut world, alice, "a", "1", 0).receivers, 8);
     local(&mut world, "bob 8", &["a"]);
-    assert_eq!(publish_locally(&mut world, alice, "a", "2", delivery(0, 1, false)).receivers, 0);
+    assert_eq!(publish_locally(&mut world, alice, "a", "2", 0).receivers, 0);
     world.settle();
     assert_eq!(world.delivered.len(), 8 + 9);
 }
@@ -214,7 +207,7 @@ fn local_participants_keep_their_order_too() {
     let bomber = plant(&mut world);
     let alice = local(&mut world, "alice", &[]);
     for (payload, level) in [("1", 0), ("2", 2), ("3", 0), ("4", 2)] {
-        let published = publish_locally(&mut world, alice, TARGET, payload, delivery(level, 1, false));
+        let published = publish_locally(&mut world, alice, TARGET, payload, level);
         assert_eq!(published.receivers, 0);
     }
     world.settle();
@@ -288,7 +281,7 @@ fn subscriptions_that_come_and_go_during_a_lookup_are_safe() {
     let stays: Vec<_> = (0..20).map(|n| local(&mut world, &format!("stays {n}"), &["#", "a/#", TARGET])).collect();
     let goes = local(&mut world, "goes", &["#"]);
 
-    assert_eq!(publish_locally(&mut world, alice, TARGET, "x", delivery(1, 1, false)).receivers, 0);
+    assert_eq!(publish_locally(&mut world, alice, TARGET, "x", 1).receivers, 0);
     for turn in 0..3 {
         world.broker.handle_timeout(world.now);
         local(&mut world, &format!("comes {turn}"), &["a/+/#"]);

@@ -79,6 +79,21 @@ fn order_is_kept_however_many_subscription_identifiers_stand_between() {
     assert_eq!(message.payload(), b"payload");
 }
 
+#[test]
+fn a_message_that_came_in_no_packet_is_that_of_a_publish_that_says_the_same() {
+    let all = all_properties();
+    let id = PacketId::new(9).expect("not zero");
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for retain in [false, true] {
+            let delivery = Delivery::first(qos, id);
+            let said = Publish { delivery, retain, ..publish(topic("a/b"), all.as_properties(), b"payload") };
+            let composed = Message::compose(topic("a/b"), b"payload", qos, retain, all.as_properties(), NOW);
+            assert_eq!(composed, Message::new(&said, topic("a/b"), NOW));
+            assert_eq!((composed.qos(), composed.retain()), (qos, retain));
+        }
+    }
+}
+
 /// [MQTT-3.3.2-7]
 #[test]
 fn topic_is_what_the_alias_stands_for_and_no_alias_is_kept() {

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use damselfly_broker::{Broker, ClientIdInUse, ConnectionId, Event, LocalDelivery, LocalId, Peer};
+use damselfly_broker::{Broker, ClientIdInUse, ConnectionId, Event, LocalDelivery, LocalId, Message, Peer};
 use damselfly_codec::{Connect, Delivery, Foreign, Properties, Publish, QoS, SubscriptionOptions, Version, Will};
 use damselfly_examples::broker::Host;
 use damselfly_session::Timestamp;
@@ -177,7 +177,14 @@ fn connect_freezer(broker: &mut Broker, now: Timestamp) -> Result<Option<Connect
 /// The freezer says that it is there.
 fn announce_freezer(broker: &mut Broker, now: Timestamp, connection: ConnectionId) -> Result<(), DemoError> {
     let mut packet = Vec::new();
-    message(TopicName::new(FREEZER_STATUS)?, "online", true).encode(Version::V5_0, Foreign::Reject, &mut packet)?;
+    let publish = Publish {
+        delivery: Delivery::AtMostOnce,
+        retain: true,
+        topic: Some(TopicName::new(FREEZER_STATUS)?),
+        properties: Properties::EMPTY,
+        payload: b"online",
+    };
+    publish.encode(Version::V5_0, Foreign::Reject, &mut packet)?;
     let intake = broker.handle_input(now, connection, &packet);
     tracing::trace!(consumed = intake.consumed, "the freezer is connected");
     Ok(())
@@ -192,19 +199,10 @@ fn publish(
     retain: bool,
 ) -> Result<(), DemoError> {
     let topic = TopicName::new(topic)?;
-    let published = broker.local_publish(now, local, topic, &message(topic, text, retain));
+    let message = Message::compose(topic, text.as_bytes(), QoS::AtMostOnce, retain, Properties::EMPTY, now);
+    let published = broker.local_publish(now, local, message);
     tracing::trace!(?topic, receivers = published.receivers, "published");
     Ok(())
-}
-
-fn message<'a>(topic: TopicName<'a>, text: &'a str, retain: bool) -> Publish<'a> {
-    Publish {
-        delivery: Delivery::AtMostOnce,
-        retain,
-        topic: Some(topic),
-        properties: Properties::EMPTY,
-        payload: text.as_bytes(),
-    }
 }
 
 fn report(result: Result<(), DemoError>) {
