@@ -22,7 +22,9 @@ pub fn mistake(error: &clap::Error) -> Option<String> {
         };
         line.extend([start, part]);
     }
-    line.push_str("; --help shows what there is");
+    if !line.contains("--help") {
+        line.push_str("; --help shows what there is");
+    }
     Some(line)
 }
 
@@ -31,5 +33,17 @@ pub fn unknown_flag(error: &clap::Error) -> Option<&str> {
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => Some(flag),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_pointed_to_once() {
+        let said = |text| mistake(&clap::Command::new("x").error(ErrorKind::ValueValidation, text));
+        assert_eq!(said("%Q is no field").as_deref(), Some("%Q is no field; --help shows what there is"));
+        assert_eq!(said("%Q: --help lists the fields").as_deref(), Some("%Q: --help lists the fields"));
     }
 }

@@ -81,8 +81,8 @@ pub struct Config {
     /// Bytes of the Topic Filters one client is subscribed to or waits to be; as `max_subscriptions`. Default 16 MiB.
     pub max_subscription_bytes: u32,
     /// Levels of a Topic Name or Topic Filter. A deeper filter is answered `0x8F` (3.1.1: `0x80`), a deeper name `0x90`
-    /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Very many deep filters of wildcards make each lookup long, so
-    /// raise it with care. Default 32, at most 128.
+    /// (QoS 0: dropped and counted; 3.1.1: acknowledged, dropped and counted). Very many deep filters of wildcards make
+    /// each lookup long, so raise it with care. Default 32, at most 128.
     pub max_topic_levels: u16,
     /// Retained messages. One more is delivered to subscribers but not retained; its publisher is told `0x97`, a QoS 0
     /// or 3.1.1 message is counted. Default 1,000,000.

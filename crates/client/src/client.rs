@@ -197,7 +197,7 @@ impl Client {
         }
     }
 
-    /// The transport is gone, or could not be opened.
+    /// The transport is gone, or could not be opened. After [`Output::Close`] `why` does not matter: the core knows why.
     pub fn handle_transport_lost(&mut self, now: Timestamp, why: TransportLost) {
         let end = match self.connection.as_deref() {
             Some(Connection { phase: Phase::Closing(end), .. }) => end.clone(),

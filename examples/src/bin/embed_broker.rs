@@ -9,13 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 use std::{env, thread};
 
-use damselfly_broker::{Answer, Broker, Config, ConnectionId, Output, Peer};
-use damselfly_session::Timestamp;
+use damselfly_broker::{Answer, Broker, Config, ConnectionId, Output, Peer, Timestamp};
 
 struct Connection {
     stream: TcpStream,
@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.max_connections = 100;
     let since_epoch = UNIX_EPOCH.elapsed()?;
     let mut embedded = Embedded {
-        broker: Broker::new(config, u64::from(since_epoch.subsec_nanos()))?,
+        // A seed that peers cannot guess: the standard library has no other source of one.
+        broker: Broker::new(config, RandomState::new().hash_one(0_u8))?,
         listener,
         connections: BTreeMap::new(),
         buffer: vec![0; 16 * 1024],

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A *turn* handles whatever is ready, then writes. What makes it fast is that nothing is done per message: a read takes
-//! all that has arrived (one call per readiness event, into a buffer that all connections share), the core handles every
-//! whole frame in it, and what it has to say to a connection leaves in one call at the end. What makes it small is that
+//! what has arrived (one call per readiness event, into a buffer that all connections share, at most as much as turns
+//! take lightly), the core handles every whole frame in it, and what it has to say to a connection leaves in one call at the end. What makes it small is that
 //! a connection owns a buffer only while half a frame waits in it.
 //!
 //! The sockets are registered with an epoll instance of the driver's own and not with an asynchronous runtime: the

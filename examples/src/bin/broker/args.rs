@@ -8,18 +8,19 @@ use tracing::level_filters::LevelFilter;
 
 const EXAMPLES: &str = "\
 Examples:
-  broker                                        clients on this machine, port 1883
-  broker --demo                                 the same, with something to see
-  broker --listen 127.0.0.1:0 --log-level debug a free port, told in the first line of output
+  broker                                         clients on this machine, port 1883
+  broker --demo                                  the same, with something to see
+  broker --listen 127.0.0.1:0 --log-level debug  a free port, told in the first line of output
   broker --listen 0.0.0.0:1883 --allow-anonymous --max-packet-size 1M
 
-Then, in another terminal:
+Then, in another terminal, with any client; mqtt is built from the same package as this broker:
   mqtt sub -t 'hello/#' -v
   mqtt pub -t hello/world -m 'it works'
 
-SIGINT (Ctrl-C) or SIGTERM ends the broker: clients are told, exit status 0.";
+SIGINT (Ctrl-C) or SIGTERM ends the broker: clients are told, exit status 0. A second one ends it at once.
+Exit status 1: what was asked for could not be done; 2: the command line is wrong.";
 
-/// An MQTT broker for 3.1.1 and 5.0 clients over TCP. Everything is kept in memory.
+/// An MQTT broker for 3.1, 3.1.1 and 5.0 clients over TCP. Everything is kept in memory.
 #[derive(Debug, Parser)]
 #[command(name = "broker", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
