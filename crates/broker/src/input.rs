@@ -77,9 +77,9 @@ impl Broker {
     }
 
     /// More of a large packet has arrived in a buffer of the adapter's own, which takes `kept` bytes or is about to. The
-    /// client is alive [MQTT-3.1.2-22]; the bytes count against [`Config::max_memory`] until the packet is handed in or
-    /// the connection ends. A buffer that grows as bytes arrive costs no more than was sent, however long a packet is
-    /// announced.
+    /// client is alive [MQTT-3.1.2-22]; the bytes count against [`Config::max_memory`](crate::Config::max_memory) until the
+    /// packet is handed in or the connection ends. A buffer that grows as bytes arrive costs no more than was sent, however
+    /// long a packet is announced.
     ///
     /// True: pause, as [`Intake::paused`] says, and do not let the buffer grow.
     #[must_use = "a client may have to wait for memory"]
