@@ -4,6 +4,7 @@
 mod answers;
 mod budget;
 mod delivery;
+mod disconnects;
 mod exchanges;
 mod gate;
 mod groups;
