@@ -7,6 +7,8 @@ use damselfly_broker::ConnectionId;
 use mio::event::Event;
 use mio::net::TcpStream;
 
+use super::listener::Place;
+
 /// A frame from this size on is collected in a buffer of its own, so that its payload can be shared instead of copied.
 pub(super) const LARGE_FRAME: usize = 32 * 1024;
 
@@ -20,6 +22,9 @@ const FIRST_RESERVE: usize = 64 * 1024;
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) phase: Phase,
+    /// Which listener it came from, by its number, and what it takes of the connections that one may have.
+    pub(super) listener: u16,
+    pub(super) place: Place,
     /// Waits in the driver's list of connections to be written at the end of the turn.
     pub(super) is_dirty: bool,
     /// The last write was short: an event says when the socket takes more.
@@ -71,10 +76,12 @@ pub(super) enum Received {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, stream: TcpStream) -> Self {
+    pub(super) fn new(id: ConnectionId, stream: TcpStream, listener: u16, place: Place) -> Self {
         Self {
             id,
             phase: Phase::Open,
+            listener,
+            place,
             is_dirty: false,
             is_blocked: false,
             is_unblocked: false,

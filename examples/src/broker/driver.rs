@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use damselfly_broker::{Broker, ConnectionId, Event, Intake, Output, Peer};
-use damselfly_codec::{Frame, FrameLimits};
+use damselfly_broker::{Answer, Broker, ConnectionId, Event, Intake, Output, Peer, Question, QuestionId};
+use damselfly_codec::{Frame, FrameLimits, ReasonCode};
 use damselfly_session::Timestamp;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
@@ -14,7 +14,7 @@ use mio::{Interest, Token};
 use super::connection::{Connection, LARGE_FRAME, Phase, Received};
 use super::heard::Heard;
 use super::host::Host;
-use super::listener::{Accepted, Listener};
+use super::listener::{Accepted, Listener, Place};
 use super::pace::Pace;
 use super::poller::{Poller, Stop};
 use super::seldom::Seldom;
@@ -127,8 +127,16 @@ impl<H: Host> Driver<H> {
 
     /// Listens on `address`, port 0 for a free one, and says where. Connections wait until the driver [runs](Self::run).
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        self.listen_limited(address, None)
+    }
+
+    /// The same with at most so many connections of this listener at once. The next 16 get CONNACK with
+    /// [`ReasonCode::QuotaExceeded`] (3.1.1: return code 3) when they have sent their CONNECT; those beyond are closed
+    /// unread. `None` leaves it to the core's `Config::max_connections`, which counts those of all listeners.
+    pub fn listen_limited(&mut self, address: SocketAddr, max_connections: Option<u32>) -> io::Result<SocketAddr> {
         let token = Token(LISTENERS - self.listeners.len());
-        let listener = Listener::bind(address, token, &self.poller)?;
+        let number = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
+        let listener = Listener::bind(address, token, &self.poller, number, max_connections)?;
         let address = listener.address()?;
         self.listeners.push(listener);
         Ok(address)
@@ -252,7 +260,7 @@ impl<H: Host> Driver<H> {
             let Some(listener) = self.listeners.get(index) else { return };
             match listener.accept() {
                 Accepted::Nothing => return,
-                Accepted::Stream(stream, address) => self.open(now, stream, address),
+                Accepted::Stream(stream, address) => self.open(now, index, stream, address),
                 Accepted::Failed(error) => tracing::debug!(%error, "a connection failed before it was accepted"),
                 Accepted::Exhausted(error) => {
                     if let Some(before) = self.exhausted.is_time(now) {
@@ -267,7 +275,11 @@ impl<H: Host> Driver<H> {
         self.again.push(Source::Listener(index));
     }
 
-    fn open(&mut self, now: Timestamp, mut stream: TcpStream, address: SocketAddr) {
+    fn open(&mut self, now: Timestamp, listener: usize, mut stream: TcpStream, address: SocketAddr) {
+        let Some(place) = self.listeners.get(listener).and_then(Listener::place) else {
+            tracing::debug!(%address, "refused: its listener has all the connections it may have");
+            return;
+        };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, %error, "the connection was gone before it was opened");
             return;
@@ -290,8 +302,9 @@ impl<H: Host> Driver<H> {
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, || None);
         }
-        if let Some(place) = self.connections.get_mut(slot) {
-            *place = Some(Connection::new(id, stream));
+        if let (Some(free), Some(listener)) = (self.connections.get_mut(slot), self.listeners.get_mut(listener)) {
+            listener.take(place);
+            *free = Some(Connection::new(id, stream, listener.number(), place));
             self.open_connections += 1;
         }
     }
@@ -414,7 +427,7 @@ impl<H: Host> Driver<H> {
             Output::Close(id) => self.close(now, id),
             Output::Resume(id) => self.resume(now, id),
             Output::Ask { id, question } => {
-                if let Some(answer) = self.host.answer(id, &question) {
+                if let Some(answer) = self.answer(id, &question) {
                     self.broker.handle_answer(now, id, answer);
                 }
             }
@@ -423,6 +436,17 @@ impl<H: Host> Driver<H> {
             // One broker alone has nobody to tell.
             Output::Interest { .. } | Output::Forward { .. } => {}
         }
+    }
+
+    /// What the host says, unless the connection is there only to be told that there is no room.
+    fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
+        if let Question::Connect { connection: asking, .. } = question {
+            let place = connection(&mut self.connections, *asking).map(|connection| connection.place);
+            if place == Some(Place::Surplus) {
+                return Some(Answer::Deny(ReasonCode::QuotaExceeded));
+            }
+        }
+        self.host.answer(id, question)
     }
 
     fn report(&mut self, event: &Event) {
@@ -510,8 +534,9 @@ impl<H: Host> Driver<H> {
     }
 
     fn drop_connection(&mut self, now: Timestamp, id: ConnectionId) {
-        if connection(&mut self.connections, id).is_none() {
-            return;
+        let Some(connection) = connection(&mut self.connections, id) else { return };
+        if let Some(listener) = self.listeners.get_mut(usize::from(connection.listener)) {
+            listener.give_back(connection.place);
         }
         if let Some(slot) = self.connections.get_mut(index(id)) {
             *slot = None;

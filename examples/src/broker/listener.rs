@@ -6,9 +6,26 @@ use mio::{Interest, Token};
 
 use super::poller::Poller;
 
-/// A listening socket.
+/// Connections beyond its limit that a listener keeps for as long as it takes to tell them so.
+const SURPLUS: u32 = 16;
+
+/// A listening socket, and how many connections it has.
 #[derive(Debug)]
-pub(super) struct Listener(TcpListener);
+pub(super) struct Listener {
+    socket: TcpListener,
+    number: u16,
+    max_connections: Option<u32>,
+    ordinary: u32,
+    surplus: u32,
+}
+
+/// What a connection counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Ordinary,
+    /// One too many: its CONNECT is refused.
+    Surplus,
+}
 
 pub(super) enum Accepted {
     Stream(TcpStream, SocketAddr),
@@ -20,19 +37,56 @@ pub(super) enum Accepted {
 }
 
 impl Listener {
-    pub(super) fn bind(address: SocketAddr, token: Token, poller: &Poller) -> io::Result<Self> {
+    /// `number` is how many there were before it.
+    pub(super) fn bind(
+        address: SocketAddr,
+        token: Token,
+        poller: &Poller,
+        number: u16,
+        max_connections: Option<u32>,
+    ) -> io::Result<Self> {
         let mut socket = TcpListener::bind(address)?;
         poller.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self(socket))
+        Ok(Self { socket, number, max_connections, ordinary: 0, surplus: 0 })
     }
 
     /// Where it listens: with port 0 asked for, the port it got.
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// What one more connection would count as; `None` if it is not to be served at all.
+    pub(super) fn place(&self) -> Option<Place> {
+        if self.max_connections.is_none_or(|most| self.ordinary < most) {
+            Some(Place::Ordinary)
+        } else {
+            (self.surplus < SURPLUS).then_some(Place::Surplus)
+        }
+    }
+
+    /// A connection opens.
+    pub(super) fn take(&mut self, place: Place) {
+        *self.count(place) += 1;
+    }
+
+    /// A connection has ended.
+    pub(super) fn give_back(&mut self, place: Place) {
+        *self.count(place) -= 1;
+    }
+
+    fn count(&mut self, place: Place) -> &mut u32 {
+        match place {
+            Place::Ordinary => &mut self.ordinary,
+            Place::Surplus => &mut self.surplus,
+        }
     }
 
     pub(super) fn accept(&self) -> Accepted {
-        match self.0.accept() {
+        match self.socket.accept() {
             Ok((stream, address)) => Accepted::Stream(stream, address),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,
             Err(error) if is_about_the_peer(&error) => Accepted::Failed(error),

@@ -1,35 +1,19 @@
 //! The `broker` program: how it starts, what it says, how it ends.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use damselfly_examples::raise_descriptor_limit;
 use rustix::process::{Pid, Signal};
 
-use crate::support::{BrokerProcess, LIMIT, Wire, eventually};
-
-/// Runs the program, which must end by itself.
-fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            panic!("still running: {arguments:?}");
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().unwrap()
-}
+use crate::support::{BrokerProcess, LIMIT, Wire, eventually, run_broker};
 
 /// The one line with which the program ends: with status 2 if the command line is wrong, with 1 if what it asks for cannot
 /// be done.
 fn error(status: i32, arguments: &[&str]) -> String {
-    let output = run(arguments);
+    let output = run_broker(arguments);
     assert_eq!(output.status.code(), Some(status), "{arguments:?}: {output:?}");
     assert!(output.stdout.is_empty(), "nothing but errors: {output:?}");
     let text = String::from_utf8(output.stderr).unwrap();
@@ -166,9 +150,12 @@ fn mistakes_on_the_command_line_are_explained() {
         (&["--listen", "nohost.invalid:1883"], "an address of this machine"),
         (&["--listen", "127.0.0.1:99999"], "a port from 0 to 65535"),
         (&["-p", "1883"], "--listen 127.0.0.1:PORT"),
-        (&["-c", "mosquitto.conf"], "no configuration file"),
-        (&["--log-level", "loud"], "possible values"),
-        (&["surprise"], "unexpected argument"),
+        (&["-c", "mosquitto.conf"], "--config FILE"),
+        (&["--log-level", "loud"], "one of off, error, warn"),
+        (&["surprise"], "unrecognized subcommand"),
+        (&["--retain-available=maybe"], "true or false"),
+        (&["--refused-filters", "a/#/b"], "must be Topic Filters"),
+        (&["check"], "FILE"),
     ] {
         let text = error(2, arguments);
         assert!(text.contains(expected), "{arguments:?}: {text}");
@@ -249,7 +236,7 @@ fn a_log_that_is_not_read_does_not_hold_up_the_broker() {
 
 #[test]
 fn help_explains_itself() {
-    let output = run(&["--help"]);
+    let output = run_broker(&["--help"]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
     for expected in ["Examples:", "mqtt sub", "127.0.0.1:1883", "--allow-anonymous", "--demo", "--max-queued-messages"]

@@ -8,5 +8,6 @@ mod conformance;
 mod embed_broker;
 mod mqtt;
 mod scram;
+mod settings;
 mod support;
 mod traffic;

@@ -3,13 +3,15 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use damselfly_broker::{Broker, ClientIdInUse, ConnectionId, Event, LocalDelivery, LocalId, Message, Peer};
+use damselfly_broker::{
+    Answer, Broker, ClientIdInUse, ConnectionId, Event, LocalDelivery, LocalId, Message, Peer, Question, QuestionId,
+};
 use damselfly_codec::{Connect, Delivery, Foreign, Properties, Publish, QoS, SubscriptionOptions, Version, Will};
 use damselfly_examples::broker::Host;
 use damselfly_session::Timestamp;
 use damselfly_topic::{TopicError, TopicFilter, TopicName};
 
-use crate::{log, sink::Sink};
+use crate::{log, rules::Rules, sink::Sink};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks from one breakdown of the freezer to the next.
@@ -23,6 +25,7 @@ const FREEZER_STATUS: &str = "demo/freezer/status";
 #[derive(Debug)]
 pub(crate) struct Demo {
     console: Sink,
+    rules: Rules,
     next_tick: Timestamp,
     ticks: u64,
     participants: Option<Participants>,
@@ -73,6 +76,10 @@ impl Host for Demo {
         }
     }
 
+    fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
+        self.rules.answer(id, question)
+    }
+
     fn event(&mut self, event: &Event, address: Option<SocketAddr>) {
         log::record(event, address);
     }
@@ -103,8 +110,8 @@ impl Host for Demo {
 
 impl Demo {
     /// Prints to `console`.
-    pub(crate) fn new(console: Sink) -> Self {
-        Self { console, next_tick: Timestamp::ZERO, ticks: 0, participants: None, freezer: None }
+    pub(crate) fn new(console: Sink, rules: Rules) -> Self {
+        Self { console, rules, next_tick: Timestamp::ZERO, ticks: 0, participants: None, freezer: None }
     }
 
     fn tick(&mut self, broker: &mut Broker, now: Timestamp) -> Result<(), DemoError> {

@@ -1,13 +1,25 @@
 use std::net::SocketAddr;
 
-use damselfly_broker::{Event, Why};
+use damselfly_broker::{Answer, Event, Question, QuestionId, Why};
 use damselfly_examples::broker::Host;
 
+use crate::rules::Rules;
+
 /// Logs what happens: who came, who was sent away and why, what was dropped. No payload, no password.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Log;
+#[derive(Clone, Debug)]
+pub(crate) struct Log(Rules);
+
+impl Log {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self(rules)
+    }
+}
 
 impl Host for Log {
+    fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
+        self.0.answer(id, question)
+    }
+
     fn event(&mut self, event: &Event, address: Option<SocketAddr>) {
         record(event, address);
     }

@@ -4,8 +4,11 @@ mod args;
 mod demo;
 mod listen;
 mod log;
+mod rules;
+mod settings;
 mod sink;
 
+use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,24 +16,30 @@ use std::process::{self, ExitCode};
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
-use damselfly_broker::{Broker, Config};
-use damselfly_examples::broker::{Driver, Host, Settings, Stop};
+use damselfly_broker::Broker;
+use damselfly_examples::broker::{self as driver, Driver, Host, Stop};
 use tokio::signal::unix::{SignalKind, signal};
 
-use args::Arguments;
+use args::Task;
 use demo::Demo;
-use listen::ListenError;
 use log::Log;
+use rules::Rules;
+use settings::{Builder, Excerpt, Listener, Mistake, Setup};
 use sink::Sink;
 
 /// How long the last lines of the log may take when the program ends.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let builder = match args::parse(env::args_os()) {
+        Ok(Task::Serve(builder)) => builder,
+        Ok(Task::Check(path)) => return check(&path),
+        Ok(Task::Sample) => return print(&settings::sample()),
         Err(error) => return complain(&error),
+    };
+    let (setup, listeners) = match builder.build() {
+        Ok(built) => built,
+        Err(mistakes) => return explain(&mistakes),
     };
     let log = match Sink::start("log", io::stderr()) {
         Ok(log) => log,
@@ -38,14 +47,14 @@ fn main() -> ExitCode {
     };
     let writer = log.clone();
     tracing_subscriber::fmt()
-        .with_max_level(tracing::level_filters::LevelFilter::from(arguments.log_level))
+        .with_max_level(setup.log_level)
         .with_writer(move || writer.clone())
         .with_ansi(false)
         .with_target(false)
         // Whoever reads the log may be gone: that must not become a panic in the thread that logs.
         .log_internal_errors(false)
         .init();
-    let result = run(&arguments);
+    let result = run(setup, &listeners);
     log.finish(LAST_LINES);
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,15 +62,42 @@ fn main() -> ExitCode {
     }
 }
 
-/// Status 2 if the command line is wrong, 1 if what it asks for cannot be done.
+/// Says all that is wrong with a file, and what it changes if nothing is.
+fn check(path: &str) -> ExitCode {
+    let mut builder = Builder::default();
+    builder.read(path);
+    match builder.build() {
+        Ok((setup, _)) => {
+            let differences = setup.differences();
+            let names = if differences.is_empty() { "none".to_owned() } else { differences.join(", ") };
+            print(&format!("{}: no mistakes. Other than the defaults: {names}\n", Excerpt(path)))
+        }
+        Err(mistakes) => explain(&mistakes),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// One line for each mistake in the file and the flags.
+fn explain(mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        say(&mistake.to_string());
+    }
+    ExitCode::from(2)
+}
+
+/// What was asked for is well said and cannot be done.
 fn fail(failure: &Failure) -> ExitCode {
     say(&failure.to_string());
-    let is_usage = match failure {
-        Failure::Listen(error) => error.is_usage(),
-        Failure::Config(_) => true,
-        Failure::System(_) => false,
-    };
-    if is_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+    match failure {
+        Failure::Config(_) => ExitCode::from(2),
+        Failure::Listen(_) | Failure::System(_) => ExitCode::FAILURE,
+    }
 }
 
 fn complain(error: &clap::Error) -> ExitCode {
@@ -83,36 +119,36 @@ fn say(text: &str) {
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("{0}")]
+    Listen(Mistake),
     #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error("{}", args::in_flags(.0))]
     Config(#[from] damselfly_broker::ConfigError),
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
 }
 
-fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = arguments.limits.config();
-    config.check()?;
+fn run(setup: Setup, listeners: &[Listener]) -> Result<(), Failure> {
     let descriptors = damselfly_examples::raise_descriptor_limit();
     tracing::debug!(descriptors, "each connection takes one");
-    if arguments.demo {
-        serve(arguments, config, Demo::new(Sink::start("console", io::stdout())?))
+    let rules = Rules::new(setup.access());
+    if setup.demo {
+        serve(setup, listeners, Demo::new(Sink::start("console", io::stdout())?, rules))
     } else {
-        serve(arguments, config, Log)
+        serve(setup, listeners, Log::new(rules))
     }
 }
 
-fn serve(arguments: &Arguments, config: Config, host: impl Host) -> Result<(), Failure> {
-    let asked = listen::addresses(&arguments.listen, arguments.allow_anonymous)?;
-    let mut driver = Driver::new(Broker::new(config, seed())?, host, Settings::default())?;
-    let mut addresses = Vec::with_capacity(asked.len());
-    for address in asked {
-        addresses.push(driver.listen(address).map_err(|error| ListenError::from_bind(address, error))?);
+fn serve(setup: Setup, listeners: &[Listener], host: impl Host) -> Result<(), Failure> {
+    let mut driver = Driver::new(Broker::new(setup.config, seed())?, host, driver::Settings::default())?;
+    let mut addresses = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        let address = driver.listen_limited(listener.address, listener.max_connections);
+        let why = |error| listener.mistake(&listen::explain(listener.address, &error));
+        addresses.push(address.map_err(|error| Failure::Listen(why(error)))?);
     }
     stop_at_signals(driver.stop())?;
     // Whoever started us may have closed its end: that is no reason to stop.
-    let _ = announce(&addresses, arguments.demo);
+    let _ = announce(&addresses, setup.demo);
     driver.run()?;
     Ok(())
 }

@@ -3,5 +3,5 @@
 mod process;
 mod wire;
 
-pub(crate) use process::{BrokerProcess, LIMIT, eventually};
-pub(crate) use wire::{Wire, publish_frame};
+pub(crate) use process::{BrokerProcess, LIMIT, eventually, run_broker};
+pub(crate) use wire::{Wire, publish_frame, string};

@@ -47,13 +47,19 @@ impl Wire {
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {
+        assert_eq!(self.ask_for(filter, qos), qos, "SUBACK for {filter}");
+    }
+
+    /// Subscribes: the code of the SUBACK.
+    pub(crate) fn ask_for(&mut self, filter: &str, qos: u8) -> u8 {
         let mut body = vec![0, 9];
         body.extend(self.no_properties());
         body.extend(string(filter));
         body.push(qos);
         self.send(&frame(0x82, &body));
         let (first, body) = self.receive();
-        assert_eq!((first, body.last()), (0x90, Some(&qos)), "SUBACK for {filter}");
+        assert_eq!(first, 0x90, "SUBACK for {filter}");
+        body[body.len() - 1]
     }
 
     pub(crate) fn publish(&mut self, topic: &str, payload: &[u8]) {
@@ -158,7 +164,8 @@ pub(crate) fn publish_frame(level: u8, topic: &str, payload: &[u8]) -> Vec<u8> {
     frame(0x30, &body)
 }
 
-fn string(text: &str) -> Vec<u8> {
+/// With its length in front.
+pub(crate) fn string(text: &str) -> Vec<u8> {
     let mut out = u16::try_from(text.len()).unwrap().to_be_bytes().to_vec();
     out.extend(text.as_bytes());
     out

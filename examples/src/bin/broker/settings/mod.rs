@@ -1,0 +1,272 @@
+//! What the broker is told to do: the defaults, then the file, then the flags, merged here and nowhere else.
+
+mod file;
+mod sample;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use damselfly_broker::{Access, Action, Config, ConfigError, Permission};
+use tracing::level_filters::LevelFilter;
+
+use crate::listen;
+
+pub(crate) use sample::sample;
+pub(crate) use table::{Setting, TABLE};
+pub(crate) use value::{Excerpt, Kind, Value};
+
+/// Everything there is to set. Which names stand for which fields: [`TABLE`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Setup {
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) max_listener_connections: Option<u32>,
+    pub(crate) allow_anonymous: bool,
+    pub(crate) log_level: LevelFilter,
+    pub(crate) demo: bool,
+    pub(crate) refused_topics: Vec<String>,
+    pub(crate) refused_filters: Vec<String>,
+    pub(crate) config: Config,
+}
+
+/// A listener that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    /// As it was written.
+    pub(crate) address: String,
+    /// Its own `max_listener_connections`, if it has one.
+    #[expect(clippy::option_option, reason = "whether it has one, and whether that is none")]
+    pub(crate) max_connections: Option<Option<u32>>,
+    /// The line of the file.
+    line: Option<usize>,
+}
+
+impl Listen {
+    pub(crate) fn at(address: &str) -> Self {
+        Self { address: address.to_owned(), max_connections: None, line: None }
+    }
+}
+
+/// Wherever it was written.
+impl PartialEq for Listen {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address && self.max_connections == other.max_connections
+    }
+}
+
+impl Eq for Listen {}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            listen: vec![Listen::at("127.0.0.1:1883")],
+            max_listener_connections: None,
+            allow_anonymous: false,
+            log_level: LevelFilter::INFO,
+            demo: false,
+            refused_topics: Vec::new(),
+            refused_filters: Vec::new(),
+            config: Config::default(),
+        }
+    }
+}
+
+/// What was found wrong, with the name that the user gave it: a flag, or a line of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    place: Place,
+    text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Flags,
+    File(Rc<str>, usize),
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Flags => f.write_str(&self.text),
+            // Without a line: the file as a whole.
+            Place::File(file, 0) => write!(f, "{file}: {}", self.text),
+            Place::File(file, line) => write!(f, "{file}:{line}: {}", self.text),
+        }
+    }
+}
+
+/// A listener with its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
+    pub(crate) max_connections: Option<u32>,
+    place: Place,
+}
+
+impl Listener {
+    /// Why it cannot listen.
+    pub(crate) fn mistake(&self, text: &str) -> Mistake {
+        Mistake { place: self.place.clone(), text: format!("{}: {text}", in_words(&self.place, LISTEN)) }
+    }
+}
+
+const LISTEN: &str = "listen";
+
+/// Collects what files and flags say, and what is wrong with it.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    setup: Setup,
+    /// Who set what; what is not here has its default.
+    places: BTreeMap<&'static str, Place>,
+    mistakes: Vec<Mistake>,
+    file: Option<Rc<str>>,
+}
+
+impl Builder {
+    /// Reads a file. Every mistake in it is kept until [`build`](Self::build).
+    pub(crate) fn read(&mut self, path: &str) {
+        let name: Rc<str> = Excerpt(path).to_string().into();
+        self.file = Some(name.clone());
+        match std::fs::read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => file::apply(self, &text),
+            Ok(Err(error)) => {
+                let valid = error.utf8_error().valid_up_to();
+                let line = 1 + error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count();
+                self.complain(line, "this line is not UTF-8, as TOML must be".to_owned());
+            }
+            Err(error) => self.complain(0, format!("the file cannot be read: {error}")),
+        }
+    }
+
+    /// A flag was given.
+    pub(crate) fn flag(&mut self, setting: &'static Setting, value: Value) {
+        match (setting.set)(&mut self.setup, value) {
+            Ok(()) => {
+                self.places.insert(setting.name, Place::Flags);
+            }
+            Err(wrong) => self.mistakes.push(Mistake {
+                place: Place::Flags,
+                text: format!("{} must be {}", setting.flag(), setting.kind.demand(wrong)),
+            }),
+        }
+    }
+
+    /// What was found wrong in a line of the file.
+    fn complain(&mut self, line: usize, text: String) {
+        let place = self.at(line);
+        self.mistakes.push(Mistake { place, text });
+    }
+
+    fn at(&self, line: usize) -> Place {
+        Place::File(self.file.clone().unwrap_or_default(), line)
+    }
+
+    /// Checks what the values mean together: the setup and its listeners, or every mistake, in the order of the lines.
+    pub(crate) fn build(mut self) -> Result<(Setup, Vec<Listener>), Vec<Mistake>> {
+        self.check_config();
+        let config = &mut self.setup.config;
+        if !self.places.contains_key("max_connect_packet_size") {
+            config.max_connect_packet_size = config.max_connect_packet_size.min(config.max_packet_size);
+        }
+        let listeners = self.listeners();
+        if self.mistakes.is_empty() {
+            return Ok((self.setup, listeners));
+        }
+        self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+        Err(self.mistakes)
+    }
+
+    /// The core names one mistake at a time: with the default in its place the next one is found.
+    fn check_config(&mut self) {
+        let mut checked = self.setup.clone();
+        for _ in TABLE {
+            let Err(error) = checked.config.check() else { return };
+            let setting = field(&error).and_then(Setting::find);
+            let place = setting.and_then(|setting| self.places.get(setting.name)).cloned();
+            let place = place.unwrap_or(Place::Flags);
+            self.mistakes.push(Mistake { text: explain(&error, &place, setting), place });
+            let Some(setting) = setting else { return };
+            if (setting.set)(&mut checked, setting.default()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn listeners(&mut self) -> Vec<Listener> {
+        let mut listeners = Vec::new();
+        if self.setup.listen.is_empty() {
+            let place = self.places.get(LISTEN).cloned().unwrap_or(Place::Flags);
+            let text = "listen must name at least one address, such as 127.0.0.1:1883".to_owned();
+            self.mistakes.push(Mistake { place, text });
+        }
+        for asked in &self.setup.listen {
+            let place = asked.line.map_or(Place::Flags, |line| self.at(line));
+            match listen::address(&asked.address, self.setup.allow_anonymous) {
+                Ok(address) => {
+                    let max_connections = asked.max_connections.unwrap_or(self.setup.max_listener_connections);
+                    listeners.push(Listener { address, max_connections, place });
+                }
+                Err(error) => {
+                    let text = format!("{} {}: {error}", in_words(&place, LISTEN), Excerpt(&asked.address));
+                    self.mistakes.push(Mistake { place, text });
+                }
+            }
+        }
+        listeners
+    }
+}
+
+impl Setup {
+    /// What clients may publish and subscribe, if not everything.
+    pub(crate) fn access(&self) -> Option<Access> {
+        let refused = |action, filters: &'_ [String], access: Access| {
+            filters.iter().try_fold(access, |access, filter| access.rule(action, filter, Permission::Deny))
+        };
+        if self.refused_topics.is_empty() && self.refused_filters.is_empty() {
+            return None;
+        }
+        let access = refused(Action::Publish, &self.refused_topics, Access::new(Permission::Allow));
+        // Whoever set them checked them. Should one be none after all, nothing is allowed rather than everything.
+        let access = access.and_then(|access| refused(Action::Subscribe, &self.refused_filters, access));
+        Some(access.unwrap_or_else(|_| Access::new(Permission::Deny)))
+    }
+
+    /// The names of what differs from the defaults.
+    pub(crate) fn differences(&self) -> Vec<&'static str> {
+        let is_other = |setting: &&Setting| (setting.get)(self) != setting.default();
+        TABLE.iter().filter(is_other).map(|setting| setting.name).collect()
+    }
+}
+
+/// The name as whoever set it wrote it.
+fn in_words(place: &Place, name: &str) -> String {
+    match place {
+        Place::Flags => format!("--{}", name.replace('_', "-")),
+        Place::File(..) => name.to_owned(),
+    }
+}
+
+fn field(error: &ConfigError) -> Option<&'static str> {
+    match *error {
+        ConfigError::Zero(name) | ConfigError::TooSmall { name, .. } | ConfigError::TooLarge { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// An error of the core in the words of the file or the flags: their names, and sizes with their units.
+fn explain(error: &ConfigError, place: &Place, setting: Option<&Setting>) -> String {
+    let number = |limit| setting.map_or(Kind::Count(""), |setting| setting.kind).show(&Value::Number(limit));
+    match *error {
+        ConfigError::Zero(name) => format!("{} must not be 0", in_words(place, name)),
+        ConfigError::TooSmall { name, limit } => {
+            format!("{} must be at least {}", in_words(place, name), number(limit))
+        }
+        ConfigError::TooLarge { name, limit } => format!("{} must be at most {}", in_words(place, name), number(limit)),
+        ref error => error.to_string(),
+    }
+}

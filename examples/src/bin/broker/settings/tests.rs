@@ -1,0 +1,313 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::args::{self, Task};
+
+/// What a file and flags come to.
+fn built(text: &str, flags: &[&str]) -> Result<(Setup, Vec<Listener>), Vec<Mistake>> {
+    let mut builder = Builder { file: Some("broker.toml".into()), ..Builder::default() };
+    file::apply(&mut builder, text);
+    let Ok(Task::Serve(of_flags)) = args::parse([&["broker"], flags].concat()) else { panic!("{flags:?}") };
+    for (name, _) in of_flags.places {
+        let setting = Setting::find(name).unwrap();
+        builder.flag(setting, (setting.get)(&of_flags.setup));
+    }
+    builder.build()
+}
+
+fn setup(text: &str, flags: &[&str]) -> Setup {
+    built(text, flags).unwrap_or_else(|mistakes| panic!("{text:?} {flags:?}: {mistakes:?}")).0
+}
+
+fn mistakes(text: &str, flags: &[&str]) -> Vec<String> {
+    built(text, flags).err().unwrap_or_default().iter().map(Mistake::to_string).collect()
+}
+
+fn docs(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)).unwrap()
+}
+
+/// The fields of the core's config by their names.
+fn fields(setup: &Setup) -> serde_json::Map<String, Json> {
+    let Json::Object(fields) = serde_json::to_value(&setup.config).unwrap() else { panic!("a struct has fields") };
+    fields
+}
+
+/// A value that is nobody's default.
+fn odd(setting: &Setting) -> Value {
+    match setting.default() {
+        Value::Number(2) => Value::Number(1),
+        Value::Number(_) => Value::Number(77),
+        Value::Nothing => Value::Number(78),
+        Value::Time(_) => Value::Time(Duration::from_millis(3_250)),
+        Value::Switch(is_on) => Value::Switch(!is_on),
+        Value::Word(_) if setting.name == "log_level" => Value::Word("debug".to_owned()),
+        Value::Word(_) => Value::Word("close-legacy-publisher".to_owned()),
+        Value::Filters(_) => Value::Filters(vec!["a/\"b\"/#".to_owned(), "+".to_owned()]),
+        Value::Listeners(_) => Value::Listeners(vec![Listen::at("127.0.0.1:0"), Listen::at("[::1]:7")]),
+    }
+}
+
+/// As flags.
+fn as_flags(setting: &Setting, value: &Value) -> Vec<String> {
+    let one = |text: &str| format!("{}={text}", setting.flag());
+    match value {
+        Value::Filters(filters) => filters.iter().map(|filter| one(filter)).collect(),
+        Value::Listeners(listeners) => listeners.iter().map(|listen| one(&listen.address)).collect(),
+        value => vec![one(&setting.kind.show(value))],
+    }
+}
+
+#[test]
+fn without_file_and_flags_everything_is_the_default() {
+    let default = setup("", &[]);
+    assert_eq!(default, Setup::default());
+    assert_eq!(default.config, Config::default());
+    assert_eq!(default.listen, [Listen::at("127.0.0.1:1883")]);
+    assert_eq!(default.differences(), [""; 0]);
+}
+
+#[test]
+fn each_key_and_each_flag_sets_what_has_its_name_and_nothing_else() {
+    let default = Setup::default();
+    for setting in TABLE {
+        let odd = odd(setting);
+        let in_file = format!("{} = {}", setting.name, setting.kind.show_in_file(&odd));
+        let flags = as_flags(setting, &odd);
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        for (text, flags) in [(in_file.as_str(), &[][..]), ("", &flags)] {
+            let set = setup(text, flags);
+            assert_eq!((setting.get)(&set), odd, "{text} {flags:?}");
+            // What `max_packet_size` bounds follows it.
+            let is_own = |name: &str| {
+                name == setting.name || (setting.name, name) == ("max_packet_size", "max_connect_packet_size")
+            };
+            assert!(set.differences().iter().all(|name| is_own(name)), "{text} {flags:?}: {:?}", set.differences());
+            let others = fields(&default);
+            for (name, value) in fields(&set) {
+                assert_eq!(others.get(&name) != Some(&value), is_own(&name), "{text} {flags:?}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    for setting in TABLE {
+        let default = setting.default();
+        let text = format!("{} = {}", setting.name, setting.kind.show_in_file(&odd(setting)));
+        let flags = as_flags(setting, &default);
+        if flags.is_empty() {
+            continue;
+        }
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let set = setup(&text, &flags);
+        assert_eq!((setting.get)(&set), default, "{text} {flags:?}");
+    }
+    let set = setup("refused_topics = ['a', 'b']", &["--refused-topics", "c", "--refused-topics=d"]);
+    assert_eq!(set.refused_topics, ["c", "d"], "a list takes the place of the whole list");
+    assert!(setup("", &["--demo"]).demo);
+    assert!(!setup("demo = true", &["--demo=false"]).demo);
+    let none = setup("max_session_expiry = 3", &["--max-session-expiry", "none"]);
+    assert_eq!(none.config.max_session_expiry, None);
+}
+
+#[test]
+fn the_sample_is_in_the_docs_names_every_key_and_says_the_defaults() {
+    let text = docs("broker.toml");
+    assert!(text == sample(), "docs/broker.toml is out of date: cargo run --bin broker sample > docs/broker.toml");
+    assert_eq!(setup(&text, &[]), Setup::default());
+    let mut builder = Builder::default();
+    file::apply(&mut builder, &text);
+    assert_eq!(builder.places.len(), TABLE.len());
+    assert!(text.lines().all(|line| line.len() <= 120));
+
+    let end = text.split("# [[listen]]").nth(1).unwrap().replace("# ", "");
+    let listen = setup(&format!("[[listen]]{end}"), &[]).listen;
+    assert_eq!(listen.first().and_then(|listen| listen.max_connections), Some(Some(100)));
+}
+
+/// The rows of the table in `docs/limits.md`: name, default, and what clients are told.
+fn limits() -> Vec<(String, String, String)> {
+    let docs = docs("limits.md");
+    let rows = docs.lines().filter(|line| line.starts_with("| `"));
+    let cell = |cells: &[&str], n: usize| cells[n].trim().trim_matches('`').to_owned();
+    rows.map(|row| row.split('|').collect::<Vec<_>>())
+        .map(|cells| (cell(&cells, 1), cell(&cells, 3), format!("{} {}", cells[4], cells[5])))
+        .collect()
+}
+
+/// Reason Codes and return codes.
+fn codes(text: &str) -> BTreeSet<&str> {
+    let is_code = |part: &&str| part.len() == 4 && part.starts_with("0x");
+    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_code).collect()
+}
+
+#[test]
+fn each_limit_of_the_docs_is_a_key_with_that_default_and_those_answers() {
+    // Brokers joined to others are not what this program does.
+    let rows: Vec<_> = limits().into_iter().filter(|(name, ..)| name != "announce_interest").collect();
+    for (name, default, answers) in &rows {
+        let setting = Setting::find(name).unwrap_or_else(|| panic!("{name} is no key"));
+        let default = default.split(';').next().unwrap().replace(',', "");
+        assert_eq!(setting.parse(&default), Ok(setting.default()), "{name}");
+        assert_eq!(codes(setting.answer), codes(answers), "{name}");
+    }
+    let own = ["listen", "max_listener_connections", "allow_anonymous", "log_level", "demo", "refused_topics"];
+    assert_eq!(rows.len() + own.len() + 1, TABLE.len(), "and refused_filters");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_line_key_what_is_wrong_and_what_would_be_right() {
+    let text = "\
+max_packet_szie = 1
+max_inflight = \"12\"
+max_queued_bytes = \"lots\"
+connect_timeout = 0
+retain_available = \"yes\"
+maximum_qos = 3
+log_level = \"loud\"
+max_keep_alive = 70000
+max_topic_levels = 129
+max_transmit_bytes = \"4G\"
+max_keep_alives = 12
+refused_topics = [
+  \"a/#\",
+  \"a/#/b\",
+  7,
+]
+max_sessions = -1
+max_memory = \"none\"
+pause_limit = \"2 weeks\"
+when_full = 1
+limits.max_inflight = 12
+";
+    let expected = [
+        "1: max_packet_szie: there is no such key; the nearest is max_packet_size",
+        "2: max_inflight = \"12\": it must be a whole number (messages)",
+        "3: max_queued_bytes = \"lots\": it must be a size, which is a whole number of bytes, or of K, M or G: 4096, 64K, 16 MiB",
+        "4: connect_timeout must not be 0",
+        "5: retain_available = \"yes\": it must be true or false",
+        "6: maximum_qos = 3: it must be at most 2",
+        "7: log_level = \"loud\": it must be one of off, error, warn, info, debug, trace",
+        "8: max_keep_alive = 70000: it must be at most 65535",
+        "9: max_topic_levels must be at most 128",
+        "10: max_transmit_bytes = \"4G\": it must be less than 4G",
+        "11: max_keep_alives: there is no such key; the nearest is max_keep_alive",
+        "14: refused_topics: \"a/#/b\" is none of the Topic Filters, with + for a whole level and # at the end only: a/b, +/b, a/#",
+        "15: refused_topics: 7 is none of the Topic Filters, with + for a whole level and # at the end only: a/b, +/b, a/#",
+        "17: max_sessions = -1: it must be a whole number (sessions)",
+        "18: max_memory = \"none\": it must be a size, which is a whole number of bytes, or of K, M or G: 4096, 64K, 16 MiB",
+        "19: pause_limit = \"2 weeks\": it must be a time, which is a number of seconds, or has a unit: 20, 0.5, 500ms, 20s, 5m, 2h, 1d",
+        "20: when_full = 1: it must be one of drop-newest, drop-oldest, close-legacy-publisher",
+        "21: limits: there is no such key; the nearest is listen",
+    ];
+    assert_eq!(mistakes(text, &[]), expected.map(|line| format!("broker.toml:{line}")));
+}
+
+#[test]
+fn listeners_have_settings_of_their_own_and_mistakes_in_them_are_told() {
+    let text = "\
+max_listener_connections = 5
+[[listen]]
+address = \"127.0.0.1:0\"
+max_listener_connections = 3
+[[listen]]
+address = \"127.0.0.1:1\"
+[[listen]]
+address = \"127.0.0.1:2\"
+max_listener_connections = \"none\"
+";
+    let (_, listeners) = built(text, &[]).unwrap();
+    assert_eq!(listeners.iter().map(|listener| listener.max_connections).collect::<Vec<_>>(), [Some(3), Some(5), None]);
+    let (_, listeners) = built(text, &["--listen", "127.0.0.1:9", "--max-listener-connections", "4"]).unwrap();
+    assert_eq!(listeners.iter().map(|l| (l.address.port(), l.max_connections)).collect::<Vec<_>>(), [(9, Some(4))]);
+
+    let text = "\
+[[listen]]
+adress = \"127.0.0.1:0\"
+[[listen]]
+address = \"nowhere\"
+max_inflight = 3
+max_listener_connection = 3
+[[listen]]
+address = 1883
+max_listener_connections = \"few\"
+[[listen]]
+address = \"0.0.0.0:0\"
+";
+    let expected = [
+        "1: [[listen]]: address is missing, such as address = \"127.0.0.1:1883\"",
+        "2: adress: there is no such key; the nearest is address",
+        "4: listen nowhere: the port is missing. Give an address and a port, such as 127.0.0.1:1883",
+        "5: max_inflight does not belong to a listener: it must stand above the first [[listen]]",
+        "6: max_listener_connection: there is no such key; the nearest is max_listener_connections",
+        "8: address = 1883: it must be text such as \"127.0.0.1:1883\"",
+        "9: max_listener_connections = \"few\": it must be a whole number (connections)",
+        "11: listen 0.0.0.0:0: whoever reaches 0.0.0.0:0 could connect without a password. Add --allow-anonymous (in a \
+         file: allow_anonymous = true) if that is what you want, or listen on 127.0.0.1",
+    ];
+    assert_eq!(mistakes(text, &[]), expected.map(|line| format!("broker.toml:{line}")));
+    let text = "listen = ['0.0.0.0:0']";
+    assert_eq!(mistakes(text, &["--allow-anonymous"]), [""; 0], "what a flag permits is no mistake of the file");
+    assert_eq!(mistakes("\nlisten = []", &[]).len(), 1);
+    assert_eq!(mistakes("listen = '127.0.0.1:1'", &[]).len(), 1);
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line_beside_other_mistakes() {
+    let found = mistakes("max_retained = 6\nmax_inflight = 3\nmax_inflight = 4\nmax_sessions 5\n", &[]);
+    assert!(found.iter().any(|line| line.starts_with("broker.toml:3: this is not TOML: ")), "{found:#?}");
+    assert!(found.iter().any(|line| line.starts_with("broker.toml:4: this is not TOML: ")), "{found:#?}");
+    assert!(found.iter().any(|line| line.starts_with("broker.toml:1: max_retained: ")), "{found:#?}");
+}
+
+#[test]
+fn the_nearest_key_is_found_whatever_the_name() {
+    for (name, nearest) in [
+        ("max-packet-size", "max_packet_size"),
+        ("Max_Packet_Size", "max_packet_size"),
+        ("maximum_packet_size", "max_packet_size"),
+        ("allow_anonymus", "allow_anonymous"),
+        ("max_keepalive", "max_keep_alive"),
+        ("loglevel", "log_level"),
+        ("listener", "listen"),
+        ("max_qos", "maximum_qos"),
+    ] {
+        assert_eq!(Setting::nearest(name), nearest, "{name}");
+    }
+}
+
+#[test]
+fn a_connect_is_as_large_as_other_packets_unless_its_own_size_is_given() {
+    assert_eq!(setup("max_packet_size = 1000", &[]).config.max_connect_packet_size, 1000);
+    let own = setup("max_packet_size = 1000\nmax_connect_packet_size = 2000", &[]);
+    assert_eq!(own.config.max_connect_packet_size, 2000);
+    assert_eq!(
+        mistakes("max_packet_size = 63", &["--max-topic-levels=0"]),
+        ["--max-topic-levels must not be 0", "broker.toml:1: max_packet_size must be at least 64",]
+    );
+}
+
+#[test]
+fn refused_topics_and_filters_become_access_rules() {
+    use damselfly_topic::{TopicFilter, TopicName};
+
+    assert_eq!(setup("", &[]).access(), None);
+    let access = setup("refused_topics = ['a/+']\nrefused_filters = ['b/#']", &[]).access().unwrap();
+    let publish = |topic| access.publish(TopicName::new(topic).unwrap());
+    let subscribe = |filter| access.subscribe(TopicFilter::new(filter).unwrap());
+    assert_eq!(
+        [publish("a/1"), publish("a/1/2"), publish("b/1")],
+        [Permission::Deny, Permission::Allow, Permission::Allow]
+    );
+    assert_eq!(
+        [subscribe("a/1"), subscribe("b"), subscribe("#")],
+        [Permission::Allow, Permission::Deny, Permission::Deny]
+    );
+}
