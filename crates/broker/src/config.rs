@@ -152,7 +152,8 @@ pub struct Config {
 
 /// The answer to a QoS 1 or 2 message that finds the queue of a subscribed client full.
 ///
-/// A connected client's publishers are slowed first, for [`Config::pause_limit`]. Everybody else gets the message.
+/// A connected client's publishers are slowed first, for [`Config::pause_limit`]; those of a message whose receivers are
+/// looked up over several calls ([`Config::steps_per_call`]) are slowed by that alone. Everybody else gets the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]

@@ -22,17 +22,18 @@ impl Broker {
             match self.next_frame(now, connection, rest) {
                 Next::Frame(header) => {
                     let Some(frame) = rest.get(..header.frame_len()) else { break };
-                    if header.packet_type() == PacketType::Publish {
-                        intake.consumed += frame.len();
-                        self.handle_packet(now, connection, header, frame, None);
-                        continue;
+                    let is_publish = header.packet_type() == PacketType::Publish;
+                    if !is_publish {
+                        let handled = self.handle_short_acks(now, connection, rest);
+                        intake.consumed += handled;
+                        if handled > 0 {
+                            continue;
+                        }
                     }
-                    let handled = self.handle_short_acks(now, connection, rest);
-                    intake.consumed += handled;
-                    if handled == 0 {
-                        self.handle_packet(now, connection, header, frame, None);
-                        // What is left of it comes again; the next look at the connection finds it tired.
-                        intake.consumed += if self.has_begun(connection) { 0 } else { frame.len() };
+                    self.handle_packet(now, connection, header, frame, None);
+                    // What is left of it comes again; the next look at the connection finds it tired.
+                    if is_publish || !self.has_begun(connection) {
+                        intake.consumed += frame.len();
                     }
                 }
                 Next::Wanted(wanted) => {
