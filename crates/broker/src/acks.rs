@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use damselfly_codec::{
-    Ack, AckType, Foreign, PacketId, PacketType, Properties, PropertiesBuf, ReasonCode, Suback, Unsuback, Version,
+    Ack, AckType, Foreign, PacketId, PacketType, Properties, PropertiesBuf, QoS, ReasonCode, Suback, Unsuback, Version,
 };
 use damselfly_session::{ReceiveAction, ReceiveInput, SendAction, SendInput, SendState, Timestamp};
 
@@ -265,10 +265,26 @@ impl Broker {
             match self.pump_one(now, key) {
                 Pumped::Sent if self.is_tired() => break,
                 Pumped::Sent => {}
-                Pumped::Blocked => return,
+                Pumped::Blocked => {
+                    self.note_backlog(key);
+                    return;
+                }
             }
         }
+        self.note_backlog(key);
         self.work.push_back(key);
+    }
+
+    /// Has QoS 0 messages go to the queue while they would overtake others there.
+    fn note_backlog(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Sink::Connection(id) = session.sink else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if session.outbound.has_qos0_before() {
+            connection.take_nothing_as_it_came();
+        } else {
+            connection.take_as_it_came();
+        }
     }
 
     fn pump_one(&mut self, now: Timestamp, key: SessionKey) -> Pumped {
@@ -291,10 +307,13 @@ impl Broker {
                 return Pumped::Blocked;
             }
             Some(Entry::Replay(_)) => return self.pump_replay(now, key, sink),
-            Some(Entry::Message(_)) => {}
-        }
-        if !self.sink_has_room(key, sink) {
-            return Pumped::Blocked;
+            Some(Entry::Message(queued)) => {
+                let is_qos0 = queued.qos == QoS::AtMostOnce;
+                let has_room = if is_qos0 { self.sink_takes_qos0(sink) } else { self.sink_has_room(key, sink) };
+                if !has_room {
+                    return Pumped::Blocked;
+                }
+            }
         }
         let front = self.sessions.get_mut(key).and_then(|session| session.outbound.queue.pop_front());
         let Some(Entry::Message(queued)) = front else { return Pumped::Blocked };

@@ -1,5 +1,7 @@
 //! Whether the numbers the broker keeps agree with what it holds.
 
+use damselfly_codec::QoS;
+
 use crate::{
     Broker,
     broker::Timer,
@@ -121,6 +123,11 @@ impl Broker {
             Entry::Replay(_) => None,
         });
         same("queued messages", crate::slab::index(outbound.messages), messages.clone().count())?;
+        let at_most_once = outbound.queue.iter().filter(|entry| match entry {
+            Entry::Message(queued) => queued.qos == QoS::AtMostOnce,
+            Entry::Replay(_) => false,
+        });
+        same("queued messages of QoS 0", crate::slab::index(outbound.at_most_once), at_most_once.count())?;
         let bytes = messages.sum::<u64>();
         if outbound.bytes != bytes {
             return Err(Drift { counter: "queued bytes", kept: outbound.bytes, counted: bytes });
@@ -148,6 +155,8 @@ impl Broker {
             (Sink::Connection(_), None) => same("owners", 0, 1),
             (Sink::Connection(_), Some(open)) => {
                 let waiting = open.waiting.as_ref().map_or(0, |waiting| waiting.count());
+                let may_overtake = (begun > 0 || outbound.at_most_once > 0) && open.largest_as_it_came > 0;
+                same("QoS 0 that overtakes", usize::from(may_overtake), 0)?;
                 same("filters that wait", waiting, open.answers().map(|answer| answer.waiting).sum())?;
                 same("window", usize::from(open.window.in_use()), slots)
             }

@@ -38,6 +38,9 @@ pub(crate) struct Connection {
     pub(crate) inbound: ReceiveWindow,
     /// The client's Maximum Packet Size, from its CONNECT on.
     pub(crate) max_packet_size: u32,
+    /// The largest packet of another client that it may get as it came: none where something is to be added, or where it
+    /// would overtake another.
+    pub(crate) largest_as_it_came: u32,
     /// Topic Filters about which questions are open, and what waits behind them.
     pub(crate) waiting: Option<Box<WaitingFilters>>,
     /// The answer to a SUBSCRIBE or UNSUBSCRIBE of which some Topic Filters were handled: the rest comes again.
@@ -209,6 +212,7 @@ impl Connection {
             window: Window::new(NonZeroU16::MAX),
             inbound: ReceiveWindow::new(NonZeroU16::MAX),
             max_packet_size: u32::MAX,
+            largest_as_it_came: 0,
             waiting: None,
             begun: None,
             arriving: 0,
@@ -240,6 +244,14 @@ impl Connection {
 
     pub(crate) const fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open | Stage::Reauthenticating(_))
+    }
+
+    pub(crate) fn take_as_it_came(&mut self) {
+        self.largest_as_it_came = if self.outbound_aliases.is_none() { self.max_packet_size } else { 0 };
+    }
+
+    pub(crate) const fn take_nothing_as_it_came(&mut self) {
+        self.largest_as_it_came = 0;
     }
 
     /// When an open connection ends without another packet.

@@ -193,6 +193,9 @@ impl Broker {
         let fate = match (session.sink, terms.qos) {
             // [MQTT-3.3.2-5]
             _ if out.is_expired => Fate::Dropped(DropReason::Expired),
+            (Sink::Connection(_) | Sink::Local, QoS::AtMostOnce) if session.outbound.has_qos0_before() => {
+                self.enqueue(now, out, slot, terms)
+            }
             (Sink::Connection(connection), QoS::AtMostOnce) => self.send_qos0(out, connection, terms),
             (Sink::Connection(connection), _) => {
                 let max_inflight_bytes = self.config.max_inflight_bytes;
@@ -306,17 +309,20 @@ impl Broker {
             if outbound.messages < max_messages && outbound.bytes + weight <= max_bytes {
                 let ids = self.messages.keep_ids(terms.ids);
                 let queued = Queued { message, ids, group: terms.group, qos: terms.qos, retain: terms.retain };
-                outbound.messages += 1;
-                outbound.bytes += weight;
+                outbound.count(&queued, weight);
                 outbound.queue.push_back(Entry::Message(queued));
                 let is_full = outbound.messages >= max_messages || outbound.bytes >= max_bytes;
                 if is_full && session.full_since.is_none() && session.sink != Sink::Offline {
                     session.full_since = Some(now);
                     self.full_sessions += 1;
                 }
+                if let (QoS::AtMostOnce, Sink::Connection(id)) = (terms.qos, session.sink) {
+                    self.connections.get_mut(id).into_iter().for_each(Connection::take_nothing_as_it_came);
+                }
                 return Fate::Accepted;
             }
-            if self.config.when_full != WhenFull::DropOldest || !self.drop_oldest(slot) {
+            let may_push_out = self.config.when_full == WhenFull::DropOldest && terms.qos != QoS::AtMostOnce;
+            if !may_push_out || !self.drop_oldest(slot) {
                 break;
             }
         }
@@ -339,8 +345,7 @@ impl Broker {
             self.discard(queued);
             return;
         };
-        session.outbound.messages += 1;
-        session.outbound.bytes += weight;
+        session.outbound.count(&queued, weight);
         session.outbound.queue.insert(at.min(session.outbound.queue.len()), Entry::Message(queued));
     }
 
@@ -364,8 +369,7 @@ impl Broker {
     pub(crate) fn uncount(&mut self, slot: u32, queued: &Queued) {
         let weight = self.messages.weight(queued);
         if let Some(session) = self.sessions.at_mut(slot) {
-            session.outbound.messages -= 1;
-            session.outbound.bytes -= weight;
+            session.outbound.uncount(queued, weight);
             if session.full_since.take().is_some() {
                 self.full_sessions -= 1;
             }

@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use damselfly_codec::{PacketType, SubscriptionId};
+use damselfly_codec::{Delivery, PacketType, QoS, SubscriptionId};
 use damselfly_session::{SendAction, SendInput, SendState, Timestamp};
 
 use crate::{
-    Broker, ConnectionId, DropReason,
+    Broker, ConnectionId, DropReason, LocalId,
     acks::Pumped,
     connections::Gate,
     deliver::{Fate, Outgoing, Terms},
@@ -30,6 +30,18 @@ impl Broker {
         }
     }
 
+    /// Whether the sink of a session takes a QoS 0 message that waits in its queue.
+    pub(crate) fn sink_takes_qos0(&self, sink: Sink) -> bool {
+        match sink {
+            Sink::Offline => false,
+            Sink::Connection(id) => {
+                let limit = crate::slab::index(self.config.max_transmit_bytes);
+                self.connections.get(id).is_some_and(|connection| connection.waiting_bytes < limit)
+            }
+            Sink::Local => true,
+        }
+    }
+
     /// Sends a message from the queue for the first time. One that expired meanwhile is dropped. [MQTT-3.3.2-5]
     pub(crate) fn send_stored(&mut self, now: Timestamp, key: SessionKey, queued: Queued) {
         let Some(message) = self.messages.get(&queued.message).cloned() else { return };
@@ -42,12 +54,22 @@ impl Broker {
         let ids: Vec<SubscriptionId> = self.messages.ids(&queued.ids, &mut single).into();
         let mut out = Outgoing::of_message(&message, now);
         out.is_single = true;
+        let terms = Terms { qos: queued.qos, retain: queued.retain, ids: &ids, group: queued.group };
         let fate = match self.sessions.get(key).map(|session| session.sink) {
-            Some(Sink::Connection(connection)) => self.send_queued(&mut out, key.slot, connection, queued, &ids),
-            Some(Sink::Local) => {
-                let terms = Terms { qos: queued.qos, retain: queued.retain, ids: &ids, group: queued.group };
-                self.send_locally(key, queued, message.clone(), terms)
+            Some(Sink::Connection(connection)) if queued.qos == QoS::AtMostOnce => {
+                self.discard(queued);
+                match self.write(&mut out, connection, Delivery::AtMostOnce, terms) {
+                    Ok(()) => Fate::Accepted,
+                    Err(reason) => Fate::Dropped(reason),
+                }
             }
+            Some(Sink::Local) if queued.qos == QoS::AtMostOnce => {
+                self.discard(queued);
+                self.hand_over(LocalId(key), message.clone(), terms, None);
+                Fate::Accepted
+            }
+            Some(Sink::Connection(connection)) => self.send_queued(&mut out, key.slot, connection, queued, &ids),
+            Some(Sink::Local) => self.send_locally(key, queued, message.clone(), terms),
             Some(Sink::Offline) | None => {
                 self.discard(queued);
                 Fate::Nobody

@@ -200,7 +200,7 @@ impl Broker {
     pub(crate) fn pump_replay(&mut self, now: Timestamp, key: SessionKey, sink: Sink) -> Pumped {
         let Some(outbound) = self.sessions.get(key).map(|session| &session.outbound) else { return Pumped::Blocked };
         let is_ended = matches!(outbound.queue.front(), Some(Entry::Replay(replay)) if !outbound.is_walking(replay));
-        if !is_ended && !self.sink_takes_replay(key, sink) {
+        if !is_ended && !self.sink_takes_replay(sink) {
             return Pumped::Blocked;
         }
         let front = self.sessions.get_mut(key).and_then(|session| session.outbound.queue.pop_front());
@@ -283,15 +283,15 @@ impl Broker {
         }
     }
 
-    /// Whether more retained messages may be taken up: not while the transport is behind.
-    fn sink_takes_replay(&self, key: SessionKey, sink: Sink) -> bool {
+    /// Whether more retained messages may be taken up: not while the transport is behind. Those that need the window wait
+    /// for it before the rest of the walk.
+    fn sink_takes_replay(&self, sink: Sink) -> bool {
         match sink {
             Sink::Offline => false,
-            Sink::Connection(id) => self
-                .connections
-                .get(id)
-                .is_some_and(|connection| !connection.window.is_full() && connection.transmit.len() < REPLAY_BYTES),
-            Sink::Local => self.sink_has_room(key, sink),
+            Sink::Connection(id) => {
+                self.connections.get(id).is_some_and(|connection| connection.transmit.len() < REPLAY_BYTES)
+            }
+            Sink::Local => true,
         }
     }
 }

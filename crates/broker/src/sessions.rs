@@ -98,6 +98,8 @@ pub(crate) struct Outbound {
     pub(crate) messages: u32,
     /// Their bytes, each message counted whole.
     pub(crate) bytes: u64,
+    /// Those of QoS 0 among them: they wait only behind a walk over retained messages.
+    pub(crate) at_most_once: u32,
     /// Walks over retained messages that are not at their end or were ended early and are not taken out yet, those whose
     /// SUBACK still waits among them.
     pub(crate) replays: usize,
@@ -126,6 +128,25 @@ impl Outbound {
     #[inline]
     pub(crate) fn has_more(&self) -> bool {
         !self.queue.is_empty() || self.to_resend > 0
+    }
+
+    /// Whether a QoS 0 message would overtake one that was to come before it.
+    pub(crate) fn has_qos0_before(&self) -> bool {
+        self.at_most_once > 0 || (self.replays > 0 && !self.queue.is_empty())
+    }
+
+    /// A message joins the queue.
+    pub(crate) fn count(&mut self, queued: &Queued, weight: u64) {
+        self.messages += 1;
+        self.bytes += weight;
+        self.at_most_once += u32::from(queued.qos == QoS::AtMostOnce);
+    }
+
+    /// A message leaves the queue.
+    pub(crate) fn uncount(&mut self, queued: &Queued, weight: u64) {
+        self.messages -= 1;
+        self.bytes -= weight;
+        self.at_most_once -= u32::from(queued.qos == QoS::AtMostOnce);
     }
 
     /// Whether a new message would be the next one, has a Packet Identifier, and may be in flight beside the others.

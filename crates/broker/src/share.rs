@@ -341,8 +341,7 @@ impl Broker {
             let weight = self.messages.weight(&queued);
             match self.sessions.get_mut(key) {
                 Some(session) => {
-                    session.outbound.messages += 1;
-                    session.outbound.bytes += weight;
+                    session.outbound.count(&queued, weight);
                     session.outbound.queue.push_back(Entry::Message(queued));
                 }
                 None => self.discard(queued),

@@ -202,7 +202,5 @@ impl Broker {
 /// Whether a connection takes a frame of that generation of the protocol and that length as it is.
 #[inline]
 fn takes(connection: &Connection, class: usize, len: usize) -> bool {
-    wire_class(connection.version) == class
-        && connection.outbound_aliases.is_none()
-        && len <= index(connection.max_packet_size)
+    wire_class(connection.version) == class && len <= index(connection.largest_as_it_came)
 }

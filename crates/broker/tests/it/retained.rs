@@ -224,18 +224,18 @@ fn walks_of_subscriptions_that_ended_are_passed_over() {
     world.retain(alice, "a/1", "x");
     world.subscribe(bob, &[("b", 1)]);
     world.publish(alice, "b", "1", 1, 1);
+    world.publish(alice, "b", "2", 1, 2);
     assert_eq!(world.received(bob).len(), 1);
-    // Nothing is walked over while the window is full.
+    // Nothing is walked over behind a message that waits for the window.
     world.subscribe(bob, &[("a/+", 0), ("a/1", 0), ("+/1", 0)]);
     world.unsubscribe(bob, &["a/1"]);
     world.unsubscribe(bob, &["a/+"]);
     assert_eq!(world.received(bob), ["UNSUBACK #998 00", "UNSUBACK #998 00"]);
     world.subscribe(bob, &[("a/1", 0)]);
     world.broker.audit().unwrap();
-    world.publish(alice, "b", "2", 1, 1);
     world.received(bob);
     world.ack(bob, AckType::Puback, 1);
     let retained = "PUBLISH q0 retain a/1=x";
-    assert_eq!(world.received(bob), [retained, retained, "PUBLISH q1 #2 b=2"], "for +/1 and the second a/1");
+    assert_eq!(world.received(bob), ["PUBLISH q1 #2 b=2", retained, retained], "for +/1 and the second a/1");
     world.broker.audit().unwrap();
 }
