@@ -4,7 +4,7 @@
 //! without start and preparation.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     fmt::Write as _,
     fs,
@@ -15,8 +15,9 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use damselfly_benches::{
-    case, contender,
-    invalid::{self, Behaviour},
+    case,
+    contender::{self, codec::Codec},
+    invalid::{self, Behaviour, Invalid},
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -36,12 +37,24 @@ enum Mode {
     Time { case: String, contender: String },
     /// Lists the invalid packets that the codecs of others take, as `benches/data/accepted.tsv` has them.
     Accepted,
-    /// Of each decoding case in a record: the fastest rival, and the fastest of those that check what we check.
+    /// Lists those that they write again, as `benches/data/written.tsv` has them.
+    Written,
+    /// Of each codec case in a record: the fastest rival, and the fastest of those that check what we check.
     ///
-    /// A rival is left out of a row only for a packet of that row's type that `benches/data/accepted.tsv` shows it to take.
+    /// A rival is left out of a row only for a packet of that row's type that `benches/data/accepted.tsv` shows it to take
+    /// or, where the row is about encoding, `benches/data/written.tsv` to write.
     Rivals { record: PathBuf },
     /// Names the cases and who takes part.
     List,
+    /// Times, and prints a table: all who take part in a case in turn, round after round.
+    Times {
+        /// Only cases whose name contains one of these, comma separated.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Writes the times into this record, beside what it holds of other cases.
+        #[arg(long)]
+        record: Option<PathBuf>,
+    },
     /// Counts, and prints a table.
     Table {
         /// Only cases whose name contains one of these, comma separated.
@@ -66,6 +79,8 @@ enum Mode {
 type Figures = BTreeMap<(String, String, String), f64>;
 
 const OURS: &str = "damselfly";
+/// Cases about codecs begin so.
+const CODEC: [&str; 3] = ["decode/", "encode/", "forward/"];
 const UNITS: [&str; 4] = ["instructions", "allocations", "bytes allocated", "nanoseconds"];
 
 fn main() -> Outcome<()> {
@@ -77,20 +92,26 @@ fn main() -> Outcome<()> {
             }
         }
         Mode::Time { case, contender } => println!("{:.2}", time(&case, &contender)?),
-        Mode::Accepted => accepted(),
+        Mode::Accepted => list("accepts", invalid::observe),
+        Mode::Written => list("writes", invalid::observe_written),
         Mode::Rivals { record } => print!("{}", rivals(&read(&record)?.1)),
         Mode::List => {
             for case in case::names() {
                 println!("{case}: {}", case::contenders(&case).join(", "));
             }
         }
+        Mode::Times { only, record } => {
+            let figures = times(&only);
+            print!("{}", table(&figures));
+            if let Some(path) = record {
+                store(&path, &figures)?;
+            }
+        }
         Mode::Table { only, ours, record, check, tolerance } => {
             let figures = count(&only, ours);
             print!("{}", table(&figures));
             if let Some(path) = record {
-                let mut all = if path.exists() { read(&path)?.1 } else { Figures::new() };
-                all.extend(figures.clone());
-                fs::write(path, write(&compiler()?, &all))?;
+                store(&path, &figures)?;
             }
             if let Some(path) = check {
                 let (recorded_with, record) = read(&path)?;
@@ -105,10 +126,13 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
+fn is_wanted(case: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|part| case.contains(part.as_str()))
+}
+
 fn count(only: &[String], ours: bool) -> Figures {
     let mut figures = Figures::new();
-    let wanted = |case: &str| only.is_empty() || only.iter().any(|part| case.contains(part.as_str()));
-    for case in case::names().into_iter().filter(|case| wanted(case)) {
+    for case in case::names().into_iter().filter(|case| is_wanted(case, only)) {
         let mut copied = None;
         for contender in case::contenders(&case).into_iter().filter(|&name| !ours || name == OURS) {
             let measured = measure(&case, contender).and_then(|figure| {
@@ -119,7 +143,7 @@ fn count(only: &[String], ours: bool) -> Figures {
                     Some(copy) => copy,
                     None => *copied.insert(measure(&case, case::COPY)?),
                 };
-                Ok([0, 1, 2, 3].map(|unit| figure[unit] - copy[unit]))
+                Ok([0, 1, 2].map(|unit| figure[unit] - copy[unit]))
             });
             match measured {
                 Ok(measured) => {
@@ -136,7 +160,7 @@ fn count(only: &[String], ours: bool) -> Figures {
 }
 
 /// Figures per operation, in the order of `UNITS`.
-fn measure(case: &str, contender: &str) -> Outcome<[f64; 4]> {
+fn measure(case: &str, contender: &str) -> Outcome<[f64; 3]> {
     const ROUNDS: [u64; 2] = [1, 3];
     let operations = number(case::prepare(case, contender)?.operations * (ROUNDS[1] - ROUNDS[0]));
     let instructions = [callgrind(case, contender, ROUNDS[0])?, callgrind(case, contender, ROUNDS[1])?];
@@ -145,40 +169,78 @@ fn measure(case: &str, contender: &str) -> Outcome<[f64; 4]> {
         (instructions[1] - instructions[0]) / operations,
         (second.0 - first.0) / operations,
         (second.1 - first.1) / operations,
-        timed(case, contender)?,
     ])
+}
+
+/// The shortest time of each, from several rounds: what else the machine does meets all of them alike.
+fn times(only: &[String]) -> Figures {
+    const ROUNDS: usize = 5;
+    let mut figures = Figures::new();
+    let timed_only = case::TIMED_ONLY.map(str::to_owned);
+    for case in case::names().into_iter().chain(timed_only).filter(|case| is_wanted(case, only)) {
+        let contenders = case::contenders(&case);
+        let copies = contenders.iter().any(|contender| case::copies_first(&case, contender));
+        let mut best = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            for &contender in contenders.iter().chain(copies.then_some(&case::COPY)) {
+                match timed(&case, contender) {
+                    Ok(time) => {
+                        best.entry(contender).and_modify(|best: &mut f64| *best = best.min(time)).or_insert(time);
+                    }
+                    Err(error) => eprintln!("{case} {contender}: {error}"),
+                }
+            }
+        }
+        let copy = best.remove(case::COPY).unwrap_or_default();
+        for (contender, time) in best {
+            let time = if case::copies_first(&case, contender) { time - copy } else { time };
+            eprintln!("{case} {contender}: {time:.1} ns");
+            figures.insert((case.clone(), contender.to_owned(), UNITS[3].to_owned()), time);
+        }
+    }
+    figures
 }
 
 /// In a process of its own, as the others are.
 fn timed(case: &str, contender: &str) -> Outcome<f64> {
     let output = Command::new(std::env::current_exe()?).args(["time", case, contender]).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
+    }
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
 /// Nanoseconds of CPU time per operation: what a busy machine disturbs least is the shortest sample.
 fn time(case: &str, contender: &str) -> Outcome<f64> {
     const SAMPLES: usize = 40;
+    /// Whoever is slow gets fewer samples.
+    const ENOUGH: Duration = Duration::from_millis(500);
     let mut prepared = case::prepare(case, contender)?;
     let cpu_time = || {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         Duration::try_from(now).unwrap_or_default()
     };
-    let mut best = Duration::MAX;
+    let (mut best, mut spent) = (Duration::MAX, Duration::ZERO);
     for _ in 0..SAMPLES {
         let start = cpu_time();
         (prepared.run)();
-        best = best.min(cpu_time().saturating_sub(start));
+        let sample = cpu_time().saturating_sub(start);
+        best = best.min(sample);
+        spent += sample;
+        if spent > ENOUGH {
+            break;
+        }
     }
     Ok(best.as_secs_f64() * 1e9 / number(prepared.operations))
 }
 
-fn accepted() {
+fn list(word: &str, observe: fn(&Codec, &Invalid) -> Behaviour) {
     println!("codec\tversion\twhat\tbehaviour");
     for codec in contender::codec::all().iter().filter(|codec| codec.name != OURS) {
         for packet in invalid::packets().iter().filter(|packet| codec.versions.contains(&packet.version)) {
-            let behaviour = match invalid::observe(codec, packet) {
+            let behaviour = match observe(codec, packet) {
                 Behaviour::Refuses => continue,
-                Behaviour::Accepts => "accepts",
+                Behaviour::Accepts => word,
                 Behaviour::Panics => "panics",
             };
             println!("{}\t{}\t{}\t{behaviour}", codec.name, invalid::label(packet.version), packet.what);
@@ -202,7 +264,7 @@ fn rivals(figures: &Figures) -> String {
         let said = |rival: Option<&(String, f64)>| {
             rival.map_or_else(|| "none".to_owned(), |(name, time)| format!("{name} {time:.1} ({:.1}x)", time / ours))
         };
-        if rivals().next().is_none() || !case.starts_with("decode/") {
+        if rivals().next().is_none() || !CODEC.iter().any(|part| case.starts_with(part)) {
             continue;
         }
         let reasons: Vec<_> =
@@ -257,16 +319,20 @@ fn table(figures: &Figures) -> String {
     let figure = |case: &str, contender: &str, unit: usize| {
         figures.get(&(case.to_owned(), contender.to_owned(), UNITS[unit].to_owned())).copied()
     };
-    for (case, contender, _) in figures.keys().filter(|(.., unit)| unit == UNITS[0]) {
-        let [instructions, count, bytes, time] =
-            [0, 1, 2, 3].map(|unit| figure(case, contender, unit).unwrap_or_default());
-        let ratio =
-            |unit, value: f64| figure(case, OURS, unit).map_or_else(String::new, |ours| format!("{:.2}", value / ours));
+    let said = |figure: Option<f64>, digits: usize| figure.map_or_else(String::new, |it| format!("{it:.digits$}"));
+    let rows: BTreeSet<_> = figures.keys().map(|(case, contender, _)| (case, contender)).collect();
+    for (case, contender) in rows {
+        let [instructions, count, bytes, time] = [0, 1, 2, 3].map(|unit| figure(case, contender, unit));
+        let ratio = |unit, value: Option<f64>| said(value.zip(figure(case, OURS, unit)).map(|(it, ours)| it / ours), 2);
         let _ = writeln!(
             text,
-            "| {case} | {contender} | {instructions:.0} | {} | {time:.1} | {} | {count:.2} | {bytes:.0} |",
+            "| {case} | {contender} | {} | {} | {} | {} | {} | {} |",
+            said(instructions, 0),
             ratio(0, instructions),
-            ratio(3, time)
+            said(time, 1),
+            ratio(3, time),
+            said(count, 2),
+            said(bytes, 0)
         );
     }
     text
@@ -277,6 +343,13 @@ fn compiler() -> Outcome<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("--version").output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Adds them to what a record holds of other cases.
+fn store(path: &Path, figures: &Figures) -> Outcome<()> {
+    let mut all = if path.exists() { read(path)?.1 } else { Figures::new() };
+    all.extend(figures.clone());
+    Ok(fs::write(path, write(&compiler()?, &all))?)
 }
 
 /// The compiler in the first line, the names of the columns in the second.
