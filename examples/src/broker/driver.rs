@@ -210,6 +210,7 @@ impl<H: Host> Driver<H> {
             }
             if self.unflushed >= INPUT_PER_FLUSH {
                 self.flush(now);
+                self.pace.note_so_far(self.clock.now().saturating_since(now));
             }
         }
         self.batch = batch;

@@ -11,17 +11,19 @@ const START: usize = 20 * 1024;
 
 /// How many bytes are read from one connection at once. Some packets cost far more than their length says, such as those
 /// for very many subscribers or filters: so it begins with few, grows while it is used up and turns are quick, and shrinks
-/// while they are not.
+/// while they are not. Very many connections at once can make one turn slow before that is known from the one before: then
+/// the rest of the turn reads the least.
 #[derive(Debug)]
 pub(super) struct Pace {
     most: usize,
     limit: usize,
     is_used_up: bool,
+    is_late: bool,
 }
 
 impl Pace {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, limit: START.min(most), is_used_up: false }
+        Self { most, limit: START.min(most), is_used_up: false, is_late: false }
     }
 
     /// A connection had more to read than this.
@@ -29,8 +31,14 @@ impl Pace {
         self.is_used_up = true;
     }
 
+    /// A turn has taken this long and is not over.
+    pub(super) fn note_so_far(&mut self, turn: Duration) {
+        self.is_late |= turn > SLOW;
+    }
+
     /// A turn took this long.
     pub(super) fn note(&mut self, turn: Duration) {
+        self.is_late = false;
         let is_used_up = std::mem::take(&mut self.is_used_up);
         if turn > SLOW {
             self.limit = (self.limit / 2).max(LEAST);
@@ -42,7 +50,7 @@ impl Pace {
     }
 
     pub(super) fn limit(&self) -> usize {
-        self.limit
+        if self.is_late { LEAST.min(self.limit) } else { self.limit }
     }
 }
 
@@ -70,6 +78,18 @@ mod tests {
         assert_eq!(after(&mut pace, QUICK, false), 50_000);
         assert_eq!(after(&mut pace, QUICK.saturating_sub(TICK), false), 25_000);
         assert_eq!(after(&mut pace, Duration::ZERO, false), START);
+    }
+
+    #[test]
+    fn the_rest_of_a_slow_turn_reads_the_least() {
+        let mut pace = Pace::new(50_000);
+        pace.note_so_far(SLOW);
+        assert_eq!(pace.limit(), START, "not slow yet");
+        pace.note_so_far(SLOW + TICK);
+        assert_eq!(pace.limit(), LEAST);
+        pace.note_so_far(SLOW + TICK);
+        assert_eq!(pace.limit(), LEAST, "until the turn is over");
+        assert_eq!(after(&mut pace, SLOW + TICK, true), START / 2);
     }
 
     #[test]
