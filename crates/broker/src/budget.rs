@@ -14,7 +14,9 @@ use crate::{
     Broker, ConnectionId, Memory,
     broker::{Fault, Timer, WORK_PER_CALL},
     connections::{Connection, Pause, Stage},
+    members::Member,
     sessions::{Session, SessionKey},
+    share::Group,
 };
 
 /// What stands, in bytes.
@@ -59,9 +61,14 @@ pub(crate) struct Arrivals {
     seen: Option<ConnectionId>,
 }
 
-/// What a filter takes: a place in the set of its session, its share of the index, both with the text.
-pub(crate) const fn subscription_weight(filter: &str) -> usize {
-    Memory::PER_SUBSCRIPTION + 2 * filter.len()
+/// What a filter takes: a place in the set of its session, its share of the index, both with the text. A Shared
+/// Subscription may be the only one of its group, which has the text twice.
+pub(crate) fn subscription_weight(filter: &str) -> usize {
+    if filter.starts_with("$share/") {
+        Memory::PER_SHARED_SUBSCRIPTION + 4 * filter.len()
+    } else {
+        Memory::PER_SUBSCRIPTION + 2 * filter.len()
+    }
 }
 
 /// What a session takes beside its subscriptions and messages: its identifier twice, and its will.
@@ -265,6 +272,8 @@ impl Memory {
     pub const PER_SESSION: usize = size_of::<Session>() + 64;
     /// What one subscription counts for, beside twice its Topic Filter.
     pub const PER_SUBSCRIPTION: usize = 128;
+    /// What one Shared Subscription counts for, beside four times its Topic Filter with the ShareName.
+    pub const PER_SHARED_SUBSCRIPTION: usize = Self::PER_SUBSCRIPTION + size_of::<Group>() + size_of::<Member>() + 64;
 }
 
 const _: () = assert!(Memory::PER_CONNECTION + Memory::PER_SESSION <= 1_536, "the documentation says how many fit");

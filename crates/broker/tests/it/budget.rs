@@ -92,6 +92,39 @@ fn a_subscription_counts_and_one_past_the_budget_is_refused() {
     }
 }
 
+/// A group of its own takes far more than one subscription more.
+#[test]
+fn a_shared_subscription_counts_for_its_group_and_one_past_the_budget_is_refused() {
+    let one = u64::try_from(Memory::PER_SHARED_SUBSCRIPTION + 4 * "$share/g/a".len()).unwrap();
+    for (short, codes) in [(0, "00 00"), (1, "00 97")] {
+        let mut world = World::with(|config| config.max_memory = exactly("bob") + 2 * one - short);
+        let bob = world.connect(v5("bob"));
+        let options = SubscriptionOptions::default();
+        world.subscribe_with(bob, &[("$share/g/a", options), ("$share/h/a", options)], &[]);
+        assert_eq!(world.received(bob), [format!("SUBACK #999 {codes}")]);
+        world.unsubscribe(bob, &["$share/g/a"]);
+        world.received(bob);
+        world.subscribe_with(bob, &[("$share/i/b", options)], &[]);
+        assert_eq!(world.received(bob), ["SUBACK #999 00"], "there is room again");
+        world.broker.audit().unwrap();
+        world.cut(bob);
+        assert_eq!(world.broker.memory().counted, 0);
+    }
+}
+
+#[test]
+fn share_groups_take_no_more_than_they_count_for() {
+    let mut world = World::new();
+    let bob = world.connect(v5("bob"));
+    let before = world.broker.memory();
+    for n in 0..1_000 {
+        world.subscribe(bob, &[(&format!("$share/group-{n}/pond/{n}/depth"), 0)]);
+    }
+    let after = world.broker.memory();
+    let taken = after.subscriptions + after.sessions - before.subscriptions - before.sessions;
+    assert!(taken <= after.counted - before.counted, "{taken} bytes");
+}
+
 /// Else nobody could come and take what fills the budget.
 #[test]
 fn messages_leave_an_eighth_of_the_budget_for_those_who_come_back() {
