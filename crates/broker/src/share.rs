@@ -4,7 +4,7 @@ use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use damselfly_codec::{QoS, SubscriptionId};
 use damselfly_session::{SendState, Timestamp};
-use damselfly_topic::{KeyedState, SharedFilter, TopicFilter};
+use damselfly_topic::{KeyedState, SharedFilter, TopicFilter, TopicName};
 use hashbrown::HashMap;
 
 use crate::{
@@ -319,12 +319,10 @@ impl Broker {
     pub(crate) fn move_to_member(&mut self, now: Timestamp, key: SessionKey, queued: Queued, has_ended: bool) {
         let Some(message) = self.messages.get(&queued.message).cloned() else { return };
         let group = self.groups.by_number.get(&queued.group).copied().unwrap_or(NO_GROUP);
-        let is_current = self.groups.get(group).is_some_and(|group| {
-            let inside =
-                TopicFilter::new(&group.filter).ok().and_then(|filter| filter.shared().map(SharedFilter::filter));
-            inside.is_some_and(|filter| filter.matches(message.topic()))
-        });
-        let others_connected = is_current && self.has_other_connected(group, key.slot);
+        // Asked first: of a queue that finds nobody, as often as its client comes and goes, that is all.
+        let has_others = self.has_other_connected(group, key.slot);
+        let is_current = (has_others || has_ended) && self.is_about(group, message.topic());
+        let others_connected = has_others && is_current;
         if others_connected {
             let mut out = Outgoing::of_message(&message, now);
             self.deliver_within(now, &mut out, group, true, Some(key.slot));
@@ -347,6 +345,15 @@ impl Broker {
                 None => self.discard(queued),
             }
         }
+    }
+
+    /// Whether the filter of a group matches a topic.
+    fn is_about(&self, group: u32, topic: TopicName<'_>) -> bool {
+        self.groups.get(group).is_some_and(|group| {
+            let inside =
+                TopicFilter::new(&group.filter).ok().and_then(|filter| filter.shared().map(SharedFilter::filter));
+            inside.is_some_and(|filter| filter.matches(topic))
+        })
     }
 
     fn has_other_connected(&mut self, group: u32, but: u32) -> bool {
