@@ -170,14 +170,13 @@ fn many_unfinished_packets_stay_within_the_memory_budget() {
     for wave in ["first", "second"] {
         let mut unfinished = Unfinished::connect(&broker, 30);
         let mut most = 0;
-        eventually("those who find no room are told and closed", || {
+        eventually("those who find no room are closed, and others send more than there is room for", || {
             unfinished.send();
             others.exchange();
             most = most.max(broker.resident_bytes());
-            unfinished.clients.iter().any(Option::is_none)
+            unfinished.clients.iter().any(Option::is_none) && unfinished.sent > 64 * 1024 * 1024
         });
         let grown = most.saturating_sub(before.resident_bytes);
-        assert!(unfinished.sent > 64 * 1024 * 1024, "{} bytes sent: too few to prove anything", unfinished.sent);
         assert!(grown < 64 * MIB, "{grown} bytes more in the {wave} wave");
         drop(unfinished);
         eventually("the descriptors return", || broker.descriptors() <= before.descriptors);

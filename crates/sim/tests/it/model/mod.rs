@@ -135,7 +135,7 @@ fn scripts_are_read_as_they_are_written() {
 /// Histories that were not agreed about once, in the words they were found in or thought of.
 #[test]
 fn scripts_of_what_was_wrong_once_are_agreed_about() {
-    for script in [PUBREL_NEEDS_NO_WINDOW, AWAY_IS_A_SUBSCRIBER, LIVE_AS_RETAINED, SUBSCRIBED_AGAIN] {
+    for script in [PUBREL_NEEDS_NO_WINDOW, AWAY_IS_A_SUBSCRIBER, LIVE_AS_RETAINED, SUBSCRIBED_AGAIN, TWO_REPLAYS] {
         let script: Script = script.parse().unwrap();
         if let Err(error) = run::play_aloud(&script) {
             panic!("{error}");
@@ -188,3 +188,20 @@ const SUBSCRIBED_AGAIN: &str = r#"
     dave: unsubscribe "b"
     dave: subscribe "b" qos1
 "#;
+
+/// What was buffered for a subscription that ended may come, the live message between two replays that look the same too.
+const TWO_REPLAYS: &str = r##"
+    bob: connect 3.1.1 manual
+    carol: connect 3.1.1
+    carol: publish qos2 retain "$s/a" "m16"
+    bob: publish qos1 retain "a/b" "m17"
+    bob: subscribe "a/b" qos1
+    carol: publish qos2 "a/b" "m21"
+    carol: publish qos1 "a/b" "m22"
+    dave: connect 3.1.1
+    bob: subscribe "$s/#" qos1
+    bob: subscribe "#" qos1
+    dave: publish qos1 "a/b" "m27"
+    bob: unsubscribe "a/b"
+    bob: subscribe "a/+" qos2
+"##;

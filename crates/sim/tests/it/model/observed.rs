@@ -196,9 +196,8 @@ impl Model {
         let (now, is_v5) = (self.now, self.connections[&number].is_v5);
         let session = self.sessions.get_mut(client).unwrap();
         let is_it = |owed: &Owed| agrees(&owed.message, &owed.content, packet, now, is_v5);
-        // Where what may be forgotten looks the same as what may not, it is taken for the latter.
-        let required = session.owed.iter().position(|owed| is_it(owed) && !owed.is_optional);
-        let Some(at) = required.or_else(|| session.owed.iter().position(is_it)) else { return Ok(None) };
+        let Some(at) = session.owed.iter().position(is_it) else { return Ok(None) };
+        session.leave_open_which(at, is_it);
         let Owed { message, content, is_replay, .. } = session.owed.remove(at);
         let same = |other: &Message, of: &Content| other.topic == message.topic && of.qos == content.qos;
         // [MQTT-4.6.0-5] [MQTT-4.6.0-6]: what is allowed to be forgotten is forgotten, if something newer is sent.

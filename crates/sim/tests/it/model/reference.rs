@@ -106,6 +106,18 @@ pub(crate) struct Session {
     pub(crate) received: BTreeSet<u16>,
 }
 
+impl Session {
+    /// Something looks like what is owed at a place, the first that does. If that may be forgotten, it can as well be what
+    /// looks the same further on, and that one need not come then: unless it had overtaken what must come before it.
+    pub(crate) fn leave_open_which(&mut self, at: usize, is_it: impl Fn(&Owed) -> bool) {
+        let (topic, qos) = (self.owed[at].message.topic.clone(), self.owed[at].content.qos);
+        let must_come = |owed: &&mut Owed| !owed.is_optional && owed.message.topic == topic && owed.content.qos == qos;
+        if let Some(twin) = self.owed[at..].iter_mut().find(must_come).filter(|next| is_it(next)) {
+            twin.is_optional = true;
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) client: String,
