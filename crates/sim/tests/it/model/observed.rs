@@ -282,17 +282,23 @@ impl Model {
         let is_full = session.inflight.iter().filter(|sent| sent.is_sent).count() >= window;
         if is_full {
             self.features.insert("a window is full");
-            // Retained messages wait for the window whatever their QoS, and what comes behind a message that waits waits
-            // with it: every session has one order.
+            // Retained messages wait for the window whatever their QoS, found or not yet looked for, and what comes behind
+            // a message that waits waits with it: every session has one order.
             let is_blocked = |owed: &&Owed| owed.content.qos > 0 || owed.is_replay;
             let blocked = session.owed.iter().filter(is_blocked).map(|owed| owed.batch).min();
             let free =
                 |owed: &&Owed| !is_blocked(owed) && !owed.is_optional && blocked.is_none_or(|batch| owed.batch < batch);
-            let late = session.owed.iter().find(free).map(|owed| owed.message.payload.clone());
+            let late = session
+                .owed
+                .iter()
+                .find(free)
+                .filter(|_| !session.is_replay_behind)
+                .map(|owed| owed.message.payload.clone());
             self.features.extend(blocked.map(|_| "messages wait for a window"));
             return late
                 .map_or(Ok(()), |payload| Err(format!("{client} was not sent {payload}, which needs no window")));
         }
+        session.is_replay_behind = false;
         if let Some(sent) = session.inflight.iter().find(|sent| !sent.is_released && !sent.is_sent) {
             return Err(format!("{client} was not sent {} again", sent.message.payload));
         }

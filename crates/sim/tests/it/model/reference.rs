@@ -101,6 +101,10 @@ pub(crate) struct Session {
     pub(crate) will_at: Option<u64>,
     pub(crate) subscriptions: BTreeMap<String, Options>,
     pub(crate) owed: Vec<Owed>,
+    /// By Topic Filter, the batch of the retained messages that its last SUBSCRIBE asked for.
+    pub(crate) replays: BTreeMap<String, u64>,
+    /// A SUBSCRIBE's look at the retained messages may still stand behind what waits for the window.
+    pub(crate) is_replay_behind: bool,
     pub(crate) inflight: Vec<Inflight>,
     /// Packet Identifiers of QoS 2 messages that wait for PUBREL.
     pub(crate) received: BTreeSet<u16>,

@@ -247,6 +247,13 @@ impl Model {
         if !is_sent || is_shared(filter) {
             return;
         }
+        let session = self.sessions.get_mut(&client).unwrap();
+        session.is_replay_behind = true;
+        // What an earlier SUBSCRIBE to the same filter has not been sent yet is sent for this one, all of it.
+        let before = session.replays.insert(filter.into(), batch);
+        for owed in session.owed.iter_mut().filter(|owed| owed.is_replay && Some(owed.batch) == before) {
+            owed.is_optional = true;
+        }
         for message in found {
             // A retained message is the state of its topic and no longer has a publisher: No Local is about live ones.
             if message.is_expired(now) {
