@@ -85,6 +85,8 @@ pub struct Broker {
     /// Connections left unread until the next call.
     pub(crate) resting: VecDeque<ConnectionId>,
     pub(crate) lookups: Lookups,
+    /// What the next call for what is left begins with.
+    next_turn: Turn,
     /// Steps of this call so far, see [`Config::steps_per_call`].
     pub(crate) steps: usize,
     /// Bytes of messages that wait for an answer, a commit or room.
@@ -147,6 +149,31 @@ pub(crate) enum Timer {
     Room,
 }
 
+/// Kinds of work that [`Broker::handle_timeout`] does, in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    #[default]
+    Lookups,
+    Postponed,
+    AfterCommit,
+    Work,
+    Timers,
+}
+
+impl Turn {
+    const ALL: [Self; 5] = [Self::Lookups, Self::Postponed, Self::AfterCommit, Self::Work, Self::Timers];
+
+    const fn next(self) -> Self {
+        match self {
+            Self::Lookups => Self::Postponed,
+            Self::Postponed => Self::AfterCommit,
+            Self::AfterCommit => Self::Work,
+            Self::Work => Self::Timers,
+            Self::Timers => Self::Lookups,
+        }
+    }
+}
+
 /// Why a connection cannot go on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -203,6 +230,7 @@ impl Broker {
             postponed: VecDeque::new(),
             resting: VecDeque::new(),
             lookups: Lookups::default(),
+            next_turn: Turn::default(),
             steps: 0,
             held_bytes: 0,
             full_sessions: 0,
@@ -296,9 +324,32 @@ impl Broker {
             }
         }
         self.bury();
-        self.serve_lookups(now);
-        self.serve_postponed(now);
-        self.release_after_commit(now);
+        self.serve_in_turn(now);
+        self.close_group();
+    }
+
+    /// Each kind of work, until this call has taken its steps. The next call then begins behind the kind that took the
+    /// last of them: none is put off without end by more and more of another.
+    fn serve_in_turn(&mut self, now: Timestamp) {
+        let begin = core::mem::take(&mut self.next_turn);
+        let after = Turn::ALL.into_iter().filter(|turn| *turn >= begin);
+        let before = Turn::ALL.into_iter().filter(|turn| *turn < begin);
+        for turn in after.chain(before) {
+            match turn {
+                Turn::Lookups => self.serve_lookups(now),
+                Turn::Postponed => self.serve_postponed(now),
+                Turn::AfterCommit => self.release_after_commit(now),
+                Turn::Work => self.serve_work(now),
+                Turn::Timers => self.serve_timers(now),
+            }
+            if self.is_tired() {
+                self.next_turn = turn.next();
+                return;
+            }
+        }
+    }
+
+    fn serve_work(&mut self, now: Timestamp) {
         for _ in 0..self.work.len().min(WORK_PER_CALL) {
             if self.is_tired() {
                 break;
@@ -307,6 +358,9 @@ impl Broker {
                 self.pump(now, session);
             }
         }
+    }
+
+    fn serve_timers(&mut self, now: Timestamp) {
         for _ in 0..WORK_PER_CALL {
             if self.is_tired() {
                 break;
@@ -322,7 +376,6 @@ impl Broker {
                 Timer::Room => self.look_for_room(now),
             }
         }
-        self.close_group();
     }
 
     /// What happened since the last call, one at a time, in order.

@@ -135,7 +135,7 @@ pub struct Config {
     /// each node of the index that a Topic Name passes, each receiver, and each entry of a queue or of the retained
     /// messages that is looked at is one; each Topic Filter of a SUBSCRIBE or UNSUBSCRIBE is 32 and one for every 16 bytes
     /// of it. What a call has begun it ends, so it takes some more. A client that has more to
-    /// say is left unread until then.
+    /// say is left unread until then. What is left has its turns by kind, so that none waits for the end of another.
     ///
     /// The lookup of one message may take a quarter of them. One that takes more goes on over later calls, in which the
     /// message waits and its publisher is left unread; so its messages keep their order. The index may change meanwhile: a

@@ -1,6 +1,6 @@
 //! No call takes more than its steps, whatever clients subscribe to: what is left is done in later calls, in order.
 
-use damselfly_broker::{Access, Forward, Interest, LocalId, Output, Permission, Published, ShardId};
+use damselfly_broker::{Access, Event, Forward, Interest, LocalId, Output, Permission, Published, ShardId};
 use damselfly_codec::{AckType, Packet, Properties, Publish, SubscriptionOptions};
 use damselfly_session::Message;
 
@@ -373,4 +373,71 @@ fn a_replay_that_finds_nothing_takes_its_turns_too() {
     world.subscribe(bob, &[("+/+/x", 0), ("a/7", 0)]);
     assert_eq!(world.received(bob), ["PUBLISH q0 retain a/7=x"]);
     assert_bounded(&world);
+}
+
+/// Publishers with messages that cost steps, more of them than many calls handle; what else is there is not done yet.
+fn keep_busy(world: &mut World) {
+    plant(world);
+    let busy: Vec<_> = (0..20).map(|n| world.connect(v5(&format!("busy {n}")))).collect();
+    world.holds_commits = true;
+    for publisher in busy {
+        for id in 1..=20 {
+            world.publish(publisher, &format!("a/a/a/{id}"), "x", 2, id);
+        }
+    }
+    world.holds_commits = false;
+    world.holds_work = true;
+    // All of them at once.
+    let last = world.commits.drain(..).next_back().unwrap();
+    world.broker.handle_committed(world.now, last);
+    world.settle();
+}
+
+/// One call for each kind of what is left, so that each was the first to take steps.
+fn a_round(world: &mut World) {
+    for _ in 0..5 {
+        world.broker.handle_timeout(world.now);
+        world.settle();
+    }
+    assert_eq!(world.broker.poll_timeout(), Some(damselfly_session::Timestamp::ZERO), "the busy one is not done");
+    assert_bounded(world);
+}
+
+#[test]
+fn timers_have_their_turn_while_publishers_take_all_steps() {
+    // [MQTT-3.1.2-22] [MQTT-3.1.2-8]
+    let mut world = world();
+    let silent = world.connect(As { keep_alive: 10, ..v5("silent") });
+    let gone = world.connect(As { will: Some(("a/a/a", "will", 0, false, 10)), ..v5("gone").lasting(100) });
+    world.cut(gone);
+    keep_busy(&mut world);
+    world.holds_questions = true;
+    let asking = world.begin(v5("asking"));
+
+    world.now = world.now.saturating_add(std::time::Duration::from_secs(15));
+    a_round(&mut world);
+
+    assert!(world.is_closed(silent), "keep alive");
+    let is_will = |event: &Event| matches!(event, Event::WillPublished { client_id, .. } if **client_id == *"gone");
+    assert!(world.events.iter().any(is_will), "a will");
+    assert_eq!(world.received(asking), ["CONNACK 87"], "a question");
+}
+
+#[test]
+fn receivers_have_their_turn_while_publishers_take_all_steps() {
+    let mut world = world();
+    let [alice, bob] = ["alice", "bob"].map(|name| world.connect(v5(name)));
+    for n in 0..500 {
+        world.retain(alice, &format!("r/{n}"), "x");
+    }
+    keep_busy(&mut world);
+    // Nothing is sent meanwhile that would have it go on.
+    world.subscribe(bob, &[("+/+/x", 0), ("r/7", 0)]);
+    assert!(world.received(bob).is_empty(), "not within this call");
+
+    for _ in 0..5 {
+        a_round(&mut world);
+    }
+
+    assert_eq!(world.received(bob), ["PUBLISH q0 retain r/7=x"]);
 }
