@@ -1,7 +1,7 @@
 //! One memory budget for everything peers can make grow. [`Config::max_memory`](crate::Config::max_memory)
 //!
 //! What comes and goes (messages, bytes on their way out) finds no room first: an eighth of the budget is kept for what
-//! stands (connections, sessions, wills, subscriptions, unfinished packets), so that messages for absent clients cannot
+//! stands (connections, handshakes, sessions, wills, subscriptions, unfinished packets), so that messages for absent clients cannot
 //! keep these from coming back.
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -11,9 +11,9 @@ use damselfly_codec::ReasonCode;
 use damselfly_session::{StoredWill, Timestamp};
 
 use crate::{
-    Broker, ConnectionId, Memory,
+    AuthenticationStep, Broker, ConnectionId, Memory, Question, Secret,
     broker::{Fault, Timer, WORK_PER_CALL},
-    connections::{Connection, Pause, Stage},
+    connections::{Connection, Pause, PendingConnect, Stage},
     members::Member,
     sessions::{Session, SessionKey},
     share::Group,
@@ -80,7 +80,60 @@ fn will_weight(will: Option<&StoredWill>) -> usize {
     will.map_or(0, StoredWill::heap_bytes)
 }
 
+/// What an open question takes, most of it in the client's words.
+pub(crate) fn question_weight(question: &Question) -> usize {
+    let of_step = |step: &AuthenticationStep| step.method.len() + secret_len(step.data.as_ref());
+    let words = match question {
+        Question::Connect { client_id, user_name, password, authentication, .. } => {
+            client_id.len()
+                + user_name.as_ref().map_or(0, |name| name.len())
+                + secret_len(password.as_ref())
+                + authentication.as_ref().map_or(0, of_step)
+        }
+        Question::Authenticate { step, .. } => of_step(step),
+        Question::Publish { client_id, topic, .. } => client_id.len() + topic.len(),
+        Question::Subscribe { client_id, filter, .. } => client_id.len() + filter.len(),
+    };
+    size_of::<Question>() + words
+}
+
+fn secret_len(secret: Option<&Secret>) -> usize {
+    secret.map_or(0, |secret| secret.as_bytes().len())
+}
+
+impl PendingConnect {
+    /// What it takes until CONNACK, with the question about it. What the embedding program says beside its answer is its
+    /// own matter.
+    pub(crate) fn weight(&self) -> usize {
+        let method = self.authentication_method.as_ref().map_or(0, |method| method.len());
+        let data = self.authentication_data.as_ref().map_or(0, |data| data.len());
+        size_of::<Self>() + self.client_id.len() + will_weight(self.will.as_ref()) + method + data + self.asked_bytes
+    }
+}
+
+impl Stage {
+    /// What a connection takes because of how far it came.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Asking(pending, _) | Self::Authenticating(pending) | Self::Accepted(pending) => pending.weight(),
+            Self::AwaitConnect | Self::Open | Self::Reauthenticating(_) | Self::Closing => 0,
+        }
+    }
+}
+
 impl Broker {
+    /// A CONNECT or AUTH of a client that is not accepted yet is to be kept: refused if there is no room for it.
+    pub(crate) fn count_handshake(&mut self, now: Timestamp, id: ConnectionId, more: usize) -> Result<(), Fault> {
+        // It counts in the place of the bytes it came in.
+        self.forget_arriving(id);
+        if !self.may_stand(more) {
+            self.look_for_room_soon(now);
+            return Err(Fault::Refuse(ReasonCode::QuotaExceeded));
+        }
+        self.standing.add(more);
+        Ok(())
+    }
+
     /// What counts against the budget, as far as messages are concerned.
     #[inline]
     pub(crate) fn memory_used(&self) -> u64 {
@@ -255,7 +308,10 @@ impl Broker {
 
     /// What stands, counted anew.
     pub(crate) fn standing_anew(&self) -> usize {
-        let connections = self.connections.iter().map(|(_, connection)| Memory::PER_CONNECTION + connection.arriving);
+        let connections = self
+            .connections
+            .iter()
+            .map(|(_, connection)| Memory::PER_CONNECTION + connection.arriving + connection.stage.weight());
         let sessions = self.sessions.all().map(|(_, session)| {
             let own = if session.is_ended { 0 } else { session_weight(session) };
             own + session.subscriptions.iter().map(subscription_weight).sum::<usize>()
@@ -266,7 +322,7 @@ impl Broker {
 
 impl Memory {
     /// What one connection counts for against [`Config::max_memory`](crate::Config::max_memory), beside an unfinished
-    /// packet of its.
+    /// packet of its and what it says before CONNACK.
     pub const PER_CONNECTION: usize = size_of::<Connection>() + 160;
     /// What one session counts for, beside its will, twice its Client Identifier, subscriptions and messages.
     pub const PER_SESSION: usize = size_of::<Session>() + 64;

@@ -158,6 +158,7 @@ impl Broker {
         if matches!(stage, Stage::Closing) {
             return;
         }
+        self.standing.remove(stage.weight());
         let key = connection.session;
         let acks = core::mem::take(&mut connection.acks);
         let waiting = connection.waiting.take();

@@ -89,16 +89,18 @@ pub struct Config {
     pub max_retained_messages: u32,
     /// Bytes of all retained messages; as `max_retained_messages`. Default 512 MiB.
     pub max_retained_bytes: u64,
-    /// Bytes of the whole broker: messages stored or held, transmit buffers, caches, connections, sessions, wills,
-    /// subscriptions ([`Memory::PER_CONNECTION`](crate::Memory::PER_CONNECTION) and its kin say what they count for) and
-    /// what the adapter keeps of unfinished packets. Default 2 GiB.
+    /// Bytes of the whole broker: messages stored or held, transmit buffers, caches, connections, what a client says
+    /// before CONNACK with the question about it, sessions, wills, subscriptions
+    /// ([`Memory::PER_CONNECTION`](crate::Memory::PER_CONNECTION) and its kin say what they count for) and what the
+    /// adapter keeps of unfinished packets. Default 2 GiB.
     ///
     /// At the budget acknowledgements of QoS 1 and 2 are withheld for [`Config::pause_limit`], then say `0x97` (3.1.1:
-    /// dropped and counted); QoS 0 is dropped for clients that are behind, and counted. A client of which 256 KiB are held
-    /// is not read meanwhile. An eighth is kept for the rest, so that clients can come and take what waits for them:
-    /// beyond both, a connection is closed unread, a session or larger will refused as at [`Config::max_sessions`], a
-    /// subscription as at [`Config::max_subscriptions`]. A client with more than 1 KiB of an unfinished packet is not
-    /// read; after `pause_limit` without more of it, for whatever reason, its connection ends (DISCONNECT `0x97`).
+    /// dropped and counted); QoS 0 is dropped for clients that are behind, and counted. A client of which 256 KiB are
+    /// held is not read meanwhile. An eighth is kept for the rest, so that clients can come and take what waits for
+    /// them: beyond both, a connection is closed unread, a CONNECT to be asked about, a session or larger will refused
+    /// as at [`Config::max_sessions`], a subscription as at [`Config::max_subscriptions`]. A client with more than 1
+    /// KiB of an unfinished packet is not read; after `pause_limit` without more of it, for whatever reason, its
+    /// connection ends (DISCONNECT `0x97`).
     pub max_memory: u64,
     /// How long a publisher is left unread or its acknowledgement withheld for want of room, and an unfinished packet may
     /// stand still when there is no memory. Default 2 s.

@@ -14,6 +14,7 @@ use damselfly_session::{
 use crate::{
     Answer, AuthenticationStep, Broker, ConnectionId, Event, Grant, ProblemInformation, Question, QuestionId, Why,
     broker::{Fault, Timer, owned},
+    budget::question_weight,
     connections::{Pause, PendingConnect, Stage},
     gate::Release,
     questions::{Asked, sayable_refusal},
@@ -39,7 +40,7 @@ impl Broker {
         connection.wants_problem_information = connect.properties.request_problem_information().unwrap_or(true);
         let peer = connection.peer;
         self.check_connect(connect)?;
-        let pending = Box::new(self.pending_connect(connect));
+        let mut pending = Box::new(self.pending_connect(connect));
         if let Some(connection) = self.connections.get_mut(id) {
             connection.asked_to_end = !pending.session_expiry.outlives_connection();
         }
@@ -56,6 +57,8 @@ impl Broker {
             password: connect.password.map(Into::into),
             authentication,
         };
+        pending.asked_bytes = question_weight(&question);
+        self.count_handshake(now, id, pending.weight())?;
         let question = self.ask(now, Asked::Connect(id), question);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.stage = Stage::Asking(pending, question);
@@ -123,6 +126,7 @@ impl Broker {
             session: None,
             authentication_data: None,
             information: ProblemInformation::new(),
+            asked_bytes: 0,
         }
     }
 
@@ -154,11 +158,16 @@ impl Broker {
                 return;
             }
         };
+        self.standing.remove(core::mem::take(&mut pending.asked_bytes));
         match answer {
             Answer::Allow(grant) => {
                 pending.information = information;
                 connection.stage = Stage::Authenticating(pending.clone());
+                // The session counts in its place.
+                let weight = pending.weight();
+                self.standing.remove(weight);
                 if let Err(fault) = self.accept(now, id, *pending, grant) {
+                    self.standing.add(weight);
                     self.fail(now, id, fault);
                 }
             }
@@ -235,6 +244,7 @@ impl Broker {
         pending.session = Some(key);
         pending.authentication_data = grant.authentication_data;
         if let Some(connection) = self.connections.get_mut(id) {
+            self.standing.add(pending.weight());
             connection.session = key;
             connection.pause = Some(Pause::Question);
             connection.stage = Stage::Accepted(Box::new(pending));
@@ -290,6 +300,7 @@ impl Broker {
                 return;
             }
         };
+        self.standing.remove(pending.weight());
         let Some(key) = pending.session else { return };
         let expiry = self.sessions.get(key).map_or(SessionExpiry::OnClose, |session| session.expiry);
         let keep_alive = self.server_keep_alive(&pending).unwrap_or(pending.keep_alive);

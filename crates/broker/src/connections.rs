@@ -128,6 +128,8 @@ pub(crate) struct PendingConnect {
     pub(crate) session: Option<SessionKey>,
     pub(crate) authentication_data: Option<Box<[u8]>>,
     pub(crate) information: ProblemInformation,
+    /// Bytes of the open question about it, which the embedding program keeps until it answers.
+    pub(crate) asked_bytes: usize,
 }
 
 /// One acknowledgement of ours that has not left yet.

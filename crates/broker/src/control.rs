@@ -8,6 +8,7 @@ use damselfly_session::{PeerError, Phase, Role, Timestamp};
 use crate::{
     Answer, AuthenticationStep, Broker, ConnectionId, ProblemInformation, Question, QuestionId,
     broker::{Fault, owned},
+    budget::question_weight,
     connections::{Connection, Pause, Reauthentication, Stage},
     questions::{Asked, sayable_refusal},
 };
@@ -104,12 +105,17 @@ impl Broker {
         let step =
             AuthenticationStep { method: owned(method), data: auth.properties.authentication_data().map(Into::into) };
         let question = Question::Authenticate { connection: id, step, re_authentication: is_new };
+        let asked_bytes = question_weight(&question);
+        if !is_new {
+            self.count_handshake(now, id, asked_bytes)?;
+        }
         let asked = if is_new { Asked::Reauthenticate(id) } else { Asked::Connect(id) };
         let question = self.ask(now, asked, question);
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
         let asked = Stage::Reauthenticating(Reauthentication::Asked(question));
         match core::mem::replace(&mut connection.stage, asked) {
-            Stage::Authenticating(pending) => {
+            Stage::Authenticating(mut pending) => {
+                pending.asked_bytes = asked_bytes;
                 connection.stage = Stage::Asking(pending, question);
                 self.pause(now, id, Pause::Question);
             }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use damselfly_broker::{Config, ConnectionId, Memory, Peer};
-use damselfly_codec::{Packet, Property, ReasonCode, SubscriptionOptions};
+use damselfly_broker::{Answer, Config, ConnectionId, Memory, Peer};
+use damselfly_codec::{Auth, Packet, Property, ReasonCode, SubscriptionOptions, Version};
 
-use crate::world::{As, World, beside, exactly, qos, v3, v5};
+use crate::world::{As, World, beside, exactly, properties, qos, v3, v5};
 
 /// A PUBLISH of QoS 0 announced with `length` bytes behind its fixed header, and the first `sent` of these.
 fn unfinished(length: usize, sent: usize) -> Vec<u8> {
@@ -59,7 +59,8 @@ fn a_will_counts_while_it_is_kept() {
         assert!(world.first(link).starts_with(answer));
     }
     // Replaced by none, published, discarded.
-    let mut world = World::with(|config| config.max_memory = needed + u64::try_from(Memory::PER_CONNECTION).unwrap());
+    let next = u64::try_from(Memory::PER_CONNECTION + Memory::PER_SESSION).unwrap();
+    let mut world = World::with(|config| config.max_memory = needed + next);
     let first = world.connect(carol);
     world.cut(first);
     assert!(world.broker.memory().counted < 1_000, "published");
@@ -292,4 +293,119 @@ fn the_identifiers_of_a_delivery_count() {
     };
     let needed = (256..512).find(|limit| queued_with(*limit) == "PUBACK #1");
     assert!(needed.is_some_and(|needed| queued_with(needed - 1) == "PUBACK #1 97"), "{needed:?}");
+}
+
+/// A handshake with everything a client may say in it: `length` bytes of each.
+struct Words {
+    text: String,
+    bytes: Vec<u8>,
+}
+
+impl Words {
+    fn new(length: usize) -> Self {
+        Self { text: "x".repeat(length), bytes: vec![b'x'; length] }
+    }
+
+    /// CONNECT, with a question open about it.
+    fn begin(&self, world: &mut World, version: Version) -> ConnectionId {
+        let words = [Property::AuthenticationMethod(&self.text), Property::AuthenticationData(&self.bytes)];
+        let client = As {
+            user_name: Some(&self.text),
+            will: Some(("w", &self.text, 0, false, 0)),
+            properties: if version == Version::V5_0 { &words } else { &[] },
+            version,
+            ..v5("carol")
+        };
+        world.holds_questions = true;
+        world.begin(client)
+    }
+
+    /// AUTH, with so much data that it takes more than CONNECT did.
+    fn go_on(&self, world: &mut World, connection: ConnectionId) {
+        let data = self.bytes.repeat(3);
+        let step = properties(&[Property::AuthenticationMethod(&self.text), Property::AuthenticationData(&data)]);
+        let reason_code = ReasonCode::ContinueAuthentication;
+        world.send(connection, Packet::Auth(Auth { reason_code, properties: step.as_properties() }));
+    }
+}
+
+/// Strangers can say much while a program thinks about each of them.
+#[test]
+fn a_connect_counts_while_its_question_is_open_and_one_past_the_budget_is_refused() {
+    let words = Words::new(1_000);
+    for (version, said, answer) in [(Version::V5_0, 5_000, "CONNACK 97"), (Version::V3_1_1, 2_000, "CONNACK 03")] {
+        let mut free = World::new();
+        words.begin(&mut free, version);
+        let needed = free.broker.memory().counted;
+        assert!(needed > u64::try_from(Memory::PER_CONNECTION + said).unwrap(), "{needed}");
+        for (limit, is_refused) in [(needed, false), (needed - 1, true)] {
+            let mut world = World::with(|config| config.max_memory = limit);
+            let carol = words.begin(&mut world, version);
+            assert_eq!(world.questions.len(), usize::from(!is_refused));
+            assert_eq!(world.received(carol), if is_refused { vec![answer] } else { vec![] });
+            assert_eq!(world.is_closed(carol), is_refused);
+            world.broker.audit().unwrap();
+            world.cut(carol);
+            assert_eq!(world.broker.memory().counted, 0);
+        }
+    }
+}
+
+#[test]
+fn an_auth_before_connack_counts_and_one_past_the_budget_is_refused() {
+    let words = Words::new(1_000);
+    let handshake = |limit: u64| {
+        let mut world = World::with(|config| config.max_memory = limit);
+        let carol = words.begin(&mut world, Version::V5_0);
+        let asked = world.broker.memory().counted;
+        world.answer(Answer::Continue(None));
+        world.received(carol);
+        assert!(world.broker.memory().counted < asked - 2_000, "the question is answered");
+        world.broker.audit().unwrap();
+        words.go_on(&mut world, carol);
+        world.broker.audit().unwrap();
+        (world, carol)
+    };
+    let needed = handshake(u64::MAX).0.broker.memory().counted;
+    for (limit, answer) in [(needed, "CONNACK 00"), (needed - 1, "CONNACK 97")] {
+        let (mut world, carol) = handshake(limit);
+        if !world.questions.is_empty() {
+            world.answer(Answer::allow());
+        }
+        assert!(world.first(carol).starts_with(answer));
+        world.broker.audit().unwrap();
+        world.cut(carol);
+        assert_eq!(world.broker.memory().counted, 0);
+    }
+}
+
+#[test]
+fn a_handshake_counts_no_more_once_it_ended() {
+    let words = Words::new(1_000);
+    let will = u64::try_from(words.text.len()).unwrap();
+    let answers = [
+        (Answer::allow(), true),
+        (Answer::Deny(ReasonCode::NotAuthorized), false),
+        (Answer::Redirect { permanent: true, server_reference: "b".into() }, false),
+    ];
+    for (answer, stays) in answers {
+        let mut world = World::new();
+        let carol = words.begin(&mut world, Version::V5_0);
+        world.answer(answer);
+        world.received(carol);
+        world.broker.audit().unwrap();
+        let counted = world.broker.memory().counted;
+        // The will of a session has some bytes beside its payload.
+        let most = if stays { exactly("carol") + will + 200 } else { 0 };
+        assert!(counted <= most, "{counted}");
+    }
+    // Until the commit of a session that stays.
+    let mut world = World::new();
+    world.holds_commits = true;
+    let carol = world.begin(v5("carol").lasting(100));
+    assert!(world.broker.memory().counted > exactly("carol"));
+    world.broker.audit().unwrap();
+    world.commit();
+    assert!(world.first(carol).starts_with("CONNACK 00"));
+    assert_eq!(world.broker.memory().counted, exactly("carol"));
 }

@@ -324,7 +324,7 @@ fn qos_2_messages_for_a_full_queue_wait_one_after_the_other_for_room() {
 #[test]
 fn a_qos_2_message_dropped_while_its_client_was_away_is_a_new_one_when_it_comes_again() {
     let mut world = World::with(|config| {
-        config.max_memory = beside(3, 12_000);
+        config.max_memory = beside(3, 18_000);
         config.pause_limit = Duration::from_secs(2);
     });
     let [alice, away] = [world.connect(v5("alice").lasting(100)), world.connect(v5("away").lasting(100))];
