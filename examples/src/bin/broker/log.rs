@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 
 use damselfly_broker::{Answer, Event, Question, QuestionId, Why};
@@ -25,15 +26,30 @@ impl Host for Log {
     }
 }
 
-/// Text that a client chose is logged as a Rust literal, so that it cannot forge a line.
+/// Text that a client chose, as a Rust literal, so that it cannot forge a line, and cut short, so that it cannot fill a disk.
+struct Chosen<'a>(&'a str);
+
+/// The most bytes of a client's text in a line.
+const SHOWN: usize = 128;
+
+impl fmt::Debug for Chosen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() <= SHOWN {
+            return write!(f, "{:?}", self.0);
+        }
+        let end = (0..=SHOWN).rev().find(|&at| self.0.is_char_boundary(at)).unwrap_or(0);
+        write!(f, "{:?}... ({} bytes)", &self.0[..end], self.0.len())
+    }
+}
+
 pub(crate) fn record(event: &Event, address: Option<SocketAddr>) {
     let address = address.map(tracing::field::display);
     match event {
         Event::Connected { client_id, version, session_present, .. } => {
-            tracing::info!(?client_id, address, %version, session_present, "connected");
+            tracing::info!(client_id = ?Chosen(client_id), address, %version, session_present, "connected");
         }
         Event::Disconnected { client_id, why, .. } => {
-            let client_id = client_id.as_ref().map(tracing::field::debug);
+            let client_id = client_id.as_deref().map(|text| tracing::field::debug(Chosen(text)));
             match why {
                 Why::Malformed(_) | Why::PeerError(_) | Why::Refused(_) | Why::ConnectTimeout => {
                     tracing::warn!(client_id, address, %why, "connection closed");
@@ -42,12 +58,36 @@ pub(crate) fn record(event: &Event, address: Option<SocketAddr>) {
             }
         }
         Event::Dropped { client_id, topic, reason, count } => {
-            tracing::warn!(?client_id, ?topic, %reason, count, "messages dropped");
+            let client_id = client_id.as_deref().map(|text| tracing::field::debug(Chosen(text)));
+            tracing::warn!(client_id, topic = ?Chosen(topic), %reason, count, "messages dropped");
         }
-        Event::SessionEnded { client_id, discarded } => tracing::debug!(?client_id, discarded, "session ended"),
-        Event::Subscribed { client_id, filter, qos } => tracing::debug!(?client_id, ?filter, ?qos, "subscribed"),
-        Event::Unsubscribed { client_id, filter } => tracing::debug!(?client_id, ?filter, "unsubscribed"),
-        Event::WillPublished { client_id, topic } => tracing::info!(?client_id, ?topic, "will published"),
+        Event::SessionEnded { client_id, discarded } => {
+            tracing::debug!(client_id = ?Chosen(client_id), discarded, "session ended");
+        }
+        Event::Subscribed { client_id, filter, qos } => {
+            tracing::debug!(client_id = ?Chosen(client_id), filter = ?Chosen(filter), ?qos, "subscribed");
+        }
+        Event::Unsubscribed { client_id, filter } => {
+            tracing::debug!(client_id = ?Chosen(client_id), filter = ?Chosen(filter), "unsubscribed");
+        }
+        Event::WillPublished { client_id, topic } => {
+            tracing::info!(client_id = ?Chosen(client_id), topic = ?Chosen(topic), "will published");
+        }
         other => tracing::debug!(event = ?other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_chose_is_escaped_and_cut_short_between_characters() {
+        assert_eq!(format!("{:?}", Chosen("a\nb")), r#""a\nb""#);
+        let at_the_limit = "x".repeat(SHOWN);
+        assert_eq!(format!("{:?}", Chosen(&at_the_limit)), format!("{at_the_limit:?}"));
+        // The last character that would fit starts inside the limit and ends behind it.
+        let beyond = format!("{}\u{e9}", "x".repeat(SHOWN - 1));
+        assert_eq!(format!("{:?}", Chosen(&beyond)), format!("\"{}\"... (129 bytes)", "x".repeat(SHOWN - 1)));
     }
 }
