@@ -98,6 +98,7 @@ impl Broker {
         let key = connection.session;
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let outbound = &mut session.outbound;
+        let max_inflight_bytes = self.config.max_inflight_bytes;
         let (mut is_any_done, mut is_any_unknown) = (false, false);
         for (packet_id, reason_code) in acks {
             let Some(input) = SendInput::from_ack(packet_type, reason_code) else { continue };
@@ -133,9 +134,11 @@ impl Broker {
                 SendAction::Ignore | SendAction::ResendPublish | SendAction::ResendPubrel => None,
             };
             if let Some(queued) = taken_over {
-                let weight = self.messages.weight_in_flight(&queued, self.config.max_inflight_bytes);
-                outbound.inflight_bytes -= weight;
-                is_any_done |= weight > 0;
+                if max_inflight_bytes != u64::MAX {
+                    let weight = self.messages.weight_in_flight(&queued, max_inflight_bytes);
+                    outbound.inflight_bytes -= weight;
+                    is_any_done |= weight > 0;
+                }
                 self.messages.discard(queued);
             }
         }
@@ -190,7 +193,7 @@ impl Broker {
                 if has_more {
                     break;
                 }
-                put_ack(ack, connection.version, Properties::EMPTY, connection.transmit.tail(&mut self.pool));
+                put_short_ack(ack, connection.version, connection.transmit.tail(&mut self.pool));
                 if ack.is_final() {
                     connection.inbound.answered();
                 }
@@ -392,8 +395,14 @@ fn ack_properties(ack: &PendingAck, connection: &Connection) -> Option<Propertie
     })
 }
 
+/// Appends an acknowledgement that says nothing but its code. One that has more is [`put_ack`]'s.
+fn put_short_ack(ack: &PendingAck, version: Version, out: &mut Vec<u8>) {
+    put_ack(ack, version, Properties::EMPTY, out);
+}
+
 /// Appends an acknowledgement. Built by us from codes that fit the packet: encoding has nothing to refuse.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "one of two callers has nothing but a code to say, which leaves little of it")]
 fn put_ack(ack: &PendingAck, version: Version, properties: Properties<'_>, out: &mut Vec<u8>) {
     let codes = || ack.answer.as_ref().map_or(&[][..], |answer| &answer.reason_codes);
     let put = |ack_type, out: &mut Vec<u8>| {

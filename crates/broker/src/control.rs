@@ -59,6 +59,7 @@ impl Broker {
     }
 
     /// A PUBLISH that comes where nothing but CONNECT or AUTH may.
+    #[cold]
     pub(crate) fn too_early(connection: &Connection, packet_type: PacketType) -> Fault {
         match phase(connection).check(connection.version, Role::Client, packet_type) {
             Err(error) => error.into(),

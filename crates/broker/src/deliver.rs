@@ -366,6 +366,7 @@ impl Broker {
     }
 
     /// A message leaves the queue of a session.
+    #[inline]
     pub(crate) fn uncount(&mut self, slot: u32, queued: &Queued) {
         let weight = self.messages.weight(queued);
         if let Some(session) = self.sessions.at_mut(slot) {

@@ -123,16 +123,22 @@ impl Broker {
                 connection.keep_alive.received(now);
                 Next::Frame(header)
             }
-            Ok(Some(header)) if self.is_too_large(id, header) => {
-                self.fail(now, id, Fault::Refuse(ReasonCode::QuotaExceeded));
-                Next::Ignore
-            }
-            Ok(header) => Next::Wanted(header.map_or(0, FixedHeader::frame_len)),
+            Ok(header) => self.want(now, id, header),
             Err(error) => {
                 self.fail(now, id, Fault::Malformed(error));
                 Next::Ignore
             }
         }
+    }
+
+    /// A packet that is not whole yet.
+    #[inline(never)]
+    fn want(&mut self, now: Timestamp, id: ConnectionId, header: Option<FixedHeader>) -> Next {
+        if header.is_some_and(|header| self.is_too_large(id, header)) {
+            self.fail(now, id, Fault::Refuse(ReasonCode::QuotaExceeded));
+            return Next::Ignore;
+        }
+        Next::Wanted(header.map_or(0, FixedHeader::frame_len))
     }
 
     /// Leaves a client unread until a later call.
@@ -159,6 +165,8 @@ impl Broker {
         }
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "one call fewer for every packet, 20 instructions")]
     fn handle_packet(
         &mut self,
         now: Timestamp,
@@ -169,14 +177,27 @@ impl Broker {
     ) {
         let result = if header.packet_type() == PacketType::Publish {
             self.handle_publish(now, id, header, frame, shared)
-        } else if self.is_too_large(id, header) {
-            Err(Fault::Refuse(ReasonCode::QuotaExceeded))
         } else {
-            self.handle_control(now, id, header, frame)
+            self.handle_other(now, id, header, frame)
         };
         if let Err(fault) = result {
             self.fail(now, id, fault);
         }
+    }
+
+    /// Any packet but PUBLISH.
+    #[inline(never)]
+    fn handle_other(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        header: FixedHeader,
+        frame: &[u8],
+    ) -> Result<(), Fault> {
+        if self.is_too_large(id, header) {
+            return Err(Fault::Refuse(ReasonCode::QuotaExceeded));
+        }
+        self.handle_control(now, id, header, frame)
     }
 }
 

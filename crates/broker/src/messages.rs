@@ -122,14 +122,22 @@ impl Messages {
     }
 
     /// What an entry counts for in its queue.
+    #[inline]
     pub(crate) fn weight(&self, queued: &Queued) -> u64 {
-        self.weight_with(&queued.message, self.ids(&queued.ids, &mut None))
+        let list = if queued.ids.is_list() { list_weight(self.ids(&queued.ids, &mut None)) } else { 0 };
+        self.get(&queued.message).map_or(0, weight) + list
     }
 
     /// What a message in flight counts for, under a limit.
     #[inline]
     pub(crate) fn weight_in_flight(&self, queued: &Queued, max_inflight_bytes: u64) -> u64 {
-        if max_inflight_bytes == u64::MAX { 0 } else { self.weight(queued) }
+        if max_inflight_bytes == u64::MAX { 0 } else { self.weight_under_limit(queued) }
+    }
+
+    /// As [`Messages::weight`], out of the way of the many that have no limit.
+    #[cold]
+    fn weight_under_limit(&self, queued: &Queued) -> u64 {
+        self.weight(queued)
     }
 
     pub(crate) fn keep_ids(&mut self, ids: &[SubscriptionId]) -> SubscriptionIds {

@@ -17,6 +17,7 @@ use crate::{
     gate::Release,
     route::{GROUP, Route, RouteCache, RouteCacheLimits, hash_topic},
     sessions::{NO_GROUP, SessionKey, Wait},
+    verbatim::Verbatim,
 };
 
 /// What routing a message came to.
@@ -74,6 +75,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) shared: Option<&'a Frame>,
     /// Its payload is none that the broker takes.
     refused: Option<Refusal>,
+    /// The hash of its topic, if the cache of the connection was just seen not to know that.
+    unknown: Option<u64>,
 }
 
 impl Inbound<'_> {
@@ -100,20 +103,23 @@ impl Broker {
         if !connection.is_open() {
             return Err(Self::too_early(connection, PacketType::Publish));
         }
+        // One comparison for both limits: what may be beyond one of them takes another way.
+        if frame.len() > crate::slab::index(self.config.max_property_bytes.min(self.config.max_payload_size)) {
+            return self.handle_large_publish(now, id, header, frame, shared);
+        }
         let body = frame.get(usize::from(header.header_len())..).unwrap_or(&[]);
         let (version, session) = (connection.version, connection.session);
-        if body.len() > crate::slab::index(self.config.max_property_bytes) {
-            self.check_property_bytes(version, header, body)?;
-        }
         let publish = Publish::decode(version, header, body)?;
         self.counters.publishes_received += 1;
         match publish.topic {
-            // What is to be looked at more closely is no such case.
-            Some(topic)
-                if publish.properties.is_empty() && frame.len() <= crate::slab::index(self.config.max_payload_size) =>
-            {
-                if frame.first() == Some(&PUBLISH_QOS0) && self.publish_verbatim(now, id, topic, frame) {
-                    return Ok(());
+            Some(topic) if publish.properties.is_empty() => {
+                let mut unknown = None;
+                if frame.first() == Some(&PUBLISH_QOS0) {
+                    match self.publish_verbatim(now, id, topic, frame) {
+                        Verbatim::Done => return Ok(()),
+                        Verbatim::Unknown { hash } => unknown = Some(hash),
+                        Verbatim::Unfit => {}
+                    }
                 }
                 let came = PublishFrame::new(header, frame, &publish).map(|frame| (wire_class(version), frame));
                 if let (Some((class, came)), Delivery::AtLeastOnce { id: packet_id, .. }) = (&came, publish.delivery) {
@@ -122,12 +128,32 @@ impl Broker {
                         return done;
                     }
                 }
+                let (publish, frame) = (&publish, came);
                 let inbound =
-                    Inbound { connection: id, session, publish: &publish, topic, frame: came, shared, refused: None };
+                    Inbound { connection: id, session, publish, topic, frame, shared, refused: None, unknown };
                 self.accept_publish(now, &inbound)
             }
             _ => self.publish_with_properties(now, id, session, &publish, shared),
         }
+    }
+
+    /// One whose properties or payload may be beyond the limits.
+    #[cold]
+    fn handle_large_publish(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        header: FixedHeader,
+        frame: &[u8],
+        shared: Option<&Frame>,
+    ) -> Result<(), Fault> {
+        let Some(connection) = self.connections.get(id) else { return Ok(()) };
+        let (version, session) = (connection.version, connection.session);
+        let body = frame.get(usize::from(header.header_len())..).unwrap_or(&[]);
+        self.check_property_bytes(version, header, body)?;
+        let publish = Publish::decode(version, header, body)?;
+        self.counters.publishes_received += 1;
+        self.publish_with_properties(now, id, session, &publish, shared)
     }
 
     /// Topic Alias first: it is set even if the message is refused. [MQTT-3.3.2-12]
@@ -157,7 +183,8 @@ impl Broker {
             None => TopicName::new(&aliased).map_err(|_| PeerError::TopicAliasUnknown)?,
         };
         let refused = self.check_payload(publish.payload, publish.properties);
-        self.accept_publish(now, &Inbound { connection, session, publish, topic, frame: None, shared, refused })
+        let inbound = Inbound { connection, session, publish, topic, frame: None, shared, refused, unknown: None };
+        self.accept_publish(now, &inbound)
     }
 
     /// What the configuration says of a payload. [MQTT-3.3.2.3.2]
@@ -296,9 +323,12 @@ impl Broker {
     /// Routes a QoS 0 or 1 message, unless it has to wait: then `None`.
     #[inline]
     fn publish_now(&mut self, now: Timestamp, inbound: &Inbound<'_>) -> Option<ReasonCode> {
+        let generation = self.index.generation();
+        if let Some(hash) = inbound.unknown {
+            return self.publish_cold(now, inbound, hash, generation);
+        }
         let connection = self.connections.get_mut(inbound.connection)?;
         let hash = hash_topic(&self.keys, inbound.topic);
-        let generation = self.index.generation();
         if let Some(cache) = connection.route_cache.take() {
             if let Some(cached) = cache.find(hash, inbound.topic, generation) {
                 let is_free = inbound.refused.is_none() && !self.has_held(inbound.session);
@@ -405,6 +435,7 @@ impl Broker {
         Some(tally)
     }
 
+    #[inline]
     pub(crate) fn put_cache_back(&mut self, id: ConnectionId, cache: alloc::boxed::Box<RouteCache>) {
         match self.connections.get_mut(id) {
             Some(connection) => connection.route_cache = Some(cache),

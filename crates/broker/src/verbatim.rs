@@ -12,24 +12,33 @@ use crate::{
     deliver::{Fate, Outgoing, SHARE_FROM, plain_terms},
     gate::Release,
     publish::Tally,
-    route::{Route, RouteCache, hash_topic},
+    route::{CachedRoute, Route, hash_topic},
     sessions::{Session, SessionKey, Sink},
     slab::index,
     write::inflight,
 };
 
+/// What became of a message that might go on as it came.
+pub(crate) enum Verbatim {
+    Done,
+    /// It is no such case; nothing was done.
+    Unfit,
+    /// The cache does not know its topic, which has this hash; nothing was done.
+    Unknown {
+        hash: u64,
+    },
+}
+
 impl Broker {
-    /// The receivers of a topic, if the cache knows them, nothing is to be decided for any of them, and no message of the
+    /// The receivers of a topic the cache knows, if nothing is to be decided for any of them, and no message of the
     /// publisher is in the way.
     #[inline]
-    fn known_route<'a>(
+    fn plain_route<'a>(
         &self,
-        cache: &'a RouteCache,
-        topic: TopicName<'_>,
+        known: &'a CachedRoute,
         publisher: SessionKey,
         is_free: impl Fn(&Session) -> bool,
     ) -> Option<&'a Route> {
-        let known = cache.find(hash_topic(&self.keys, topic), topic, self.index.generation())?;
         let may_go = known.permission == Permission::Allow
             && known.route.is_plain
             && self.shards.is_empty()
@@ -37,7 +46,7 @@ impl Broker {
         may_go.then_some(&known.route)
     }
 
-    /// A QoS 0 message: its frame is theirs. False if it is no such case; then nothing was done.
+    /// A QoS 0 message: its frame is theirs.
     #[inline]
     pub(crate) fn publish_verbatim(
         &mut self,
@@ -45,15 +54,20 @@ impl Broker {
         id: ConnectionId,
         topic: TopicName<'_>,
         frame: &[u8],
-    ) -> bool {
-        let Some(connection) = self.connections.get_mut(id) else { return false };
+    ) -> Verbatim {
+        let Some(connection) = self.connections.get_mut(id) else { return Verbatim::Unfit };
         let (session, class) = (connection.session, wire_class(connection.version));
-        let Some(cache) = connection.route_cache.take() else { return false };
+        let Some(cache) = connection.route_cache.take() else { return Verbatim::Unfit };
+        let hash = hash_topic(&self.keys, topic);
+        let Some(known) = cache.find(hash, topic, self.index.generation()) else {
+            connection.route_cache = Some(cache);
+            return Verbatim::Unknown { hash };
+        };
         let is_done = self
-            .known_route(&cache, topic, session, |session| session.held.is_empty())
+            .plain_route(known, session, |session| session.held.is_empty())
             .is_some_and(|route| self.copy_to_all(now, route, topic, frame, class));
         self.put_cache_back(id, cache);
-        is_done
+        if is_done { Verbatim::Done } else { Verbatim::Unfit }
     }
 
     /// A QoS 1 message: its frame is theirs but for the Packet Identifier. `None` if it is no such case; then nothing was
@@ -79,7 +93,8 @@ impl Broker {
         let cache = connection.route_cache.take()?;
         let mut out = outgoing();
         let is_free = |session: &Session| session.held.is_empty() && session.received.is_empty();
-        let route = self.known_route(&cache, out.topic, session, is_free);
+        let known = cache.find(hash_topic(&self.keys, out.topic), out.topic, self.index.generation());
+        let route = known.and_then(|known| self.plain_route(known, session, is_free));
         let Some(route) = route.filter(|_| !out.retain && !self.has_no_memory()) else {
             self.put_cache_back(id, cache);
             return None;
@@ -137,7 +152,9 @@ impl Broker {
             came.write(packet_id, false, false, connection.transmit.tail(&mut self.pool));
             Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, to, connection);
             let _has_slot = connection.window.take();
-            session.outbound.inflight_bytes += self.messages.weight_in_flight(&queued, max_inflight_bytes);
+            if max_inflight_bytes != u64::MAX {
+                session.outbound.inflight_bytes += self.messages.weight_in_flight(&queued, max_inflight_bytes);
+            }
             session.outbound.inflight.push_back(inflight(packet_id, queued));
             tally.note(Fate::Accepted);
         }
