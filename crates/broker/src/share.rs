@@ -329,7 +329,8 @@ impl Broker {
             self.finish(out);
             self.discard(queued);
         } else if has_ended {
-            if is_current && queued.qos != QoS::AtMostOnce {
+            // Of the message, not of the delivery: another member may have been granted more than this one.
+            if is_current && message.qos() != QoS::AtMostOnce {
                 let mut out = Outgoing::of_message(&message, now);
                 self.deliver_within(now, &mut out, group, true, Some(key.slot));
                 self.finish(out);

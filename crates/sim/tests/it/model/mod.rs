@@ -135,7 +135,9 @@ fn scripts_are_read_as_they_are_written() {
 /// Histories that were not agreed about once, in the words they were found in or thought of.
 #[test]
 fn scripts_of_what_was_wrong_once_are_agreed_about() {
-    for script in [PUBREL_NEEDS_NO_WINDOW, AWAY_IS_A_SUBSCRIBER, LIVE_AS_RETAINED, SUBSCRIBED_AGAIN, TWO_REPLAYS] {
+    for script in
+        [PUBREL_NEEDS_NO_WINDOW, AWAY_IS_A_SUBSCRIBER, LIVE_AS_RETAINED, SUBSCRIBED_AGAIN, TWO_REPLAYS, LEFT_AT_QOS_0]
+    {
         let script: Script = script.parse().unwrap();
         if let Err(error) = run::play_aloud(&script) {
             panic!("{error}");
@@ -204,4 +206,25 @@ const TWO_REPLAYS: &str = r##"
     dave: publish qos1 "a/b" "m27"
     bob: unsubscribe "a/b"
     bob: subscribe "a/+" qos2
+"##;
+
+/// What waits at QoS 0 for a member whose session ends goes to one that gets it at more.
+const LEFT_AT_QOS_0: &str = r##"
+    erin: connect 5.0 expiry=4 receive=1 manual
+    erin: subscribe "a/b" qos2
+    carol: connect 5.0 expiry=30 receive=3 manual
+    erin: subscribe "$share/g/#" qos0 id=19
+    carol: publish qos1 "a/b" "m31"
+    carol: subscribe "$share/g/#" qos2 id=19
+    erin: subscribe "#" qos1
+    erin: publish qos2 retain "b" "m67"
+    erin: subscribe "+/b" qos1
+    erin: publish qos2 "a/b" "m69"
+    carol: publish qos2 "b" "m77"
+    dave: connect 3.1.1
+    carol: publish qos1 "a/b" "m82"
+    dave: publish qos0 "a/b" "m104"
+    erin: connect 5.0 manual
+    carol: ack pubcomp cut=0
+    erin: cut
 "##;
