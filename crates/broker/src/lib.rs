@@ -26,6 +26,7 @@ mod lookup;
 mod members;
 mod messages;
 mod output;
+mod pressure;
 mod publish;
 mod query;
 mod question;
