@@ -259,11 +259,9 @@ impl Model {
         session.owed.retain(|owed| !owed.message.is_expired(now));
         self.features.extend((session.owed.len() < count).then_some("a message expires while it waits"));
         let is_current = |message: &Message| retained.get(&message.topic).map(|now| now.number) == Some(message.number);
-        // What needs the window may have been taken up before it was replaced.
-        let is_skipped = |owed: &Owed| owed.is_replay && !is_current(&owed.message);
-        session.owed.retain(|owed| !is_skipped(owed) || owed.content.qos > 0);
+        // It may have been taken up before it was replaced: at QoS 2 that is when the commit is done, not when PUBLISH comes.
         for owed in &mut session.owed {
-            owed.is_optional |= is_skipped(owed);
+            owed.is_optional |= owed.is_replay && !is_current(&owed.message);
         }
     }
 
