@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Asks of every line whether a test would notice: mutation testing of the crates that decide what MQTT means.
+
+    python3 interop/mutants.py                    # files whose record is missing or out of date, as long as it takes
+    python3 interop/mutants.py --minutes 30       # as many of them as fit
+    python3 interop/mutants.py --only codec/src/ack
+    python3 interop/mutants.py --check            # what the record says; runs nothing
+
+`cargo install --locked cargo-mutants` is needed. A run changes one place of a source file after the other and calls the
+tests of its crate; a change that no test notices is a survivor. `docs/mutants.tsv` holds the result of each file with the
+hash of what was tested, so that a long run may be cut into pieces. `docs/survivors.tsv` lists each survivor with the reason
+why no test can or need notice it. At most 3 % of the viable mutants may survive.
+"""
+
+import argparse
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = ROOT / "docs" / "mutants.tsv"
+SURVIVORS = ROOT / "docs" / "survivors.tsv"
+CRATES = ("topic", "codec", "session", "broker")
+# Of the viable mutants, how many may survive.
+LIMIT = 0.03
+RECORD_COLUMNS = ("file", "hash", "viable", "survived")
+SURVIVOR_COLUMNS = ("mutant", "reason")
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    files = [file for crate in CRATES for file in sources(crate)]
+    record = {row["file"]: row for row in rows(RECORD)}
+    record = {file: row for file, row in record.items() if file in files}
+    if not arguments.check:
+        pending = [file for file in files if arguments.only in file and not is_current(record.get(file))]
+        if shutil.which("cargo-mutants") is None:
+            sys.exit("cargo-mutants is missing: cargo install --locked cargo-mutants")
+        test(pending, record, time.monotonic() + arguments.minutes * 60)
+    return report(files, record)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so many minutes")
+    parser.add_argument("--only", default="", help="files whose path contains this text")
+    parser.add_argument("--check", action="store_true", help="judge the record without testing anything")
+    return parser.parse_args()
+
+
+def sources(crate: str) -> list[str]:
+    """The files of a crate that ship; those of unit tests are left out."""
+    folder = ROOT / "crates" / crate / "src"
+    files = (file.relative_to(ROOT) for file in sorted(folder.rglob("*.rs")))
+    return [file.as_posix() for file in files if "tests" not in file.parts]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def write(path: Path, columns: tuple[str, ...], table: list[dict[str, str]]) -> None:
+    path.write_text("".join("\t".join(cells) + "\n" for cells in [columns, *([row[c] for c in columns] for row in table)]))
+
+
+def hash_of(file: str) -> str:
+    command = ["git", "hash-object", "--", file]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()[:12]
+
+
+def is_current(row: dict[str, str] | None) -> bool:
+    return row is not None and row["hash"] == hash_of(row["file"])
+
+
+def test(pending: list[str], record: dict[str, dict[str, str]], deadline: float) -> None:
+    """Crate by crate, since each is built once; what is done is recorded even if the run is ended."""
+    for crate in CRATES:
+        mine = [file for file in pending if file.startswith(f"crates/{crate}/")]
+        if mine and time.monotonic() < deadline:
+            with tempfile.TemporaryDirectory() as folder:
+                run_mutants(crate, mine, Path(folder), deadline)
+                keep(Path(folder) / "mutants.out", mine, record)
+
+
+def run_mutants(crate: str, files: list[str], folder: Path, deadline: float) -> None:
+    command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--output", str(folder), "--no-shuffle"]
+    command += ["--cap-lints=true", "--profile", "mutants", "--jobs", "2", "--no-times", "--colors", "never"]
+    command += [part for file in files for part in ("--file", file)]
+    # The examples in the documentation are slow to build and judge nothing that the other tests do not.
+    command += ["--", "--lib", "--tests"]
+    environment = {**os.environ, "PROPTEST_CASES": "64"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as running:
+        try:
+            running.wait(None if deadline == float("inf") else max(1.0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            running.send_signal(signal.SIGINT)
+            running.wait()
+
+
+def keep(output: Path, files: list[str], record: dict[str, dict[str, str]]) -> None:
+    """Records the files of which every mutant was tried."""
+    planned = listed(output / "mutants.json")
+    outcomes = {name: lines(output / f"{name}.txt") for name in ("caught", "missed", "timeout", "unviable")}
+    reasons = {row["mutant"]: row["reason"] for row in rows(SURVIVORS)}
+    for file in files:
+        tried = {name: [place(mutant) for mutant in found if mutant.startswith(f"{file}:")] for name, found in outcomes.items()}
+        if sum(map(len, tried.values())) != planned.count(file):
+            continue
+        viable = sum(len(tried[name]) for name in ("caught", "missed", "timeout"))
+        row = {"file": file, "hash": hash_of(file), "viable": str(viable), "survived": str(len(tried["missed"]))}
+        record[file] = row
+        reasons = {mutant: reason for mutant, reason in reasons.items() if not mutant.startswith(f"{file}:")} | {
+            mutant: reasons.get(mutant, "") for mutant in tried["missed"]
+        }
+    write(RECORD, RECORD_COLUMNS, [record[file] for file in sorted(record)])
+    write(SURVIVORS, SURVIVOR_COLUMNS, [{"mutant": m, "reason": reasons[m]} for m in sorted(reasons)])
+
+
+def listed(plan: Path) -> list[str]:
+    """The file of each mutant that was planned."""
+    return re.findall(r'^ {4}"file": "(.*)",$', plan.read_text(), re.MULTILINE) if plan.exists() else []
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def place(mutant: str) -> str:
+    """A mutant's name without the line, which moves with every edit above it."""
+    return re.sub(r":\d+:\d+: ", ": ", mutant, count=1)
+
+
+def report(files: list[str], record: dict[str, dict[str, str]]) -> int:
+    current = [record[file] for file in files if is_current(record.get(file))]
+    viable, survived = (sum(int(row[column]) for row in current) for column in ("viable", "survived"))
+    unexplained = [row["mutant"] for row in rows(SURVIVORS) if not row["reason"]]
+    print(f"{len(current)} of {len(files)} files tried as they are: {survived} of {viable} viable mutants survived")
+    for mutant in unexplained:
+        print(f"without a reason in {SURVIVORS.relative_to(ROOT)}: {mutant}")
+    if survived > LIMIT * viable:
+        print(f"more than {LIMIT:.0%} survived")
+    return 1 if unexplained or survived > LIMIT * viable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
