@@ -5,6 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::thread;
 
+use damselfly_broker::{Answer, Broker, Config, Event, Question, QuestionId};
+use damselfly_examples::broker::{Driver, Host, Settings};
+use damselfly_examples::scram;
 use serde_json::Value;
 
 use super::support::BrokerProcess;
@@ -18,14 +21,99 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
+/// Runs the cases, none of which may fail: the report, and why cases were skipped.
+fn passed(address: SocketAddr, arguments: &[&str]) -> (String, Vec<String>) {
+    let output = conformance(address, arguments);
+    let report = text(&output.stdout).to_owned();
+    assert_eq!(output.status.code(), Some(0), "{report}{}", text(&output.stderr));
+    assert!(report.contains(" 0 failed, "), "{report}");
+    let reasons = report.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(" skipped: "));
+    let reasons = reasons.map(|(count, why)| (count.parse::<u32>().unwrap(), why.to_owned()));
+    let reasons = reasons.inspect(|(count, _)| assert!(*count > 0, "{report}")).map(|(_, why)| why).collect();
+    (report, reasons)
+}
+
 #[test]
 fn our_broker_passes_every_case_over_loopback() {
     let broker = BrokerProcess::start(&[]);
-    let output = conformance(broker.address(), &[]);
-    let report = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{report}{}", text(&output.stderr));
-    assert!(report.contains(" 0 failed, 0 skipped"), "{report}");
+    let (report, reasons) = passed(broker.address(), &[]);
+    // It has everything; how the program authenticates is shown below.
+    let others = ["qos1", "qos2", "retain", "wildcards", "shared", "subscription_ids", "alias", "session_expiry"];
+    for why in &reasons {
+        let is_about = why.strip_prefix("is about a broker without ").is_some_and(|word| others.contains(&word));
+        assert!(is_about || why == "needs authentication" || why == "needs short_keep_alive", "{report}");
+    }
+    assert_eq!(reasons.len(), others.len() + 2, "{report}");
     broker.end();
+}
+
+#[test]
+fn a_broker_that_lacks_everything_refuses_what_it_should_over_loopback() {
+    let lacks_most = [
+        "--maximum-qos=0",
+        "--retain-available=false",
+        "--wildcard-subscription-available=false",
+        "--shared-subscription-available=false",
+        "--subscription-ids-available=false",
+        "--allow-empty-client-id=false",
+        "--topic-alias-maximum=0",
+        "--max-session-expiry=1800",
+        "--max-packet-size=20000",
+        "--max-keep-alive=40",
+    ];
+    let broker = BrokerProcess::start(&lacks_most);
+    let (report, reasons) = passed(broker.address(), &[]);
+    for why in &reasons {
+        assert!(!why.starts_with("is about a broker without "), "{report}");
+    }
+    assert!(reasons.contains(&"needs retain".to_owned()), "{report}");
+    broker.end();
+
+    // What goes together with a feature that is there, and cases that no impatient broker passes.
+    let broker =
+        BrokerProcess::start(&["--maximum-qos=1", "--wildcard-subscription-available=false", "--max-keep-alive=2"]);
+    let (report, reasons) = passed(broker.address(), &["--only", "limited/"]);
+    assert!(!reasons.iter().any(|why| why == "needs short_keep_alive" || why.ends_with("qos2")), "{report}");
+    broker.end();
+}
+
+/// Knows a user by SCRAM-SHA-256, and lets in everybody who names no method.
+struct Knows(scram::Host);
+
+impl Host for Knows {
+    fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
+        match question {
+            Question::Connect { authentication: None, .. } => Some(Answer::allow()),
+            question => self.0.answer(id, question),
+        }
+    }
+
+    fn event(&mut self, event: &Event, address: Option<SocketAddr>) {
+        self.0.event(event, address);
+    }
+}
+
+#[test]
+fn cases_of_enhanced_authentication_pass_with_scram_over_loopback() {
+    let mut host = scram::Host::new().unwrap();
+    host.set_user("user", scram::Credentials::new("pencil", b"a salt", scram::LEAST_ITERATIONS).unwrap());
+    let broker = Broker::new(Config::default(), 42).unwrap();
+    let mut driver = Driver::new(broker, Knows(host), Settings::default()).unwrap();
+    let address = driver.listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let stop = driver.stop();
+    let broker = thread::spawn(move || driver.run().map(drop));
+
+    let credentials = ["--scram", "--user", "user", "--password", "pencil", "--only", "auth"];
+    let (report, reasons) = passed(address, &credentials);
+    assert!(!reasons.contains(&"needs authentication".to_owned()), "{report}");
+    // Whoever knows another password fails the first case that wants to be let in.
+    let wrong = ["--scram", "--user", "user", "--password", "crayon", "--only", "auth/several-steps"];
+    let output = conformance(address, &wrong);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("came: CONNACK 87"), "{}", text(&output.stdout));
+
+    stop.stop().unwrap();
+    broker.join().unwrap().unwrap();
 }
 
 /// Accepts every client of 5.0, without retained messages, and says nothing more.

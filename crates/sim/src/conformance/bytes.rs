@@ -6,8 +6,8 @@ use std::str::Chars;
 use super::names::Names;
 
 /// The bytes that `text` denotes: hex, `61*200`, `"text"`, `{ … }` behind its length in two bytes and `[ … ]` behind its
-/// length as a Variable Byte Integer; `~` is the case's topic prefix, `@` the Client Identifier of the connection, and
-/// `over` the length of a packet larger than the broker takes.
+/// length as a Variable Byte Integer; `~` is the case's topic prefix, `@` the Client Identifier of the connection,
+/// `@23` the same with 23 characters, and `over` the length of a packet larger than the broker takes.
 pub(super) fn bytes(text: &str, names: &Names<'_>) -> Result<Vec<u8>, String> {
     sequence(&mut text.chars().peekable(), None, names)
 }
@@ -25,6 +25,10 @@ fn sequence(rest: &mut Peekable<Chars<'_>>, end: Option<char>, names: &Names<'_>
                 out.extend(text.bytes());
             }
             Some('~') => out.extend(names.prefix.bytes()),
+            Some('@') if rest.clone().take(2).eq("23".chars()) => {
+                let _is_23 = rest.nth(1);
+                out.extend(names.client_id_of_23().bytes());
+            }
             Some('@') => out.extend(names.client_id(names.connection).bytes()),
             Some('o') => {
                 let rest_of_word: String = rest.by_ref().take(3).collect();
@@ -114,6 +118,7 @@ mod tests {
         assert_eq!(bytes(r#"10 0A0b "hi" 61*3"#, &names), Ok(b"\x10\x0A\x0Bhiaaa".to_vec()));
         assert_eq!(bytes(r#"{~ "/t"} [00*2]"#, &names), Ok(b"\0\x03p/t\x02\0\0".to_vec()));
         assert_eq!(bytes("{@} 30 over", &names), Ok(b"\0\x02ca\x30\xC8\x01".to_vec()));
+        assert_eq!(bytes("@23 00", &names), Ok([b"ca", &[b'x'; 21][..], b"\0"].concat()));
         for wrong in ["1", "1g", "[ 00", "]", "61*", "{ 00*65536 }", "ovex"] {
             assert!(bytes(wrong, &names).is_err(), "{wrong}");
         }

@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) features: Option<Features>,
     /// What the case does not look at.
     pub(super) ignored: Option<PacketType>,
+    /// Authentication Data of the last AUTH.
+    pub(super) challenge: Vec<u8>,
     limits: Limits,
     aliases: BTreeMap<u64, String>,
     /// QoS 1 and 2 messages that we have not acknowledged to the end.
@@ -64,6 +66,7 @@ impl Connection {
             is_accepted: false,
             features: None,
             ignored: None,
+            challenge: Vec::new(),
             limits: Limits {
                 maximum_packet_size: usize::MAX,
                 topic_alias_maximum: 0,
@@ -172,7 +175,9 @@ impl Connection {
                     return breach(statement, "Session Present is 0 where the code is not", &seen);
                 }
             }
-            P::Auth if self.limits.authenticates => {}
+            P::Auth if self.limits.authenticates => {
+                self.challenge = seen.binary(PropertyId::AuthenticationData).unwrap_or_default().to_vec();
+            }
             P::Auth => {
                 return breach(Some("MQTT-4.12.0-6"), "no AUTH for who named no Authentication Method", &seen);
             }

@@ -13,9 +13,17 @@ use super::seen::Seen;
 /// How a step stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    Done { remark: Option<String> },
+    Done {
+        remark: Option<String>,
+    },
+    /// What came is the broker's good right, and leaves the case without anything to show.
+    Over {
+        came: String,
+    },
     Pending,
-    Failed { came: String },
+    Failed {
+        came: String,
+    },
 }
 
 impl Progress {
@@ -51,6 +59,9 @@ pub(super) fn expect(
             let Pattern::Packet(pattern) = pattern else { continue };
             match pattern.compare(seen, names) {
                 Comparison::Fits { remark } => {
+                    if pattern.ends_case {
+                        return (Progress::Over { came: seen.to_string() }, None);
+                    }
                     let bound = pattern.binding(names).map(str::to_owned).zip(seen.packet_id);
                     found = Some((index, *at, remark, bound));
                     break 'waiting;

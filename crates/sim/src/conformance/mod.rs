@@ -21,6 +21,7 @@
 //! The scripts are in `conformance/` of this crate, and `conformance/README.md` describes their language. Many runs may
 //! share one broker at the same time: each has Client Identifiers and topics of its own, and clears up after itself.
 
+mod authentication;
 mod bytes;
 mod cleanup;
 mod connection;
@@ -35,10 +36,12 @@ mod seen;
 mod token;
 mod virtual_broker;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use damselfly_codec::Version;
 
+pub use authentication::Exchange;
 pub use names::Features;
 pub use run::{Link, Output, Run};
 pub use script::ScriptError;
@@ -59,6 +62,8 @@ const SCRIPTS: &[&str] = &[
     include_str!("../../conformance/retained.txt"),
     include_str!("../../conformance/subscribe.txt"),
     include_str!("../../conformance/shared.txt"),
+    include_str!("../../conformance/limited.txt"),
+    include_str!("../../conformance/authentication.txt"),
 ];
 
 /// All cases.
@@ -91,12 +96,13 @@ pub struct Case {
     about: &'static str,
     statements: Vec<&'static str>,
     needs: Vec<Need>,
+    lacks: Vec<Need>,
     scripts: Vec<(Version, Vec<Step>)>,
 }
 
 impl Case {
     const fn new(name: &'static str) -> Self {
-        Self { name, about: "", statements: Vec::new(), needs: Vec::new(), scripts: Vec::new() }
+        Self { name, about: "", statements: Vec::new(), needs: Vec::new(), lacks: Vec::new(), scripts: Vec::new() }
     }
 
     /// Unique, as in `publish/packet-id-0`.
@@ -135,7 +141,7 @@ fn version_of(statement: &str) -> Version {
 }
 
 /// What a run is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Setup {
     /// Up to 8 letters and digits that no other run against this broker has, in every Client Identifier and topic.
@@ -146,6 +152,8 @@ pub struct Setup {
     pub user_name: Option<String>,
     /// For every CONNECT that is not about passwords.
     pub password: Option<String>,
+    /// How clients authenticate in several steps, where the broker knows such a method. Default none.
+    pub authentication: Option<Arc<dyn Exchange>>,
     /// Whether the broker speaks both versions, so that clients of both may meet. Default true.
     pub both_versions: bool,
     /// How long anything may take that has no time of its own. Default 4 s.
@@ -160,6 +168,7 @@ impl Setup {
             features: Features::default(),
             user_name: None,
             password: None,
+            authentication: None,
             both_versions: true,
             patience: run::PATIENCE,
         }
@@ -176,7 +185,7 @@ pub enum Outcome {
     },
     /// Something came that must not, or did not that must.
     Failed(Failure),
-    /// The broker says that it does not have what the case needs.
+    /// The broker does not have what the case needs, or has what it does without.
     Skipped(String),
 }
 

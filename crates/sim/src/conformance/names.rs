@@ -26,8 +26,8 @@ pub struct Features {
     pub maximum_packet_size: u32,
     /// Whether it keeps sessions for as long as it is asked to, here 3,600 seconds.
     pub session_expiry: bool,
-    /// Whether it takes the Keep Alive of its clients.
-    pub client_keep_alive: bool,
+    /// The Keep Alive it asks for instead of the client's, here 60 seconds.
+    pub server_keep_alive: Option<u16>,
 }
 
 impl Default for Features {
@@ -43,7 +43,7 @@ impl Default for Features {
             receive_maximum: u16::MAX,
             maximum_packet_size: PROTOCOL_MAXIMUM_PACKET_SIZE,
             session_expiry: true,
-            client_keep_alive: true,
+            server_keep_alive: None,
         }
     }
 }
@@ -65,7 +65,7 @@ impl Features {
                 .maximum_packet_size()
                 .map_or(absent.maximum_packet_size, core::num::NonZero::get),
             session_expiry: properties.session_expiry_interval().is_none_or(|seconds| seconds >= 3_600),
-            client_keep_alive: properties.server_keep_alive().is_none(),
+            server_keep_alive: properties.server_keep_alive(),
         }
     }
 }
@@ -93,6 +93,8 @@ pub(super) struct Names<'a> {
     /// For a CONNECT without user name of its own.
     pub(super) user_name: Option<&'a str>,
     pub(super) password: Option<&'a str>,
+    /// `@method`: the Authentication Method that clients of the run know.
+    pub(super) method: &'a str,
     /// Packet Identifiers the broker chose, by the names the case gave them.
     pub(super) packet_ids: &'a BTreeMap<String, u16>,
     /// `#*` and in which round of a repeated line.
@@ -103,6 +105,11 @@ impl Names<'_> {
     /// The Client Identifier of a connection's client.
     pub(super) fn client_id(&self, connection: &str) -> String {
         format!("{}{connection}", self.client_prefix)
+    }
+
+    /// The same with 23 characters, which every broker takes. [MQTT-3.1.3-5]
+    pub(super) fn client_id_of_23(&self) -> String {
+        format!("{:x<23}", self.client_id(self.connection))
     }
 
     /// A topic as it goes over the wire; `-` is none.
@@ -143,6 +150,7 @@ pub(super) fn test_names(version: Version) -> Names<'static> {
         features: Features::default(),
         user_name: None,
         password: None,
+        method: "m",
         packet_ids: &NO_IDS,
         round: 1,
     }

@@ -119,7 +119,8 @@ impl Writer<'_, '_> {
         let mut words = ConnectWords {
             clean: true,
             is_lasting: false,
-            keep_alive: 0,
+            // 3.1.1 cannot be told of a Server Keep Alive, and a longer one may be refused.
+            keep_alive: self.names.features.server_keep_alive.filter(|_| !self.has_properties()).unwrap_or(0),
             client_id: self.names.client_id(self.names.connection),
             will: None,
             will_payload: "",
@@ -140,7 +141,7 @@ impl Writer<'_, '_> {
                         words.keep_alive = seconds.parse().map_err(|_| format!("{seconds} is no Keep Alive"))?;
                     }
                     ("id", Token::Text(id)) => words.client_id.clone_from(id),
-                    ("id", Token::Word(id)) if id == "@23" => words.client_id = format!("{:x<23}", words.client_id),
+                    ("id", Token::Word(id)) if id == "@23" => words.client_id = self.names.client_id_of_23(),
                     ("id", Token::Word(id)) => words.client_id = self.names.client_id(id.trim_start_matches('@')),
                     ("will", Token::Word(topic)) => words.will = Some(self.names.topic(topic)),
                     ("will_payload", Token::Text(payload)) => words.will_payload = payload,
@@ -277,6 +278,20 @@ mod tests {
         let will = written(Version::V5_0, will).unwrap();
         assert_eq!(will.bytes, b"\x10\x20\0\x04MQTT\x05\xAC\0\x05\x05\x11\0\0\0\x3C\0\x02cb\0\0\x03p/w\0\x01x\0\x01u");
         assert_eq!((will.retained.as_deref(), will.session.as_deref()), (Some("p/w"), Some("cb")));
+    }
+
+    #[test]
+    fn a_client_of_3_1_1_keeps_to_the_server_keep_alive_unless_a_case_says_otherwise() {
+        for (version, text, keep_alive) in [
+            (Version::V3_1_1, "CONNECT", 40),
+            (Version::V3_1_1, "CONNECT keep_alive=0", 0),
+            (Version::V5_0, "CONNECT", 0),
+        ] {
+            let mut names = test_names(version);
+            names.features.server_keep_alive = Some(40);
+            let bytes = write(&tokens(text).unwrap(), &names).unwrap().bytes;
+            assert_eq!(bytes[10..12], [0, keep_alive], "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use damselfly_codec::{PacketType, PropertyId, Version};
 
 use super::bytes::bytes;
 use super::names::Names;
-use super::property::{Value, by_name};
+use super::property::{METHOD, Value, by_name};
 use super::seen::Seen;
 use super::token::Token;
 
@@ -21,6 +21,8 @@ pub(super) enum Pattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PacketPattern {
     pub(super) packet_type: PacketType,
+    /// The broker may say so, and then the case is not about it.
+    pub(super) ends_case: bool,
     packet_id: Option<String>,
     qos: u8,
     dup: Flag,
@@ -79,6 +81,10 @@ pub(super) enum Comparison {
 impl Pattern {
     /// What the tokens between two `|` describe.
     pub(super) fn parse(tokens: &[Token], version: Version) -> Result<Self, String> {
+        let (ends_case, tokens) = match tokens {
+            [Token::Word(word), rest @ ..] if word == "may" => (true, rest),
+            _ => (false, tokens),
+        };
         let (first, rest) = tokens.split_first().ok_or("what is expected is missing")?;
         if first.word() == Some("closed") {
             return Ok(Self::Closed(close_codes(rest)?));
@@ -87,6 +93,7 @@ impl Pattern {
         let packet_type = packet_type(name)?;
         let mut pattern = PacketPattern {
             packet_type,
+            ends_case,
             packet_id: None,
             qos: 0,
             dup: Flag::Unset,
@@ -292,6 +299,7 @@ fn fits(wanted: &Token, value: &Value, names: &Names<'_>) -> bool {
             }
             None => names.number(word) == Ok(*came),
         },
+        (Token::Word(word), Value::Text(came)) if word == METHOD => names.method == came,
         (Token::Word(topic), Value::Text(came)) => names.topic(topic) == *came,
         (Token::Word(hex), Value::Binary(came)) => bytes(hex, names).as_ref() == Ok(came),
         (Token::Text(text), Value::Text(came)) => text == came,

@@ -6,6 +6,9 @@ use super::bytes::{bytes, put_field, put_variable_integer};
 use super::names::Names;
 use super::token::Token;
 
+/// Stands for the Authentication Method of the run.
+pub(super) const METHOD: &str = "@method";
+
 /// The value of a property that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
@@ -72,6 +75,7 @@ fn put_property(id: PropertyId, value: &Token, names: &Names<'_>, out: &mut Vec<
             put_field(value.as_bytes(), out)?;
         }
         (_, Token::Text(text)) => put_field(text.as_bytes(), out)?,
+        (P::AuthenticationMethod, Token::Word(word)) if word == METHOD => put_field(names.method.as_bytes(), out)?,
         (P::ResponseTopic, Token::Word(topic)) => put_field(names.topic(topic).as_bytes(), out)?,
         (P::CorrelationData | P::AuthenticationData, Token::Word(hex)) => put_field(&bytes(hex, names)?, out)?,
         (P::SubscriptionIdentifier, Token::Word(number)) => put_variable_integer(names.number(number)?, out),
@@ -175,6 +179,7 @@ mod tests {
             written(r#"subscription_identifier=128 correlation_data=00FF bytes="FF""#),
             Ok(vec![9, 0x0B, 0x80, 1, 9, 0, 2, 0, 0xFF, 0xFF])
         );
+        assert_eq!(written("authentication_method=@method"), Ok(b"\x04\x15\0\x01m".to_vec()));
         assert!(written("nonsense=1").is_err());
         assert!(written("content_type=1").is_err());
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use damselfly_codec::{PacketType, QoS, Version};
 
+use super::authentication;
 use super::bytes::bytes;
 use super::names::{Features, Names, version_of};
 use super::packet;
@@ -76,8 +77,14 @@ pub(super) enum Need {
     ReceiveLimit,
     /// That there is a packet it does not take.
     PacketLimit,
+    /// Packets of 32 KiB.
+    LargePackets,
     SessionExpiry,
     ClientKeepAlive,
+    /// A Server Keep Alive that ends in a short time.
+    ShortKeepAlive,
+    /// Clients that can authenticate in several steps.
+    Authentication,
     /// That clients need no user name: the case writes a CONNECT in bytes.
     Anonymous,
     /// That clients of both versions are served.
@@ -85,7 +92,7 @@ pub(super) enum Need {
 }
 
 impl Need {
-    const WORDS: [(&'static str, Self); 15] = [
+    const WORDS: [(&'static str, Self); 18] = [
         ("qos1", Self::QoS(QoS::AtLeastOnce)),
         ("qos2", Self::QoS(QoS::ExactlyOnce)),
         ("retain", Self::Retain),
@@ -97,8 +104,11 @@ impl Need {
         ("alias_limit", Self::AliasLimit),
         ("receive_limit", Self::ReceiveLimit),
         ("packet_limit", Self::PacketLimit),
+        ("large_packets", Self::LargePackets),
         ("session_expiry", Self::SessionExpiry),
         ("client_keep_alive", Self::ClientKeepAlive),
+        ("short_keep_alive", Self::ShortKeepAlive),
+        ("authentication", Self::Authentication),
         ("anonymous", Self::Anonymous),
         ("both_versions", Self::BothVersions),
     ];
@@ -122,8 +132,11 @@ impl Need {
             Self::AliasLimit => features.topic_alias_maximum < u16::MAX,
             Self::ReceiveLimit => features.receive_maximum <= 2_000,
             Self::PacketLimit => features.maximum_packet_size < 0x0FFF_FFFF,
+            Self::LargePackets => features.maximum_packet_size >= 32 * 1024,
             Self::SessionExpiry => features.session_expiry,
-            Self::ClientKeepAlive => features.client_keep_alive,
+            Self::ClientKeepAlive => features.server_keep_alive.is_none(),
+            Self::ShortKeepAlive => features.server_keep_alive.is_some_and(|seconds| (1..=3).contains(&seconds)),
+            Self::Authentication => setup.authentication.is_some(),
         }
     }
 }
@@ -147,13 +160,8 @@ pub(super) fn parse(script: &'static str) -> Result<Vec<Case>, ScriptError> {
         match word {
             "about" => case.about = rest,
             "shows" => case.statements.extend(rest.split_whitespace()),
-            "needs" => {
-                for word in rest.split_whitespace() {
-                    let need = Need::WORDS.iter().find(|(name, _)| *name == word);
-                    let (_, need) = need.ok_or_else(|| error(format!("nobody can need {word}")))?;
-                    case.needs.push(*need);
-                }
-            }
+            "needs" => case.needs.extend(needs(rest).map_err(error)?),
+            "lacks" => case.lacks.extend(needs(rest).map_err(error)?),
             _ => body.push((line.trim(), number)),
         }
     }
@@ -164,6 +172,15 @@ pub(super) fn parse(script: &'static str) -> Result<Vec<Case>, ScriptError> {
         }
     }
     Ok(cases)
+}
+
+/// What the words behind `needs` or `lacks` name.
+fn needs(words: &str) -> Result<Vec<Need>, String> {
+    let need = |word: &str| {
+        let found = Need::WORDS.iter().find(|(name, _)| *name == word);
+        found.map(|(_, need)| *need).ok_or_else(|| format!("nobody can need {word}"))
+    };
+    words.split_whitespace().map(need).collect()
 }
 
 fn steps(body: &[(&str, usize)], version: Version) -> Result<Vec<Step>, ScriptError> {
@@ -284,6 +301,7 @@ fn check(step: &Step, version: Version) -> Result<(), String> {
         features: Features::default(),
         user_name: None,
         password: None,
+        method: "method",
         packet_ids: &ids,
         round: 1,
     };
@@ -292,7 +310,8 @@ fn check(step: &Step, version: Version) -> Result<(), String> {
             times.as_deref().map_or(Ok(1), |times| names.number(times))?;
             // What the broker chooses is not known before it runs.
             let known = packet.iter().map(|token| if is_name(token) { placeholder() } else { token.clone() });
-            packet::write(&known.collect::<Vec<_>>(), &names).map(|_| ())
+            let known = authentication::fill(&known.collect::<Vec<_>>(), |_| Ok(Vec::new()))?;
+            packet::write(&known, &names).map(|_| ())
         }
         Action::SendBytes(text) => bytes(text, &names).map(|_| ()),
         Action::Expect { .. }
@@ -319,7 +338,7 @@ mod tests {
     #[test]
     fn a_case_has_a_script_for_each_version_of_its_statements() {
         let cases = parse(
-            "# comment\n\ncase a/b\nabout Says something.\nshows MQTT-3.1.0-2 MQTT3-3.1.0-2\nneeds qos1 retain\n\
+            "# comment\n\ncase a/b\nabout Says something.\nshows MQTT-3.1.0-2 MQTT3-3.1.0-2\nneeds qos1 retain\nlacks qos2\n\
              a connects lasting present\n5.0: a > DISCONNECT 04 {}\n3.1.1: a cut\na closed 81/82 after 1.5s by 3s\n",
         )
         .unwrap();
@@ -327,6 +346,7 @@ mod tests {
         assert_eq!((case.name(), case.about()), ("a/b", "Says something."));
         assert_eq!(case.versions().collect::<Vec<_>>(), [Version::V3_1_1, Version::V5_0]);
         assert_eq!(case.needs, [Need::QoS(QoS::AtLeastOnce), Need::Retain]);
+        assert_eq!(case.lacks, [Need::QoS(QoS::ExactlyOnce)]);
         let steps = case.steps(Version::V5_0).unwrap();
         assert_eq!(steps.len(), 4);
         let last = steps.last().unwrap();
@@ -344,6 +364,7 @@ mod tests {
         };
         for line in [
             "needs magic",
+            "lacks magic",
             "a flies high",
             "a > PUBLISH q4 t",
             "a >> 1",

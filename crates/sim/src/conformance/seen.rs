@@ -101,6 +101,14 @@ impl Seen {
             _ => None,
         })
     }
+
+    /// The bytes in a property.
+    pub(super) fn binary(&self, id: PropertyId) -> Option<&[u8]> {
+        self.properties.iter().find_map(|(other, value)| match value {
+            Value::Binary(data) if *other == id => Some(&data[..]),
+            _ => None,
+        })
+    }
 }
 
 /// As a script would write it.

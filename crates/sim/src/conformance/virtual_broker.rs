@@ -1,11 +1,16 @@
 //! Our own broker core under the cases, in virtual time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use damselfly_broker::{Answer, Broker, Config, ConfigError, ConnectionId, Output as BrokerOutput, Peer, Question};
+use damselfly_broker::{
+    Answer, AuthenticationStep, Broker, Config, ConfigError, ConnectionId, Output as BrokerOutput, Peer, Question,
+    Secret,
+};
 use damselfly_codec::{ReasonCode, Version};
 use damselfly_session::Timestamp;
 
+use super::authentication::Countersign;
 use super::{Case, Features, Link, Outcome, Output, Run, Setup, probe};
 
 /// A broker core, a clock that stands still until something waits for it, and the connections of runs.
@@ -20,7 +25,7 @@ pub struct VirtualBroker {
 }
 
 impl VirtualBroker {
-    /// A broker that lets everybody do everything and knows no Authentication Method.
+    /// A broker that lets everybody do everything, and knows one Authentication Method.
     ///
     /// # Errors
     ///
@@ -70,7 +75,7 @@ impl VirtualBroker {
 
     fn begin(&mut self, case: &Case, version: Version, features: Features) -> Run {
         self.runs_made += 1;
-        let setup = Setup { features, ..Setup::new("v") };
+        let setup = Setup { features, authentication: Some(Arc::new(Countersign)), ..Setup::new("v") };
         Run::new(self.now, case, version, self.runs_made, setup)
     }
 
@@ -196,9 +201,19 @@ impl VirtualBroker {
 
 fn answer(question: &Question) -> Answer {
     match question {
-        Question::Connect { authentication: Some(_), .. } | Question::Authenticate { .. } => {
-            Answer::Deny(ReasonCode::BadAuthenticationMethod)
-        }
+        Question::Connect { authentication: Some(step), .. } | Question::Authenticate { step, .. } => countersign(step),
         _ => Answer::allow(),
+    }
+}
+
+/// The broker's side of [`Countersign`], which needs no memory.
+fn countersign(step: &AuthenticationStep) -> Answer {
+    if &*step.method != Countersign::METHOD {
+        return Answer::Deny(ReasonCode::BadAuthenticationMethod);
+    }
+    match step.data.as_ref().map(Secret::as_bytes) {
+        Some(Countersign::FIRST) => Answer::Continue(Some(Countersign::CHALLENGE.into())),
+        Some(Countersign::RIGHT) => Answer::allow(),
+        _ => Answer::Deny(ReasonCode::NotAuthorized),
     }
 }

@@ -12,12 +12,18 @@ fn complaint(case: &Case, version: Version, outcome: &Outcome) -> Option<String>
     let what = match outcome {
         Outcome::Passed { remarks } if remarks.is_empty() => return None,
         Outcome::Passed { remarks } => remarks.join("\n  "),
+        Outcome::Skipped(why) if is_about_others(why) => return None,
         Outcome::Skipped(why) => format!("skipped: {why}"),
         Outcome::Failed(failure) => {
             format!("{}\n  expected: {}\n  came: {}", failure.transcript.join("\n  "), failure.expected, failure.came)
         }
     };
     Some(format!("{} ({version}): {}\n  {what}", case.name(), case.about()))
+}
+
+/// Whether a case is skipped because the broker has everything; a test of its own shows that such a case is run somewhere.
+fn is_about_others(why: &str) -> bool {
+    why.starts_with("is about a broker without ") || why == "needs short_keep_alive"
 }
 
 fn runs(cases: &[Case]) -> Vec<(&Case, Version)> {
@@ -54,6 +60,74 @@ fn cases_do_not_disturb_each_other_and_leave_nothing_behind() {
     assert_eq!(broker.sessions_len(), 0, "sessions");
     assert_eq!(broker.subscriptions_len(), 0, "subscriptions");
     assert_eq!(broker.messages_len(), 0, "retained and queued messages");
+}
+
+/// Brokers that each lack something, and between them everything that a case can be about.
+fn brokers_that_lack_something() -> Vec<(&'static str, Config)> {
+    type Lack = fn(&mut Config);
+    let lacking: [(&str, Lack); 9] = [
+        ("QoS 2", |config| config.maximum_qos = QoS::AtLeastOnce),
+        ("QoS 1 and 2", |config| config.maximum_qos = QoS::AtMostOnce),
+        ("retained messages", |config| config.retain_available = false),
+        ("wildcard subscriptions", |config| config.wildcard_subscription_available = false),
+        ("Shared Subscriptions", |config| config.shared_subscription_available = false),
+        ("Subscription Identifiers", |config| config.subscription_ids_available = false),
+        ("Topic Aliases", |config| config.topic_alias_maximum = 0),
+        ("empty Client Identifiers and much patience", |config| {
+            config.allow_empty_client_id = false;
+            config.max_keep_alive = 40;
+            config.max_session_expiry = Some(1_800);
+        }),
+        ("room", |config| {
+            config.receive_maximum = 3;
+            config.max_packet_size = 20_000;
+            config.max_inflight = 3;
+        }),
+    ];
+    lacking
+        .into_iter()
+        .map(|(what, lack)| {
+            let mut config = Config::default();
+            lack(&mut config);
+            (what, config)
+        })
+        .collect()
+}
+
+#[test]
+fn a_broker_that_lacks_something_passes_what_is_left_and_every_case_is_run_somewhere() {
+    let cases = cases().unwrap();
+    let runs = runs(&cases);
+    let (mut passed, mut complaints) = (BTreeSet::new(), Vec::new());
+    let everything = ("nothing", Config::default());
+    for (what, config) in std::iter::once(everything).chain(brokers_that_lack_something()) {
+        let mut broker = VirtualBroker::new(config).unwrap();
+        for (number, ((case, version), outcome)) in runs.iter().zip(broker.run_together(&runs)).enumerate() {
+            match outcome {
+                Outcome::Passed { ref remarks } if remarks.is_empty() => drop(passed.insert(number)),
+                Outcome::Skipped(_) => {}
+                outcome => {
+                    complaints.extend(complaint(case, *version, &outcome).map(|it| format!("without {what}: {it}")));
+                }
+            }
+        }
+    }
+    // Cases that take longer than a few seconds are about no broker as impatient as this one.
+    let mut config = Config::default();
+    config.max_keep_alive = 2;
+    let mut broker = VirtualBroker::new(config).unwrap();
+    for (number, (case, version)) in runs.iter().enumerate() {
+        if case.name().starts_with("limited/server-keep-alive") {
+            match broker.run(case, *version) {
+                Outcome::Passed { remarks } if remarks.is_empty() => drop(passed.insert(number)),
+                outcome => complaints.extend(complaint(case, *version, &outcome)),
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    let nowhere = runs.iter().enumerate().filter(|(number, _)| !passed.contains(number));
+    let nowhere: Vec<_> = nowhere.map(|(_, (case, version))| format!("{} ({version})", case.name())).collect();
+    assert!(nowhere.is_empty(), "run nowhere: {nowhere:#?}");
 }
 
 #[test]
@@ -175,4 +249,21 @@ fn a_case_that_needs_what_the_broker_does_not_have_is_skipped() {
     assert_eq!(run.outcome(), Some(&Outcome::Skipped("needs anonymous".to_owned())));
     let shared = cases.iter().find(|case| case.name() == "shared/no-local").unwrap();
     assert_eq!(broker.run(shared, Version::V5_0), Outcome::Skipped("needs shared".to_owned()));
+    // Nobody said how to authenticate.
+    let steps = cases.iter().find(|case| case.name() == "auth/several-steps").unwrap();
+    let run = Run::new(Timestamp::from_secs(1), steps, Version::V5_0, 1, Setup::new("none"));
+    assert_eq!(run.outcome(), Some(&Outcome::Skipped("needs authentication".to_owned())));
+}
+
+#[test]
+fn a_case_about_a_broker_without_something_is_skipped_where_it_is_there() {
+    let cases = cases().unwrap();
+    let publish = cases.iter().find(|case| case.name() == "limited/retain-in-publish").unwrap();
+    let why = "is about a broker without retain".to_owned();
+    let mut broker = VirtualBroker::new(Config::default()).unwrap();
+    assert_eq!(broker.run(publish, Version::V5_0), Outcome::Skipped(why));
+    let mut config = Config::default();
+    config.retain_available = false;
+    let mut broker = VirtualBroker::new(config).unwrap();
+    assert_eq!(broker.run(publish, Version::V5_0), Outcome::Passed { remarks: Vec::new() });
 }

@@ -1,14 +1,17 @@
 //! `mqtt conformance`: the cases of both standards against a broker, with a report.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use clap::Args;
 use damselfly_codec::Version;
 use damselfly_examples::conformance::{Conformance, ProbeError};
-use damselfly_sim::conformance::{Case, Outcome, Setup, cases};
+use damselfly_examples::scram::{ClientExchange, METHOD};
+use damselfly_sim::conformance::{Case, Exchange, Outcome, Setup, cases};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -18,7 +21,9 @@ to come back. It shows statements of MQTT 3.1.1 or 5.0 and is reported with them
 Identifiers and topics of their own (conformance/...), rely on nothing that is in the broker, and clear up after \
 themselves: a broker in use is not disturbed, but connections are opened by the hundred.\n\n\
 What the standard demands fails a case. What it only recommends, such as the Reason Code before a connection is closed, is \
-remarked. What the broker announces not to have is skipped.";
+remarked. Cases about what the broker announces not to have are skipped, and so are those about brokers that lack what \
+it has: run it against one without retained messages to see how it refuses them. Cases of enhanced authentication need a \
+user: see --scram.";
 
 pub(crate) const EXIT_STATUS: &str = "Exit status:
   0  every case passed or was skipped
@@ -48,6 +53,9 @@ pub(crate) struct ConformanceArgs {
     /// Password. It shows in the process list: prefer a user whose rights are small.
     #[arg(short = 'P', long, alias = "pw", value_name = "PASSWORD", allow_hyphen_values = true, requires = "user")]
     pub(crate) password: Option<String>,
+    /// Run the cases of enhanced authentication too: the broker knows the user by SCRAM-SHA-256, and lets in who names no method.
+    #[arg(long, requires = "password")]
+    pub(crate) scram: bool,
     /// How long anything may take that has no time of its own, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = crate::args::seconds)]
     pub(crate) patience: Duration,
@@ -105,6 +113,9 @@ async fn probe(args: &ConformanceArgs) -> Result<Conformance, Failure> {
     let mut setup = Setup::new(nonce());
     setup.user_name.clone_from(&args.user);
     setup.password.clone_from(&args.password);
+    if let (true, Some(user), Some(password)) = (args.scram, &args.user, &args.password) {
+        setup.authentication = Some(Arc::new(Scram { user: user.clone(), password: password.clone() }));
+    }
     setup.patience = args.patience;
     setup.both_versions = args.version.is_none();
     let version = args.version.unwrap_or(Version::V5_0);
@@ -120,6 +131,41 @@ async fn probe(args: &ConformanceArgs) -> Result<Conformance, Failure> {
         }
     }
     Err(last)
+}
+
+/// A user who shows by SCRAM-SHA-256 who it is.
+struct Scram {
+    user: String,
+    password: String,
+}
+
+impl std::fmt::Debug for Scram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scram").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Scram {
+    fn begin(&self, nonce: &str) -> Result<(ClientExchange, String), String> {
+        ClientExchange::new(&self.user, nonce).map_err(|error| error.to_string())
+    }
+}
+
+impl Exchange for Scram {
+    fn method(&self) -> &str {
+        METHOD
+    }
+
+    fn first(&self, nonce: &str) -> Result<Vec<u8>, String> {
+        Ok(self.begin(nonce)?.1.into_bytes())
+    }
+
+    fn answer(&self, nonce: &str, challenge: &[u8], right: bool) -> Result<Vec<u8>, String> {
+        let (exchange, _) = self.begin(nonce)?;
+        let password = if right { self.password.clone() } else { format!("not {}", self.password) };
+        let (_, last) = exchange.respond(&password, challenge).map_err(|error| error.to_string())?;
+        Ok(last.into_bytes())
+    }
 }
 
 /// Letters and digits that no other run has: microseconds of the clock and the process.
@@ -181,6 +227,15 @@ fn report(runs: &[(&Case, Version)], outcomes: &[Outcome], took: Duration, is_qu
         took.as_secs_f64(),
         outcomes.len() - failed - skipped,
     );
+    let mut reasons = BTreeMap::<_, usize>::new();
+    for outcome in outcomes {
+        if let Outcome::Skipped(why) = outcome {
+            *reasons.entry(why).or_default() += 1;
+        }
+    }
+    for (why, count) in reasons {
+        let _ = writeln!(out, "  {count} skipped: {why}");
+    }
     out
 }
 
