@@ -6,6 +6,7 @@ mod broker_program;
 mod client_driver;
 mod conformance;
 mod embed_broker;
+mod limits;
 mod mqtt;
 mod scram;
 mod settings;

@@ -2,38 +2,9 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{BrokerProcess, Wire, run_broker, string};
-
-/// A file that is removed when dropped.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.toml", std::process::id()));
-        fs::write(&path, text).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-
-    /// A broker with this file, which names so many listeners.
-    fn serve(&self, flags: &[&str], listeners: usize) -> BrokerProcess {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
-        command.args(["--config", self.path()]).args(flags);
-        BrokerProcess::spawn(command, listeners)
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
+use crate::support::{BrokerProcess, SettingsFile, Wire, run_broker, string};
 
 /// CONNACK of a 5.0 client: Reason Code and the value of each property that is a number.
 fn connack(address: SocketAddr, client_id: &str) -> (u8, Vec<(u8, u32)>) {
@@ -65,7 +36,7 @@ fn return_code(address: SocketAddr, client_id: &str, keep_alive: u8) -> u8 {
 
 #[test]
 fn clients_are_told_what_the_file_says_and_flags_win() {
-    let file = File::new(
+    let file = SettingsFile::new(
         "told",
         "\
 listen = ['127.0.0.1:0']
@@ -102,7 +73,7 @@ allow_empty_client_id = false
 
 #[test]
 fn sessions_end_at_the_ceiling_of_the_file() {
-    let file = File::new("ceiling", "listen = ['127.0.0.1:0']\nmax_session_expiry = 77\n");
+    let file = SettingsFile::new("ceiling", "listen = ['127.0.0.1:0']\nmax_session_expiry = 77\n");
     let broker = file.serve(&[], 1);
     let mut client = Wire::open(broker.address());
     // Session Expiry Interval 0xFFFFFFFF: never.
@@ -116,7 +87,7 @@ fn sessions_end_at_the_ceiling_of_the_file() {
 
 #[test]
 fn mistakes_are_explained_by_check_and_before_anything_is_opened() {
-    let file = File::new("wrong", "listn = []\n\nmax_inflight = 0\nmax_packet_size = \"lots\"\n");
+    let file = SettingsFile::new("wrong", "listn = []\n\nmax_inflight = 0\nmax_packet_size = \"lots\"\n");
     for arguments in [&["check", file.path()][..], &["--config", file.path()], &["--config", file.path(), "--demo"]] {
         let output = run_broker(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
@@ -136,7 +107,7 @@ fn mistakes_are_explained_by_check_and_before_anything_is_opened() {
 
 #[test]
 fn a_file_without_mistakes_is_checked_with_status_0_and_what_it_changes() {
-    let file = File::new("right", "max_inflight = 3\nlog_level = 'debug'\nmax_sessions = 1000000\n");
+    let file = SettingsFile::new("right", "max_inflight = 3\nlog_level = 'debug'\nmax_sessions = 1000000\n");
     let output = run_broker(&["check", file.path()]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
@@ -150,8 +121,8 @@ fn what_is_no_file_or_no_text_is_told() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.starts_with("broker: /nowhere/broker.toml: the file cannot be read: "), "{text}");
 
-    let file = File::new("latin", "");
-    fs::write(&file.0, b"# caf\xC3\xA9\n# caf\xE9\n").unwrap();
+    let file = SettingsFile::new("latin", "");
+    fs::write(file.path(), b"# caf\xC3\xA9\n# caf\xE9\n").unwrap();
     let text = String::from_utf8(run_broker(&["--config", file.path()]).stderr).unwrap();
     assert!(text.contains(".toml:2: this line is not UTF-8"), "{text}");
 }
@@ -160,7 +131,7 @@ fn what_is_no_file_or_no_text_is_told() {
 fn the_sample_is_printed_and_served() {
     let output = run_broker(&["sample"]);
     assert!(output.status.success());
-    let file = File::new("sample", &String::from_utf8(output.stdout).unwrap());
+    let file = SettingsFile::new("sample", &String::from_utf8(output.stdout).unwrap());
     assert_eq!(run_broker(&["check", file.path()]).status.code(), Some(0));
     let broker = file.serve(&["--listen", "127.0.0.1:0"], 1);
     Wire::connect(broker.address(), 5, "one").ping();
@@ -169,7 +140,7 @@ fn the_sample_is_printed_and_served() {
 #[test]
 fn an_address_in_the_file_that_cannot_be_had_is_told_with_its_line() {
     let busy = BrokerProcess::start(&[]);
-    let file = File::new("busy", &format!("\nlisten = ['{}']\n", busy.address()));
+    let file = SettingsFile::new("busy", &format!("\nlisten = ['{}']\n", busy.address()));
     assert_eq!(run_broker(&["check", file.path()]).status.code(), Some(0), "nothing is opened");
     let output = run_broker(&["--config", file.path()]);
     assert_eq!(output.status.code(), Some(1));
@@ -180,7 +151,7 @@ fn an_address_in_the_file_that_cannot_be_had_is_told_with_its_line() {
 #[test]
 fn a_listener_refuses_connections_beyond_its_limit_and_the_others_do_not() {
     let listen = "[[listen]]\naddress = '127.0.0.1:0'\n";
-    let file = File::new("listeners", &format!("{listen}max_listener_connections = 3\n{listen}"));
+    let file = SettingsFile::new("listeners", &format!("{listen}max_listener_connections = 3\n{listen}"));
     let broker = file.serve(&[], 2);
     let [few, many] = *broker.addresses() else { panic!("two addresses") };
     let mut open: Vec<_> = (0..3).map(|n| Wire::connect(few, 5, &format!("few-{n}"))).collect();
@@ -219,7 +190,7 @@ fn the_flag_limits_each_listener() {
 
 #[test]
 fn topics_and_filters_of_the_file_are_refused_in_both_versions() {
-    let file = File::new(
+    let file = SettingsFile::new(
         "refused",
         "listen = ['127.0.0.1:0']\nrefused_topics = ['plant/+/set']\nrefused_filters = ['secret/#', 'plant/1']\n",
     );

@@ -41,6 +41,43 @@ impl Wire {
         self.send(&frame(0x10, &body));
     }
 
+    /// A client that was accepted, whose session outlives its connection by an hour.
+    pub(crate) fn connect_lasting(address: SocketAddr, level: u8, client_id: &str) -> Self {
+        let mut wire = Self::open(address);
+        wire.level = level;
+        let mut body = b"\0\x04MQTT".to_vec();
+        body.extend([level, 0, 0, 0]);
+        body.extend(if level == 5 { &b"\x05\x11\0\0\x0E\x10"[..] } else { &[] });
+        body.extend(string(client_id));
+        wire.send(&frame(0x10, &body));
+        let (first, body) = wire.receive();
+        assert_eq!((first, body.get(1)), (0x20, Some(&0)), "CONNACK with success");
+        wire
+    }
+
+    /// Asks with a will of QoS 0: the code of the CONNACK.
+    pub(crate) fn ask_with_will(&mut self, level: u8, client_id: &str, topic: &str, payload: &[u8]) -> u8 {
+        self.level = level;
+        let mut body = b"\0\x04MQTT".to_vec();
+        body.extend([level, 0b110, 0, 0]);
+        body.extend(self.no_properties());
+        body.extend(string(client_id));
+        body.extend(self.no_properties());
+        body.extend(string(topic));
+        body.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        body.extend(payload);
+        self.send(&frame(0x10, &body));
+        let (first, body) = self.receive();
+        assert_eq!(first, 0x20, "CONNACK");
+        body[1]
+    }
+
+    /// Sends DISCONNECT and waits for the end of the connection.
+    pub(crate) fn disconnect(mut self) {
+        self.send(&[0xE0, 0]);
+        self.expect_end();
+    }
+
     pub(crate) fn expect_connack(&mut self) {
         let (first, body) = self.receive();
         assert_eq!((first, body.get(..2)), (0x20, Some(&[0, 0][..])), "CONNACK with success");
@@ -65,6 +102,37 @@ impl Wire {
     pub(crate) fn publish(&mut self, topic: &str, payload: &[u8]) {
         let frame = publish_frame(self.level, topic, payload);
         self.send(&frame);
+    }
+
+    /// A PUBLISH of QoS 1 or 2 with its Packet Identifier.
+    pub(crate) fn publish_at(&mut self, qos: u8, id: u16, topic: &str, payload: &[u8]) {
+        let mut body = string(topic);
+        body.extend(id.to_be_bytes());
+        body.extend(self.no_properties());
+        body.extend(payload);
+        self.send(&frame(0x30 | qos << 1, &body));
+    }
+
+    /// An acknowledgement of success: PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub(crate) fn acknowledge(&mut self, first: u8, id: u16) {
+        self.send(&frame(first, &id.to_be_bytes()));
+    }
+
+    /// The Reason Code of the next packet, which must be this acknowledgement.
+    pub(crate) fn expect_acknowledged(&mut self, first: u8, id: u16) -> u8 {
+        let (came, body) = self.receive();
+        assert_eq!((came, body.get(..2)), (first, Some(&id.to_be_bytes()[..])), "{body:02X?}");
+        assert!(self.level == 5 || body.len() == 2, "3.1.1 has no Reason Code: {body:02X?}");
+        body.get(2).copied().unwrap_or(0)
+    }
+
+    /// The Packet Identifier and payload of the next PUBLISH, which must be of QoS 1 or 2 and have this topic.
+    pub(crate) fn expect_publish_with_id(&mut self, topic: &str) -> (u16, Vec<u8>) {
+        let (first, body) = self.receive();
+        assert!(first & 0xF0 == 0x30 && first & 0b110 != 0, "PUBLISH of QoS 1 or 2: {first:02X}");
+        assert_eq!(&body[2..2 + topic.len()], topic.as_bytes());
+        let rest = &body[2 + topic.len()..];
+        (u16::from_be_bytes([rest[0], rest[1]]), rest[2 + self.no_properties().len()..].to_vec())
     }
 
     /// The payload of the next PUBLISH, which must be of QoS 0 and have this topic.
