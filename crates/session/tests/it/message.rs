@@ -182,6 +182,57 @@ fn small_message_takes_32_bytes_beside_its_content() {
 }
 
 #[test]
+fn shared_message_takes_what_both_parts_of_it_take() {
+    let all = all_properties();
+    let payload = vec![7; 5_000];
+    let frame = frame_of(&publish(topic("a/b"), all.as_properties(), &payload));
+    let Ok(Packet::Publish(received)) = frame.packet(Version::V5_0) else { panic!("a PUBLISH") };
+    let shared = Message::shared(&frame, &received, topic("a/b"), NOW);
+    let record = Message::new(&Publish { payload: b"", ..received }, topic("a/b"), NOW).heap_bytes();
+    // Two handles more: of the record and of the payload.
+    assert_eq!(shared.heap_bytes(), record + size_of::<Box<[u8]>>() + size_of::<Bytes>() + 5_000);
+
+    let will = Will {
+        qos: QoS::AtMostOnce,
+        retain: false,
+        topic: topic("a/b"),
+        payload: &payload,
+        properties: Properties::EMPTY,
+    };
+    assert_eq!(StoredWill::new(&will).heap_bytes(), 32 + 3 + 5_000);
+}
+
+#[test]
+fn handles_of_one_message_are_told_from_equal_messages() {
+    let payload = vec![7; 5_000];
+    let packet = publish(topic("a"), Properties::EMPTY, &payload);
+    let frame = frame_of(&packet);
+    let Ok(Packet::Publish(received)) = frame.packet(Version::V5_0) else { panic!("a PUBLISH") };
+    let make: [&dyn Fn() -> Message; 2] =
+        [&|| Message::new(&received, topic("a"), NOW), &|| Message::shared(&frame, &received, topic("a"), NOW)];
+    for (first, make_first) in make.iter().enumerate() {
+        let message = make_first();
+        assert!(message.is_same(&message.clone()));
+        for (second, make_second) in make.iter().enumerate() {
+            let other = make_second();
+            assert_eq!(message, other, "{first} {second}");
+            assert!(!message.is_same(&other), "{first} {second}");
+        }
+    }
+}
+
+#[test]
+fn debug_of_a_message_shows_all_but_the_payload() {
+    let all = properties(&[Property::ContentType("text/plain"), Property::MessageExpiryInterval(60)]);
+    let shown =
+        format!("{:?}", Message::new(&publish(topic("a/b"), all.as_properties(), b"s3cret"), topic("a/b"), NOW));
+    for part in ["a/b", "AtLeastOnce", "true", "1060000000", "text/plain", "payload_len: 6"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(!shown.contains("s3cret") && !shown.contains("115, 51"), "{shown}");
+}
+
+#[test]
 fn messages_differ_in_each_part() {
     let five = properties(&[Property::MessageExpiryInterval(5)]);
     let typed = properties(&[Property::ContentType("x")]);

@@ -4,11 +4,12 @@ use core::num::NonZeroU16;
 
 use damselfly_codec::{Delivery, PacketId, PropertiesBuf, Property, Publish, Version};
 use damselfly_session::{
-    Message, PacketIds, ReceiveInput, ReceivedIds, SendState, SessionExpiry, Snapshot, StoredExchange, StoredSession,
-    StoredWill, Timestamp,
+    Message, PacketIds, ReceiveInput, ReceivedIds, SendState, SessionExpiry, Snapshot, Stored, StoredExchange,
+    StoredSession, StoredWill, Timestamp,
 };
 use damselfly_topic::TopicName;
 use proptest::prelude::*;
+use serde::{Deserialize, Deserializer, Serialize};
 
 fn id(value: u16) -> PacketId {
     PacketId::new(value).expect("tests use no zero")
@@ -93,6 +94,68 @@ fn value_of_a_newer_version_is_not_even_looked_at() {
     assert!(error.starts_with("session has version 9"), "{error}");
     let error = read(r#"{"value":{},"version":1}"#).expect_err("in the wrong order");
     assert!(error.starts_with("the version of a session has to come first"), "{error}");
+}
+
+/// Something whose form has changed: the second can be read, the first cannot.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Pond {
+    depth: u32,
+}
+
+impl Stored for Pond {
+    const VERSION: u16 = 3;
+    const NAME: &'static str = "pond";
+
+    fn read_earlier<'de, D: Deserializer<'de>>(version: u16, deserializer: D) -> Result<Self, D::Error> {
+        if version < 2 {
+            return Err(serde::de::Error::custom("too old"));
+        }
+        u32::deserialize(deserializer).map(|depth| Self { depth })
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Puddle(u32);
+
+impl Stored for Puddle {
+    const VERSION: u16 = 2;
+    const NAME: &'static str = "puddle";
+}
+
+#[test]
+fn form_of_an_earlier_version_is_read_as_its_type_says() {
+    let pond = |text| serde_json::from_str::<Snapshot<Pond>>(text).map_err(|error| error.to_string());
+    assert_eq!(pond(r#"{"version":3,"value":{"depth":7}}"#), Ok(Snapshot(Pond { depth: 7 })));
+    assert_eq!(pond(r#"{"version":2,"value":7}"#), Ok(Snapshot(Pond { depth: 7 })));
+    assert!(pond(r#"{"version":3,"value":7}"#).is_err());
+    assert!(pond(r#"{"version":2,"value":{"depth":7}}"#).is_err());
+    assert!(pond(r#"{"version":1,"value":7}"#).expect_err("too old").starts_with("too old"));
+    assert!(pond(r#"{"version":4,"value":7}"#).expect_err("not known").starts_with("pond has version 4"));
+    assert_eq!(serde_json::to_string(&Snapshot(Puddle(7))).expect("can be written"), r#"{"version":2,"value":7}"#);
+    let earlier = serde_json::from_str::<Snapshot<Puddle>>(r#"{"version":1,"value":7}"#).expect_err("not known");
+    assert!(earlier.to_string().starts_with("puddle has version 1, which cannot be read"), "{earlier}");
+}
+
+#[test]
+fn what_was_expected_is_said() {
+    let error = serde_json::from_str::<Snapshot<StoredSession>>("7").expect_err("no snapshot").to_string();
+    assert!(error.contains("expected a session with its version in front"), "{error}");
+    let error = read(&written().replacen("[1,2,65535]", "7", 1)).expect_err("no list");
+    assert!(error.contains("expected packet identifiers, each once"), "{error}");
+    let error = serde_json::from_str::<Message>(&message_with("true")).expect_err("no payload").to_string();
+    assert!(error.contains("expected bytes"), "{error}");
+}
+
+fn message_with(payload: &str) -> String {
+    format!(r#"{{"topic":"a","qos":0,"retain":false,"expires_at":null,"properties":[],"payload":{payload}}}"#)
+}
+
+#[test]
+fn payload_is_read_from_bytes_and_from_numbers() {
+    for payload in [r#""abc""#, "[97,98,99]"] {
+        let message: Message = serde_json::from_str(&message_with(payload)).expect("a payload");
+        assert_eq!(message.payload(), b"abc");
+    }
 }
 
 #[test]

@@ -166,3 +166,83 @@ fn pool_keeps_no_more_than_its_limits() {
     pool.shrink();
     assert_eq!(pool.heap_bytes(), 0);
 }
+
+#[test]
+fn pool_is_filled_to_the_last_byte_and_keeps_nothing_empty() {
+    let mut limits = BufferPoolLimits::default();
+    limits.total_bytes = 300;
+    let mut pool = BufferPool::new(limits);
+    pool.give(Vec::new());
+    assert_eq!((pool.len(), pool.is_empty()), (0, true));
+    pool.give(Vec::with_capacity(253));
+    pool.give(Vec::with_capacity(48));
+    assert_eq!((pool.len(), pool.is_empty()), (1, false), "48 bytes are one too many");
+    pool.give(Vec::with_capacity(47));
+    assert_eq!((pool.len(), pool.is_empty()), (2, false));
+    // Beside the buffers, a vector of four places for them.
+    assert_eq!(pool.heap_bytes(), 300 + 4 * size_of::<Vec<u8>>());
+    assert!(BufferPool::default().take().capacity() >= 512, "a few small frames");
+}
+
+#[test]
+fn buffers_memory_is_what_was_copied_and_what_is_shared() {
+    let mut pool = BufferPool::default();
+    let mut out = TransmitBuffer::new();
+    assert_eq!(out.heap_bytes(), 0);
+    out.tail(&mut pool).extend_from_slice(&[1; 100]);
+    let copied = out.tail(&mut pool).capacity();
+    assert_eq!(out.heap_bytes(), copied);
+    out.push_shared(Bytes::from(vec![2; 5_000]), &mut pool);
+    // The list: a ring of four payloads with their places, and three words about it.
+    let list = 32 + 2 * size_of::<usize>() + 4 * (size_of::<Bytes>() + size_of::<usize>());
+    assert_eq!(out.heap_bytes(), copied + list + 5_000);
+    out.advance(2_100, &mut pool);
+    assert_eq!((out.len(), out.heap_bytes()), (3_000, copied + list + 3_000), "what is written is held no more");
+
+    out.clear(&mut pool);
+    assert_eq!((out.len(), out.heap_bytes()), (0, 0));
+    // The list is kept too: a vector of four places for such boxes.
+    assert_eq!(pool.heap_bytes(), copied + 4 * size_of::<Vec<u8>>() + list + 4 * size_of::<usize>());
+    out.push_shared(Bytes::from_static(b"next"), &mut pool);
+    assert_eq!(out.heap_bytes(), list + 4, "and used again");
+}
+
+#[test]
+fn list_that_has_grown_long_is_not_kept() {
+    for (payloads, is_kept) in [(64, true), (65, false)] {
+        let mut pool = BufferPool::default();
+        let mut out = TransmitBuffer::new();
+        (0..payloads).for_each(|_| out.push_shared(Bytes::from_static(b"payload"), &mut pool));
+        out.clear(&mut pool);
+        assert_eq!(pool.heap_bytes() > 0, is_kept, "{payloads}");
+    }
+}
+
+#[test]
+fn no_more_than_64_lists_are_kept() {
+    let mut pool = BufferPool::default();
+    let mut buffers: Vec<TransmitBuffer> = (0..66).map(|_| TransmitBuffer::new()).collect();
+    for out in &mut buffers {
+        out.push_shared(Bytes::from_static(b"payload"), &mut pool);
+    }
+    let mut held = Vec::new();
+    for out in &mut buffers {
+        out.clear(&mut pool);
+        held.push(pool.heap_bytes());
+    }
+    assert!(held[..64].is_sorted_by(|before, after| before < after), "each of 64 is kept");
+    assert_eq!(held[63..], [held[63]; 3], "and no other");
+}
+
+#[test]
+fn what_is_written_is_cut_off_when_it_is_4_kib_and_half_of_all() {
+    for (len, steps) in [(8_192, [(4_095, 8_192), (1, 4_096)]), (10_000, [(4_999, 10_000), (1, 5_000)])] {
+        let mut pool = BufferPool::default();
+        let mut out = TransmitBuffer::new();
+        out.tail(&mut pool).extend_from_slice(&vec![1; len]);
+        for (written, kept) in steps {
+            out.advance(written, &mut pool);
+            assert_eq!(out.tail(&mut pool).len(), kept, "{written} of {len}");
+        }
+    }
+}
