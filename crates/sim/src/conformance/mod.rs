@@ -53,7 +53,9 @@ use script::{Need, Step};
 const SCRIPTS: &[&str] = &[
     include_str!("../../conformance/connect.txt"),
     include_str!("../../conformance/properties.txt"),
+    include_str!("../../conformance/text.txt"),
     include_str!("../../conformance/malformed.txt"),
+    include_str!("../../conformance/acknowledgements.txt"),
     include_str!("../../conformance/sessions.txt"),
     include_str!("../../conformance/wills.txt"),
     include_str!("../../conformance/publish.txt"),
