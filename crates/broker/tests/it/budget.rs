@@ -166,6 +166,7 @@ fn a_buffer_of_the_adapters_counts_with_what_it_says() {
     }
 }
 
+/// "Internal buffer full" is what 4.8 calls a Transient Error. [MQTT3-4.8.0-2]
 #[test]
 fn one_that_waits_for_memory_is_told_after_the_pause_limit() {
     for (client, answer) in [(v5("mallory"), &["DISCONNECT 97"][..]), (v3("mallory"), &[])] {

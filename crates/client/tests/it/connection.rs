@@ -140,15 +140,49 @@ fn malformed_packet_is_answered_with_its_reason_code_and_names_its_statement() {
     }
 }
 
+/// What 3.1.1 cannot tell a broker to leave out is an error of ours. [MQTT3-4.8.0-2]
 #[test]
 fn packet_above_our_maximum_size_is_refused_before_it_is_buffered() {
-    let mut peer = Peer::connected(Version::V5_0, |config| config.maximum_packet_size = 127);
-    let payload = "x".repeat(127 - 6);
-    peer.receive_publish(QoS::AtMostOnce, 0, "a", &payload);
-    assert!(peer.client.is_connected());
-    let intake = peer.receive_bytes(&[0x30, 126]);
-    assert_eq!(intake.wanted, 0);
-    assert_eq!(peer.take_sent(), ["DISCONNECT 0x95"]);
+    for (version, head, answer) in [(Version::V5_0, 6, &["DISCONNECT 0x95"][..]), (Version::V3_1_1, 5, &[])] {
+        let mut peer = Peer::connected(version, |config| config.maximum_packet_size = 127);
+        let payload = "x".repeat(127 - head);
+        peer.receive_publish(QoS::AtMostOnce, 0, "a", &payload);
+        assert!(peer.client.is_connected());
+        let intake = peer.receive_bytes(&[0x30, 126]);
+        assert_eq!(intake.wanted, 0);
+        assert_eq!(peer.take_sent(), answer);
+        assert!(peer.is_closed && !peer.client.is_connected());
+    }
+}
+
+/// Bytes as the standard draws them, both ways. [MQTT3-7.0.0-2]
+#[test]
+fn a_broker_that_knows_nothing_but_the_standard_is_enough() {
+    let mut peer = Peer::new(Version::V3_1_1, |_| ());
+    peer.is_flushing = false;
+    let sent = |peer: &mut Peer| {
+        let mut chunks = [&[][..]; 4];
+        let count = peer.client.transmit(&mut chunks);
+        let bytes = chunks[..count].concat();
+        peer.client.handle_transmitted(peer.now, bytes.len());
+        bytes
+    };
+    let receive = |peer: &mut Peer, bytes: &[u8]| assert_eq!(peer.receive_bytes(bytes).consumed, bytes.len());
+    peer.transport_up();
+    assert_eq!(sent(&mut peer), b"\x10\x11\0\x04MQTT\x04\x02\0\x3C\0\x05heron");
+    receive(&mut peer, &[0x20, 2, 0, 0]);
+    peer.subscribe(&[("a", QoS::AtLeastOnce)]);
+    assert_eq!(sent(&mut peer), b"\x82\x06\0\x01\0\x01a\x01");
+    receive(&mut peer, &[0x90, 3, 0, 1, 1]);
+    peer.publish(QoS::ExactlyOnce, "a", "x");
+    assert_eq!(sent(&mut peer), b"\x34\x06\0\x01a\0\x02x");
+    receive(&mut peer, &[0x50, 2, 0, 2]);
+    assert_eq!(sent(&mut peer), [0x62, 2, 0, 2]);
+    receive(&mut peer, &[0x70, 2, 0, 2]);
+    receive(&mut peer, b"\x32\x06\0\x01a\0\x09y");
+    assert_eq!(peer.take_messages(), ["a y"]);
+    assert_eq!(sent(&mut peer), [0x40, 2, 0, 9]);
+    assert_eq!(peer.take_outcomes().len(), 2, "subscribed and published");
 }
 
 #[test]
