@@ -117,7 +117,7 @@ fn exchange_a_message() -> Option<()> {
                     let is_ours = inbound.message.topic().as_str() == TOPIC && inbound.message.payload() == b"21";
                     return is_ours.then_some(());
                 }
-                FromClient::Event(_) | FromClient::Resume => {}
+                FromClient::Event(_) | FromClient::Resume | FromClient::Journal(_) | FromClient::Commit(_) => {}
                 FromClient::Close => return None,
             }
         }

@@ -1,12 +1,13 @@
 //! What the application asks for.
 
-use damselfly_codec::{Properties, PropertiesBuf, Property, ReasonCode, SubscriptionOptions, Version};
+use damselfly_codec::{Properties, PropertiesBuf, Property, QoS, ReasonCode, SubscriptionOptions, Version};
 use damselfly_session::{Message, Timestamp};
 use damselfly_topic::TopicFilter;
 
 use crate::{
     AckToken, Client, DropReason, Outcome, OverflowPolicy, Refused, Ticket, UsageError,
     connection::Authentication,
+    outbox::check_stored,
     requests::Ask,
     send::{Held, usage_error},
 };
@@ -15,17 +16,20 @@ impl Client {
     /// Takes a message for sending. It leaves at once if the connection and the broker's Receive Maximum allow it,
     /// and waits in the queue otherwise, behind the messages taken before.
     ///
-    /// The ticket gets exactly one [`Outcome`], in an [`Event::Completed`](crate::Event::Completed).
+    /// The ticket gets exactly one [`Outcome`], in an [`Event::Completed`](crate::Event::Completed). With an
+    /// [outbox](crate::OutboxConfig) a message of QoS 1 or 2 is stored before it leaves, and counts as taken from
+    /// [`Event::Stored`](crate::Event::Stored) on.
     ///
     /// # Errors
     ///
-    /// The message comes back if the queue is full (and the policy is [`OverflowPolicy::Reject`]), if the broker of
+    /// The message comes back if the queue or the outbox is full (and the policy is [`OverflowPolicy::Reject`]), if the broker of
     /// this connection does not allow it, or after [`Client::close`].
     pub fn publish(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
         if self.is_closed() {
             return Err(Refused { why: UsageError::Closed, message });
         }
-        if self.is_turn_of_next() {
+        let is_stored = self.outbox.is_some() && message.qos() != QoS::AtMostOnce;
+        if !is_stored && self.is_turn_of_next() {
             let ticket = self.peek_ticket();
             match self.send_message(now, ticket, &message) {
                 Ok(()) => return Ok(self.next_ticket()),
@@ -33,10 +37,34 @@ impl Client {
                 Err(Held::Wait) => {}
             }
         }
-        match self.check_queued(&message) {
+        let checked = self.check_queued(&message);
+        match checked.and_then(|()| if is_stored { check_stored(&message) } else { Ok(()) }) {
+            Ok(()) if is_stored => self.enqueue_stored(now, message),
             Ok(()) => self.enqueue(now, message),
             Err(why) => Err(Refused { why, message }),
         }
+    }
+
+    /// The same for a message that is stored first. It has its identifier at once if it is its turn, so that one commit
+    /// covers both.
+    fn enqueue_stored(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
+        while self.outbox.as_ref().is_some_and(|outbox| !outbox.has_room_for(&message)) {
+            let could_hold = self.outbox.as_ref().is_some_and(|outbox| outbox.could_hold(&message));
+            let makes_room = match self.config.queue.overflow {
+                OverflowPolicy::Reject => {
+                    self.is_room_awaited = true;
+                    return Err(Refused { why: UsageError::OutboxFull, message });
+                }
+                OverflowPolicy::DropOldest => could_hold && self.drop_oldest(),
+                OverflowPolicy::DropNewest => false,
+            };
+            if !makes_room {
+                return Ok(self.drop_newest());
+            }
+        }
+        let ticket = self.enqueue(now, message)?;
+        self.pump(now);
+        Ok(ticket)
     }
 
     /// May this message be sent, as far as that is known before it is its turn?
@@ -57,15 +85,27 @@ impl Client {
                 OverflowPolicy::DropOldest if !self.queue.could_hold(&message) => return Ok(self.drop_newest()),
                 OverflowPolicy::DropOldest => {
                     while !self.queue.has_room_for(&message) {
-                        let Some((oldest, _)) = self.queue.pop_front() else { break };
-                        self.complete(oldest, Outcome::Dropped(DropReason::Oldest));
+                        if !self.drop_oldest() {
+                            break;
+                        }
                     }
                 }
             }
         }
         let ticket = self.next_ticket();
-        self.queue.push_back(now, ticket, message);
+        let wait_until = self.queue.wait_until(now, &message);
+        if message.qos() != QoS::AtMostOnce {
+            self.store(ticket, wait_until, &message);
+        }
+        self.queue.push_back(ticket, message, wait_until);
         Ok(ticket)
+    }
+
+    /// False if nothing is queued.
+    fn drop_oldest(&mut self) -> bool {
+        let Some((oldest, _)) = self.queue.pop_front() else { return false };
+        self.complete(oldest, Outcome::Dropped(DropReason::Oldest));
+        true
     }
 
     fn drop_newest(&mut self) -> Ticket {
@@ -104,7 +144,7 @@ impl Client {
         let ask = Ask::Unsubscribe(filters.iter().map(|filter| filter.to_buf()).collect());
         let ticket = self.request(now, ask, properties)?;
         for filter in filters {
-            self.session.requests.unregister(filter.as_str());
+            self.unregister(&filter.to_buf());
         }
         Ok(ticket)
     }

@@ -10,12 +10,13 @@ use damselfly_session::{
 
 use crate::{
     Acknowledgement, CleanStart, Config, ConnectParameters, ConnectionEnd, DropReason, Event, IndeterminateReason,
-    NeedTransport, Outcome, Output, ServerLimits, Ticket, TransportLost, UsageError,
+    NeedTransport, Operation, Outcome, Output, ServerLimits, Ticket, TransportLost, UsageError,
     backoff::Random,
     connect::connect_properties,
     connection::{Authentication, Connection, Phase},
     in_flight::InFlight,
     inbound::Inbound,
+    outbox::Outbox,
     queue::Queue,
     requests::Requests,
 };
@@ -50,12 +51,14 @@ pub struct Client {
     attempt: u32,
     server_reference: Option<Box<str>>,
     closing: Option<Closing>,
-    last_ticket: u64,
+    pub(crate) last_ticket: u64,
     pub(crate) queue: Queue,
     /// A publish was refused because the queue was full, and nobody was told since that there is room.
     pub(crate) is_room_awaited: bool,
     pub(crate) session: Session,
     pub(crate) pause: Pause,
+    /// `None`: nothing outlives the process.
+    pub(crate) outbox: Option<Box<Outbox>>,
 }
 
 /// What outlives a connection.
@@ -67,7 +70,7 @@ pub(crate) struct Session {
     pub(crate) requests: Requests,
     pub(crate) inbound: Inbound,
     /// The broker has it, or had it when the last connection ended, until then; `None` if there is none.
-    exists_until: Option<Timestamp>,
+    pub(crate) exists_until: Option<Timestamp>,
 }
 
 /// Whether input is taken.
@@ -92,7 +95,20 @@ struct Closing {
 
 impl Client {
     /// A client that wants to connect. The seed drives the jitter of its waits and keys its hashing: make it random.
+    ///
+    /// With an [outbox](Config::outbox) it begins with an empty store; [`Client::restore`] goes on with one that may hold
+    /// something.
     pub fn new(config: Config, seed: u64) -> Self {
+        let outbox = config.outbox.map(|limits| Box::new(Outbox::new(limits)));
+        let mut client = Self::without_journal(config, seed);
+        if outbox.is_some() {
+            client.outbox = outbox;
+            client.record(Operation::Tickets { last: Ticket(0) });
+        }
+        client
+    }
+
+    pub(crate) fn without_journal(config: Config, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let session = Session {
             client_id: config.client_id.clone(),
@@ -121,13 +137,17 @@ impl Client {
             is_room_awaited: false,
             session,
             pause: Pause::default(),
+            outbox: None,
             config,
         }
     }
 
     /// What the driver has to do next; `None` when there is nothing until the next input or deadline.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front()?;
+        let Some(output) = self.outputs.pop_front() else {
+            // Here and not after each call: all that was asked for since the last time shares one commit.
+            return self.outbox.as_mut()?.close_group().map(Output::Commit);
+        };
         if matches!(output, Output::Event(Event::Message(_))) {
             self.pause.waiting_messages -= 1;
             self.resume_if_possible();
@@ -142,8 +162,11 @@ impl Client {
             Phase::Open => connection.ping.deadline(),
             Phase::Closing(_) => None,
         });
-        let closing = self.closing.filter(|closing| !closing.is_done).map(|closing| closing.deadline);
-        [connection, closing, self.queue.next_deadline()].into_iter().flatten().min()
+        let (closing, queue) = match self.closing {
+            Some(Closing { is_done: true, .. }) => (None, None),
+            closing => (closing.map(|closing| closing.deadline), self.queue.next_deadline()),
+        };
+        [connection, closing, queue].into_iter().flatten().min()
     }
 
     /// A deadline passed. Early or late calls are harmless.
@@ -172,6 +195,9 @@ impl Client {
             return self.say(Output::Close);
         }
         let clean_start = self.clean_start(now);
+        if clean_start {
+            self.end_stored_session(now);
+        }
         let config = &self.config;
         let mut server = self.asked_limits();
         server.session_expiry =
@@ -227,6 +253,9 @@ impl Client {
 
     /// The bytes that are ready to be written, in order: fills `out` and tells how many slices that is.
     pub fn transmit<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
+        if self.is_connect_held() {
+            return 0;
+        }
         self.connection.as_ref().map_or(0, |connection| connection.chunks(out))
     }
 
@@ -258,7 +287,8 @@ impl Client {
     }
 
     /// Takes no more requests, waits for those under way at most until `deadline`, then says DISCONNECT.
-    /// [`Event::Closed`] is the last output, and by then each ticket has its outcome. [MQTT-3.14]
+    /// [`Event::Closed`] is the last output, and by then each ticket has its outcome, except those of
+    /// [stored messages](Client::stored_tickets): those go on in the next process. [MQTT-3.14]
     pub fn close(&mut self, now: Timestamp, deadline: Timestamp) {
         let deadline = self.closing.map_or(deadline, |closing| closing.deadline.min(deadline));
         let is_done = self.closing.is_some_and(|closing| closing.is_done);
@@ -296,10 +326,6 @@ impl Client {
 
     pub(crate) fn say_event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
-    }
-
-    pub(crate) fn complete(&mut self, ticket: Ticket, outcome: Outcome) {
-        self.say_event(Event::Completed { ticket, outcome });
     }
 
     /// The ticket that [`Client::next_ticket`] gives.
@@ -435,15 +461,20 @@ impl Client {
         connection.free(&mut self.pool);
         self.session.in_flight.forget_slots();
         self.session.inbound.connection_lost();
+        if let Some(outbox) = &mut self.outbox {
+            outbox.connection_lost();
+        }
         let ids = &mut self.session.ids;
         self.session.requests.connection_lost(|packet_id| {
             ids.release(packet_id);
         });
         if connection.open_since().is_some() {
-            self.session.exists_until = match connection.server.session_expiry {
+            let until = match connection.server.session_expiry {
                 SessionExpiry::OnClose => None,
                 expiry => Some(expiry.deadline(now).unwrap_or(Timestamp::MAX)),
             };
+            self.session.exists_until = until;
+            self.record_session_until(false, until);
         }
         self.pause.is_told = false;
     }
@@ -454,7 +485,8 @@ impl Client {
         let is_drained = self.queue.is_empty()
             && self.session.in_flight.is_empty()
             && self.session.requests.len() == 0
-            && !self.connection.as_ref().is_some_and(|connection| connection.has_marks());
+            && !self.connection.as_ref().is_some_and(|connection| connection.has_marks())
+            && !self.outbox.as_ref().is_some_and(|outbox| outbox.is_telling());
         if !is_drained && now < closing.deadline {
             return;
         }
@@ -466,25 +498,33 @@ impl Client {
         self.say_event(Event::Closed);
     }
 
+    /// What is stored goes on in the next process, so it has no outcome in this one.
     fn settle_everything(&mut self) {
         let outputs = &mut self.outputs;
         let mut tell = |ticket, outcome| outputs.push_back(Output::Event(Event::Completed { ticket, outcome }));
-        for sent in self.session.in_flight.drain() {
-            tell(sent.ticket, Outcome::Indeterminate(IndeterminateReason::Closed));
+        if self.outbox.is_none() {
+            for sent in self.session.in_flight.drain() {
+                tell(sent.ticket, Outcome::Indeterminate(IndeterminateReason::Closed));
+            }
+            self.session.ids.clear();
         }
-        self.session.ids.clear();
         if let Some(connection) = &mut self.connection {
             while let Some(ticket) = connection.next_lost() {
                 tell(ticket, Outcome::Indeterminate(IndeterminateReason::Closed));
             }
         }
         self.session.requests.drain_tickets(|ticket| tell(ticket, Outcome::Indeterminate(IndeterminateReason::Closed)));
-        while let Some((ticket, _)) = self.queue.pop_front() {
+        let outbox = &self.outbox;
+        let is_kept = |ticket| outbox.as_ref().is_some_and(|outbox| outbox.holds(ticket));
+        for ticket in self.queue.take_unless(is_kept) {
             tell(ticket, Outcome::Dropped(DropReason::Closed));
         }
     }
 
     fn expire(&mut self, now: Timestamp) {
+        if self.closing.is_some_and(|closing| closing.is_done) {
+            return;
+        }
         while let Some(ticket) = self.queue.pop_expired(now) {
             self.complete(ticket, Outcome::Expired);
         }
@@ -493,7 +533,8 @@ impl Client {
 
     /// Tells who was refused that there is room.
     pub(crate) fn tell_room(&mut self) {
-        if self.is_room_awaited && self.queue.has_room() {
+        let has_room = self.queue.has_room() && self.outbox.as_ref().is_none_or(|outbox| outbox.has_room());
+        if self.is_room_awaited && has_room {
             self.is_room_awaited = false;
             self.say_event(Event::QueueHasRoom);
         }

@@ -61,6 +61,9 @@ pub struct Config {
     pub max_waiting_messages: usize,
     /// What the offline queue holds, and what happens at its end.
     pub queue: QueueConfig,
+    /// Keeps messages, identifiers and subscriptions on disk, by a journal that the driver stores. Default: `None`, all
+    /// of it ends with the process.
+    pub outbox: Option<OutboxConfig>,
     /// How many bytes may wait for the transport before further messages stay in the queue. Default: 256 KiB.
     pub max_transmit_bytes: usize,
     /// How many subscribe and unsubscribe requests may wait for their answer. Default: 4,096.
@@ -99,6 +102,7 @@ impl Default for Config {
             acknowledgement: Acknowledgement::default(),
             max_waiting_messages: 1_024,
             queue: QueueConfig::default(),
+            outbox: None,
             max_transmit_bytes: 256 * 1_024,
             max_requests: 4_096,
             filters_per_subscribe: EIGHT,
@@ -165,6 +169,29 @@ impl Default for QueueConfig {
             overflow: OverflowPolicy::default(),
             max_wait: None,
         }
+    }
+}
+
+/// The outbox: QoS 1 and 2 messages from [`publish`](crate::Client::publish) to their outcome, on disk.
+///
+/// With it the client says [`Output::Journal`](crate::Output::Journal) and [`Output::Commit`](crate::Output::Commit), and
+/// what promises something leaves after [`Client::handle_committed`](crate::Client::handle_committed): PUBLISH, PUBREL,
+/// PUBREC and PUBCOMP, the event that a message is stored, outcomes, and received QoS 2 messages that the client
+/// acknowledges itself. [`Client::restore`](crate::Client::restore) goes on in the next process. QoS 0 messages and
+/// requests to subscribe are not stored. Give the session an expiry too, or it ends with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+#[non_exhaustive]
+pub struct OutboxConfig {
+    /// How many messages, waiting or under way. Default: 100,000.
+    pub max_messages: usize,
+    /// How many bytes of memory they hold. Default: 64 MiB.
+    pub max_bytes: usize,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self { max_messages: 100_000, max_bytes: 64 * 1_024 * 1_024 }
     }
 }
 

@@ -8,7 +8,7 @@ use damselfly_session::{
     BufferPool, InboundAliases, OutboundAliases, PingTimer, ReceiveWindow, Timestamp, TransmitBuffer, Window,
 };
 
-use crate::{ConnectionEnd, ServerLimits, Ticket};
+use crate::{ConnectionEnd, ServerLimits, Ticket, in_flight::InFlight};
 
 /// How far a connection has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,12 @@ pub(crate) struct Replay {
 impl Replay {
     pub(crate) const fn from_start() -> Self {
         Self { pubrels_after: Some(0), publishes_after: Some(0) }
+    }
+
+    /// Is only left what waits for its commit, behind which more may be prepared?
+    pub(crate) fn is_at_gate(self, in_flight: &mut InFlight) -> bool {
+        let next = self.publishes_after.and_then(|after| in_flight.next_after(after));
+        self.pubrels_after.is_none() && next.is_some_and(|sent| sent.holds_slot)
     }
 
     pub(crate) const fn is_done(self) -> bool {

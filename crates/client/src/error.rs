@@ -15,6 +15,9 @@ pub enum UsageError {
     /// The offline queue is full: try again after [`Event::QueueHasRoom`](crate::Event::QueueHasRoom).
     #[error("the queue is full")]
     QueueFull,
+    /// The outbox is full: try again after [`Event::QueueHasRoom`](crate::Event::QueueHasRoom).
+    #[error("the outbox is full")]
+    OutboxFull,
     /// More subscribe and unsubscribe requests wait than [`Config::max_requests`](crate::Config::max_requests).
     #[error("too many subscribe and unsubscribe requests wait for their answer")]
     TooManyRequests,

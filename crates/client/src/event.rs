@@ -40,6 +40,13 @@ pub enum Output {
     Close,
     /// Input is taken again: hand in the bytes that were not consumed, then read on.
     Resume,
+    /// Append this operation to the journal group that the next [`Output::Commit`] ends. Only said with an
+    /// [outbox](crate::OutboxConfig).
+    Journal(crate::Operation),
+    /// Store the operations since the last one of these, all or none, then call
+    /// [`Client::handle_committed`](crate::Client::handle_committed). One sync may serve any number of groups: a commit
+    /// takes the earlier ones along.
+    Commit(crate::CommitId),
     /// Something for the application.
     Event(Event),
 }
@@ -65,6 +72,12 @@ pub enum Event {
     Connected(Connected),
     /// A message arrived.
     Message(InboundMessage),
+    /// A QoS 1 or 2 message is stored: it and its ticket survive this process. Only said with an
+    /// [outbox](crate::OutboxConfig).
+    Stored {
+        /// The message's.
+        ticket: Ticket,
+    },
     /// The answer to a request: exactly one for each ticket.
     Completed {
         /// The request.

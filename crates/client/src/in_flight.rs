@@ -7,7 +7,7 @@ use damselfly_session::{Message, SendState};
 use damselfly_topic::KeyedState;
 use hashbrown::HashMap;
 
-use crate::Ticket;
+use crate::{Ticket, outbox::CommitId};
 
 /// One message under way.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub(crate) struct Sent {
     pub(crate) reason_code: ReasonCode,
     /// Holds one slot of the window of the connection that is open now.
     pub(crate) holds_slot: bool,
+    /// Its PUBLISH may have been sent, in this process or an earlier one.
+    pub(crate) may_have_left: bool,
+    /// What it waits for leaves after this commit.
+    pub(crate) gate: CommitId,
     /// `None` once nobody will ask to send it again: after PUBREC. [MQTT-4.3.3-6]
     pub(crate) message: Option<Message>,
 }
@@ -55,19 +59,65 @@ impl InFlight {
 
     /// Adds a message at its first sending, after all others.
     pub(crate) fn push(&mut self, packet_id: PacketId, ticket: Ticket, state: SendState, message: Message) {
-        self.last_sequence += 1;
-        let sequence = self.last_sequence;
-        let sent = Sent {
-            sequence,
+        self.add(Sent {
+            sequence: 0,
             packet_id,
             ticket,
             state,
             reason_code: ReasonCode::Success,
             holds_slot: true,
+            may_have_left: true,
+            gate: CommitId::NONE,
             message: Some(message),
-        };
-        self.by_packet_id.insert(packet_id, sequence);
-        self.entries.push_back(Slot { sequence, sent: Some(sent) });
+        });
+    }
+
+    /// Adds a message that is to be sent after this commit: its sequence.
+    pub(crate) fn push_gated(
+        &mut self,
+        packet_id: PacketId,
+        ticket: Ticket,
+        state: SendState,
+        message: Message,
+        gate: CommitId,
+    ) -> u64 {
+        self.add(Sent {
+            sequence: 0,
+            packet_id,
+            ticket,
+            state,
+            reason_code: ReasonCode::Success,
+            holds_slot: true,
+            may_have_left: false,
+            gate,
+            message: Some(message),
+        })
+    }
+
+    /// Adds what an earlier process had under way, after all others.
+    pub(crate) fn restore(
+        &mut self,
+        packet_id: PacketId,
+        ticket: Ticket,
+        state: SendState,
+        reason_code: ReasonCode,
+        message: Option<Message>,
+    ) {
+        let (holds_slot, may_have_left, gate) = (false, true, CommitId::NONE);
+        self.add(Sent { sequence: 0, packet_id, ticket, state, reason_code, holds_slot, may_have_left, gate, message });
+    }
+
+    fn add(&mut self, mut sent: Sent) -> u64 {
+        self.last_sequence += 1;
+        sent.sequence = self.last_sequence;
+        self.by_packet_id.insert(sent.packet_id, sent.sequence);
+        self.entries.push_back(Slot { sequence: sent.sequence, sent: Some(sent) });
+        self.last_sequence
+    }
+
+    /// All messages in the order of sending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Sent> + '_ {
+        self.entries.iter().filter_map(|slot| slot.sent.as_ref())
     }
 
     pub(crate) fn get_mut(&mut self, packet_id: PacketId) -> Option<&mut Sent> {
@@ -95,11 +145,7 @@ impl InFlight {
             return false;
         }
         let Some(sent) = self.remove(packet_id) else { return false };
-        self.last_sequence += 1;
-        let sequence = self.last_sequence;
-        let sent = Sent { sequence, state: SendState::AwaitPubcomp, reason_code, message: None, ..sent };
-        self.by_packet_id.insert(packet_id, sequence);
-        self.entries.push_back(Slot { sequence, sent: Some(sent) });
+        self.add(Sent { state: SendState::AwaitPubcomp, reason_code, message: None, ..sent });
         true
     }
 

@@ -71,6 +71,16 @@ impl Inbound {
         }
     }
 
+    /// Takes up a QoS 2 identifier that an earlier process stored.
+    pub(crate) fn restore(&mut self, packet_id: PacketId) {
+        let _ = self.received.restore(packet_id);
+    }
+
+    /// Does this identifier wait for PUBREL?
+    pub(crate) fn awaits_pubrel(&self, packet_id: PacketId) -> bool {
+        self.received.contains(packet_id)
+    }
+
     /// A QoS 1 PUBLISH came.
     pub(crate) fn at_least_once(&mut self, version: Version, packet_id: PacketId) -> Arrival {
         let token = self.next_token();

@@ -15,9 +15,12 @@ mod error;
 mod event;
 mod in_flight;
 mod inbound;
+mod operation;
+mod outbox;
 mod queue;
 mod receive;
 mod requests;
+mod restore;
 mod send;
 mod server;
 
@@ -37,11 +40,14 @@ pub use damselfly_topic::{TopicError, TopicFilter, TopicFilterBuf, TopicName, To
 
 pub use backoff::Backoff;
 pub use client::{Client, Intake, Unfinished};
-pub use config::{Acknowledgement, CleanStart, Config, LostSession, OverflowPolicy, QueueConfig};
+pub use config::{Acknowledgement, CleanStart, Config, LostSession, OutboxConfig, OverflowPolicy, QueueConfig};
 pub use connect::{ConnectParameters, Will};
 pub use error::{ConnectionEnd, Refused, TransportLost, UsageError};
 pub use event::{
     AckToken, Connected, DropReason, Event, InboundMessage, IndeterminateReason, NeedTransport, Outcome, Output,
     Refusal, SessionStatus, Ticket,
 };
+pub use operation::{Operation, OperationError};
+pub use outbox::CommitId;
+pub use restore::{Misfit, RestoreError};
 pub use server::ServerLimits;

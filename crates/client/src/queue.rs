@@ -1,6 +1,6 @@
 //! The offline queue: messages that have a ticket and no packet identifier yet.
 
-use alloc::collections::VecDeque;
+use alloc::{collections::VecDeque, vec::Vec};
 use core::mem::size_of;
 
 use damselfly_session::{Deadlines, Message, Timestamp};
@@ -56,15 +56,24 @@ impl Queue {
         self.config.max_messages > 0 && cost(message) <= self.config.max_bytes
     }
 
+    /// Until when a message that begins to wait now may wait.
+    pub(crate) fn wait_until(&self, now: Timestamp, message: &Message) -> Option<Timestamp> {
+        let wait_ends = self.config.max_wait.map(|wait| now.saturating_add(wait));
+        match (wait_ends, message.expires_at()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// Appends, whether there is room or not; the ticket is the highest so far.
-    pub(crate) fn push_back(&mut self, now: Timestamp, ticket: Ticket, message: Message) {
-        self.admit(now, ticket, &message);
+    pub(crate) fn push_back(&mut self, ticket: Ticket, message: Message, wait_until: Option<Timestamp>) {
+        self.admit(ticket, &message, wait_until);
         self.entries.push_back(Entry { ticket, message: Some(message) });
     }
 
     /// Puts a message before all others; its ticket is lower than theirs.
-    pub(crate) fn push_front(&mut self, now: Timestamp, ticket: Ticket, message: Message) {
-        self.admit(now, ticket, &message);
+    pub(crate) fn push_front(&mut self, ticket: Ticket, message: Message, wait_until: Option<Timestamp>) {
+        self.admit(ticket, &message, wait_until);
         self.entries.push_front(Entry { ticket, message: Some(message) });
     }
 
@@ -82,6 +91,28 @@ impl Queue {
         Some((ticket, message))
     }
 
+    /// All messages in their order, and until when each may wait.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Ticket, Option<Timestamp>, &Message)> + '_ {
+        self.entries.iter().filter_map(|Entry { ticket, message }| {
+            message.as_ref().map(|message| (*ticket, self.deadlines.deadline(*ticket), message))
+        })
+    }
+
+    /// Takes out what is not to be kept, in order.
+    pub(crate) fn take_unless(&mut self, mut keep: impl FnMut(Ticket) -> bool) -> Vec<Ticket> {
+        let mut taken = Vec::new();
+        let mut entries = core::mem::take(&mut self.entries);
+        for entry in &mut entries {
+            if let Some(message) = entry.message.take_if(|_| !keep(entry.ticket)) {
+                self.release(entry.ticket, &message);
+                taken.push(entry.ticket);
+            }
+        }
+        self.entries = entries;
+        self.drop_gaps();
+        taken
+    }
+
     /// No later than when the next message expires.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.next()
@@ -96,13 +127,8 @@ impl Queue {
         Some(ticket)
     }
 
-    fn admit(&mut self, now: Timestamp, ticket: Ticket, message: &Message) {
-        let wait_ends = self.config.max_wait.map(|wait| now.saturating_add(wait));
-        let deadline = match (wait_ends, message.expires_at()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        if let Some(at) = deadline {
+    fn admit(&mut self, ticket: Ticket, message: &Message, wait_until: Option<Timestamp>) {
+        if let Some(at) = wait_until {
             self.deadlines.arm(ticket, at);
         }
         self.len += 1;
@@ -124,7 +150,7 @@ impl Queue {
 }
 
 /// What a waiting message costs, in bytes.
-fn cost(message: &Message) -> usize {
+pub(crate) fn cost(message: &Message) -> usize {
     size_of::<Entry>().saturating_add(message.heap_bytes())
 }
 
@@ -132,7 +158,6 @@ fn cost(message: &Message) -> usize {
 mod tests {
     use core::time::Duration;
 
-    use alloc::vec::Vec;
     use damselfly_codec::{Delivery, Properties, Publish};
     use damselfly_topic::TopicName;
     use proptest::prelude::*;
@@ -160,13 +185,13 @@ mod tests {
         let mut queue = queue(3, usize::MAX, None);
         for ticket in 1..=3 {
             assert!(queue.has_room_for(&message(b"")));
-            queue.push_back(Timestamp::ZERO, Ticket(ticket), message(b""));
+            queue.push_back(Ticket(ticket), message(b""), None);
         }
         assert!(!queue.has_room_for(&message(b"")));
 
         let one = cost(&message(b"0123456789"));
         let mut queue = self::queue(9, 2 * one, None);
-        queue.push_back(Timestamp::ZERO, Ticket(1), message(b"0123456789"));
+        queue.push_back(Ticket(1), message(b"0123456789"), None);
         assert!(queue.has_room_for(&message(b"0123456789")));
         assert!(!queue.has_room_for(&message(b"0123456789a")));
         assert!(!queue.could_hold(&message(&[0; 1_000])));
@@ -186,12 +211,12 @@ mod tests {
                 match step {
                     0 | 1 => {
                         highest += 1;
-                        queue.push_back(now, Ticket(highest), message(b"x"));
+                        queue.push_back(Ticket(highest), message(b"x"), queue.wait_until(now, &message(b"x")));
                         model.push((Ticket(highest), deadline));
                     }
                     2 => {
                         lowest -= 1;
-                        queue.push_front(now, Ticket(lowest), message(b"x"));
+                        queue.push_front(Ticket(lowest), message(b"x"), queue.wait_until(now, &message(b"x")));
                         model.insert(0, (Ticket(lowest), deadline));
                     }
                     3 => {

@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use damselfly_codec::{
-    Ack, AckType, Auth, Connack, DecodeError, Delivery, Disconnect, Packet, PacketType, Properties, Publish, QoS,
-    ReasonCode, Suback, Unsuback, Version, peek,
+    Ack, AckType, Auth, Connack, DecodeError, Delivery, Disconnect, Packet, PacketId, PacketType, Properties, Publish,
+    QoS, ReasonCode, Suback, Unsuback, Version, peek,
 };
 use damselfly_session::{
     Message, OutboundAliases, PeerError, Phase as Direction, PingTimer, Role, SendAction, SendInput, SendState,
@@ -13,7 +13,7 @@ use damselfly_session::{
 
 use crate::{
     AckToken, Client, Connected, ConnectionEnd, Event, InboundMessage, IndeterminateReason, Intake, LostSession,
-    Outcome, Refusal, ServerLimits, SessionStatus,
+    Operation, Outcome, Refusal, ServerLimits, SessionStatus,
     connection::{Authentication, Phase, Replay},
     inbound::{Answer, Arrival},
     requests::{Ask, Request},
@@ -173,21 +173,25 @@ impl Client {
             server,
             properties: properties.into(),
         }));
+        self.record_session(!is_present, server.session_expiry);
         if !is_present {
-            self.start_new_session(now);
+            self.settle_session(now);
+            self.session.requests.restore(self.config.filters_per_subscribe.get().into());
         }
         Ok(())
     }
 
-    /// What was under way in a session that the broker has not is settled, and subscriptions are made again. [MQTT-3.2.2-5]
-    fn start_new_session(&mut self, now: Timestamp) {
+    /// What was under way in a session that the broker has not is settled. [MQTT-3.2.2-5]
+    pub(crate) fn settle_session(&mut self, now: Timestamp) {
         let mut again = Vec::new();
         let mut lost = Vec::new();
         let republish = self.config.lost_session == LostSession::RepublishAtLeastOnce;
         for sent in self.session.in_flight.drain() {
             self.session.ids.release(sent.packet_id);
             match sent.message {
-                Some(message) if republish && message.qos() == QoS::AtLeastOnce => again.push((sent.ticket, message)),
+                Some(message) if !sent.may_have_left || republish && message.qos() == QoS::AtLeastOnce => {
+                    again.push((sent.ticket, message));
+                }
                 _ => lost.push(sent.ticket),
             }
         }
@@ -195,10 +199,13 @@ impl Client {
             self.complete(ticket, Outcome::Indeterminate(IndeterminateReason::SessionLost));
         }
         for (ticket, message) in again.into_iter().rev() {
-            self.queue.push_front(now, ticket, message);
+            let wait_until = self.queue.wait_until(now, &message);
+            if self.is_stored(ticket) {
+                self.record(Operation::Requeue { ticket, wait_until });
+            }
+            self.queue.push_front(ticket, message, wait_until);
         }
         self.session.inbound.session_lost();
-        self.session.requests.restore(self.config.filters_per_subscribe.get().into());
     }
 
     fn handle_publish(&mut self, now: Timestamp, publish: &Publish<'_>) -> Result<(), PeerError> {
@@ -211,7 +218,11 @@ impl Client {
             Delivery::AtMostOnce => None,
             Delivery::AtLeastOnce { id, .. } => {
                 connection.receive_window.received()?;
-                Some(self.session.inbound.at_least_once(version, id))
+                let arrival = self.session.inbound.at_least_once(version, id);
+                if !self.session.inbound.awaits_pubrel(id) {
+                    self.record_forgotten(id);
+                }
+                Some(arrival)
             }
             Delivery::ExactlyOnce { id, .. } => {
                 connection.receive_window.received()?;
@@ -238,12 +249,21 @@ impl Client {
             token => token,
         };
         self.pause.waiting_messages += 1;
-        self.say_event(Event::Message(InboundMessage {
+        let event = Event::Message(InboundMessage {
             message,
             dup: publish.delivery.is_dup(),
             subscription_ids: publish.properties.subscription_ids().collect(),
             ack,
-        }));
+        });
+        match publish.delivery {
+            // What counts as received without a word of the application must be delivered at most once, so it is stored
+            // first: a process that ends in between gets the message again.
+            Delivery::ExactlyOnce { id, .. } if self.acknowledges() => {
+                self.record_received(id);
+                self.say_stored(event);
+            }
+            _ => self.say_event(event),
+        }
     }
 
     fn handle_pubrel(&mut self, ack: &Ack<'_>) {
@@ -266,20 +286,31 @@ impl Client {
                 self.finish_exchange(packet_id, outcome);
             }
             SendAction::SendPubrel => {
+                let ticket = sent.map(|sent| sent.ticket);
                 let is_last = self.session.in_flight.received(packet_id, ack.reason_code);
+                if let Some(ticket) = ticket.filter(|_| is_last && self.outbox.is_some()) {
+                    let gate = self.record_released(ticket, packet_id, ack.reason_code);
+                    if let Some(sent) = self.session.in_flight.get_mut(packet_id) {
+                        sent.gate = gate;
+                    }
+                }
                 let is_replaying = self.connection.as_ref().is_some_and(|open| open.replay.pubrels_after.is_some());
                 // Its PUBREL is the last that the replay comes to, behind those of earlier PUBRECs.
                 if !(is_last && is_replaying) {
-                    self.send_ack(AckType::Pubrel, packet_id, ReasonCode::Success);
+                    self.send_pubrel(packet_id, ReasonCode::Success);
                 }
             }
             SendAction::SendPubrelNotFound => {
-                self.send_ack(AckType::Pubrel, packet_id, ReasonCode::PacketIdentifierNotFound);
+                self.send_pubrel(packet_id, ReasonCode::PacketIdentifierNotFound);
             }
             SendAction::Close(error) => return Err(error),
             SendAction::Ignore | SendAction::ResendPublish | SendAction::ResendPubrel => {}
         }
         Ok(())
+    }
+
+    fn send_pubrel(&mut self, packet_id: PacketId, reason_code: ReasonCode) {
+        self.send_answer(Answer { ack_type: AckType::Pubrel, packet_id, reason_code });
     }
 
     fn handle_suback(&mut self, suback: &Suback<'_>) -> Result<(), PeerError> {
@@ -295,16 +326,16 @@ impl Client {
         }
         for ((filter, options), result) in filters.into_iter().zip(&results) {
             match result {
-                Ok(_) => self.session.requests.register(filter, options, properties.as_properties()),
+                Ok(_) => self.register(filter, options, properties.as_properties()),
                 Err(reason_code) if ticket.is_none() => {
-                    self.session.requests.unregister(&filter);
+                    self.unregister(&filter);
                     self.say_event(Event::SubscriptionLost { filter, reason_code: *reason_code });
                 }
                 Err(_) => {}
             }
         }
         if let Some(ticket) = ticket {
-            self.complete(ticket, Outcome::Subscribed(results));
+            self.say_stored(Event::Completed { ticket, outcome: Outcome::Subscribed(results) });
         }
         Ok(())
     }
@@ -326,10 +357,10 @@ impl Client {
             return Err(PeerError::ReasonCodeCount);
         }
         for filter in &filters {
-            self.session.requests.unregister(filter);
+            self.unregister(filter);
         }
         if let Some(ticket) = ticket {
-            self.complete(ticket, Outcome::Unsubscribed(results));
+            self.say_stored(Event::Completed { ticket, outcome: Outcome::Unsubscribed(results) });
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use alloc::{
 use damselfly_codec::{PacketId, Properties, PropertiesBuf, SubscriptionOptions};
 use damselfly_topic::TopicFilterBuf;
 
-use crate::Ticket;
+use crate::{Operation, Ticket};
 
 /// A request that waits to be sent or to be answered.
 #[derive(Clone, Debug)]
@@ -122,8 +122,24 @@ impl Requests {
         self.registry.insert(filter, Registered { options, properties: properties.into() });
     }
 
-    pub(crate) fn unregister(&mut self, filter: &str) {
-        self.registry.remove(filter);
+    /// False if it was not registered.
+    pub(crate) fn unregister(&mut self, filter: &str) -> bool {
+        self.registry.remove(filter).is_some()
+    }
+
+    /// Is this very subscription registered?
+    pub(crate) fn is_registered(&self, filter: &str, options: SubscriptionOptions, properties: Properties<'_>) -> bool {
+        let registered = self.registry.get(filter);
+        registered.is_some_and(|known| known.options == options && known.properties.as_properties() == properties)
+    }
+
+    /// All registered subscriptions, as they are stored.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = Operation> + '_ {
+        self.registry.iter().map(|(filter, Registered { options, properties })| Operation::Subscribe {
+            filter: filter.clone(),
+            options: *options,
+            properties: properties.clone(),
+        })
     }
 
     /// Puts a SUBSCRIBE for every registered subscription before all else, at most `per_packet` filters in each;

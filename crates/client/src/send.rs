@@ -10,7 +10,7 @@ use damselfly_session::{Message, OutboundAliases, SendAction, SendInput, SendSta
 use damselfly_topic::TopicFilter;
 
 use crate::{
-    Client, Event, IndeterminateReason, Outcome, Output, Refusal, Ticket, UsageError,
+    Client, Event, IndeterminateReason, Operation, Outcome, Output, Refusal, Ticket, UsageError,
     inbound::Answer,
     requests::{Ask, Request},
 };
@@ -83,7 +83,7 @@ impl Client {
         }
         let Ask::Subscribe(filters) = &request.ask else { return };
         for (filter, _) in filters {
-            self.session.requests.unregister(filter);
+            self.unregister(filter);
             let reason_code = reason_code_of(error);
             self.say_event(Event::SubscriptionLost { filter: filter.clone(), reason_code });
         }
@@ -95,10 +95,15 @@ impl Client {
             if !self.has_transmit_room() {
                 return;
             }
-            let next = self.session.in_flight.next_after(after).map(|sent| (sent.sequence, sent.packet_id, sent.state));
+            let next = self.session.in_flight.next_after(after);
+            let next = next.map(|sent| (sent.sequence, sent.packet_id, sent.state, sent.gate));
+            // An uncommitted one holds up those behind it; a PUBLISH before its commit is no PUBREL.
+            if next.is_some_and(|(_, _, state, gate)| state == SendState::AwaitPubcomp && !self.is_committed(gate)) {
+                return;
+            }
             let Some(connection) = &mut self.connection else { return };
             connection.replay.pubrels_after = next.map(|(sequence, ..)| sequence);
-            if let Some((_, packet_id, state)) = next {
+            if let Some((_, packet_id, state, _)) = next {
                 if SendState::next(Some(state), SendInput::Reconnect).action == SendAction::ResendPubrel {
                     self.send_ack(AckType::Pubrel, packet_id, ReasonCode::Success);
                 }
@@ -106,7 +111,8 @@ impl Client {
         }
     }
 
-    /// Resends in the order of the first sending, within the window. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+    /// Resends in the order of the first sending, within the window; then sends what waited for its commit.
+    /// [MQTT-4.4.0-1] [MQTT-4.6.0-1]
     fn replay_publishes(&mut self, now: Timestamp) {
         while let Some(after) = self.connection.as_ref().and_then(|connection| connection.replay.publishes_after) {
             if !self.has_transmit_room() {
@@ -114,19 +120,24 @@ impl Client {
             }
             let next = self.session.in_flight.next_after(after);
             let Some(connection) = &mut self.connection else { return };
+            let outbox = &self.outbox;
             let Some(sent) = next else {
                 connection.replay.publishes_after = None;
                 return;
             };
             let sequence = sent.sequence;
             if SendState::next(Some(sent.state), SendInput::Reconnect).action == SendAction::ResendPublish {
-                if !connection.window.take() {
+                if outbox.as_ref().is_some_and(|outbox| !outbox.is_committed(sent.gate)) {
+                    return;
+                }
+                if !sent.holds_slot && !connection.window.take() {
                     return;
                 }
                 sent.holds_slot = true;
+                let dup = core::mem::replace(&mut sent.may_have_left, true);
                 let (packet_id, message) = (sent.packet_id, sent.message.clone());
                 if let Some(message) = message {
-                    self.resend(now, packet_id, &message);
+                    self.resend(now, packet_id, &message, dup);
                 }
             }
             if let Some(connection) = &mut self.connection {
@@ -135,30 +146,44 @@ impl Client {
         }
     }
 
-    fn resend(&mut self, now: Timestamp, packet_id: PacketId, message: &Message) {
+    fn resend(&mut self, now: Timestamp, packet_id: PacketId, message: &Message, dup: bool) {
         let delivery = match message.qos() {
-            QoS::ExactlyOnce => Delivery::ExactlyOnce { id: packet_id, dup: true },
-            QoS::AtMostOnce | QoS::AtLeastOnce => Delivery::AtLeastOnce { id: packet_id, dup: true },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { id: packet_id, dup },
+            QoS::AtMostOnce | QoS::AtLeastOnce => Delivery::AtLeastOnce { id: packet_id, dup },
         };
         let sent = self.check_message(message).and_then(|()| self.append_message(now, message, delivery));
-        if sent.is_err() {
-            self.finish_exchange(packet_id, Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain));
+        if let Err(error) = sent {
+            let outcome = if dup {
+                Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain)
+            } else {
+                Outcome::Refused(Refusal::ByLimit(error))
+            };
+            self.finish_exchange(packet_id, outcome);
         }
     }
 
     fn send_queue(&mut self, now: Timestamp) {
         while !self.queue.is_empty() && self.has_transmit_room() {
-            if self.connection.as_ref().is_some_and(|connection| !connection.replay.is_done()) {
+            let Some((ticket, message)) = self.queue.front() else { return };
+            let is_stored = self.outbox.as_ref().is_some_and(|outbox| outbox.holds(ticket));
+            let is_its_turn = self.connection.as_mut().is_some_and(|connection| {
+                connection.replay.is_done() || is_stored && connection.replay.is_at_gate(&mut self.session.in_flight)
+            });
+            if !is_its_turn {
                 return;
             }
-            let Some((ticket, message)) = self.queue.front() else { return };
             if message.is_expired(now) {
                 self.queue.pop_front();
                 self.complete(ticket, Outcome::Expired);
                 continue;
             }
             let message = message.clone();
-            match self.send_message(now, ticket, &message) {
+            let sent = if is_stored {
+                self.prepare_message(ticket, &message)
+            } else {
+                self.send_message(now, ticket, &message)
+            };
+            match sent {
                 Ok(()) => {
                     self.queue.pop_front();
                 }
@@ -204,6 +229,26 @@ impl Client {
             return Err(Held::Refused(error));
         }
         self.session.in_flight.push(packet_id, ticket, state, message.clone());
+        Ok(())
+    }
+
+    /// Gives a stored message its identifier and its slot; PUBLISH leaves once both are stored.
+    fn prepare_message(&mut self, ticket: Ticket, message: &Message) -> Result<(), Held> {
+        self.check_message(message).map_err(Held::Refused)?;
+        let Some(state) = SendState::after_publish(message.qos()) else { return Err(Held::Wait) };
+        let Some(connection) = &mut self.connection else { return Err(Held::Wait) };
+        connection.server.check_size(message).map_err(Held::Refused)?;
+        if connection.window.is_full() {
+            return Err(Held::Wait);
+        }
+        let Some(packet_id) = self.session.ids.allocate() else { return Err(Held::Wait) };
+        let has_slot = connection.window.take();
+        debug_assert!(has_slot, "the window is not full");
+        let gate = self.record(Operation::Send { ticket, packet_id });
+        let sequence = self.session.in_flight.push_gated(packet_id, ticket, state, message.clone(), gate);
+        if let Some(connection) = &mut self.connection {
+            connection.replay.publishes_after.get_or_insert(sequence - 1);
+        }
         Ok(())
     }
 
@@ -295,7 +340,7 @@ impl Client {
         Ok(())
     }
 
-    pub(crate) fn send_ack(&mut self, ack_type: AckType, packet_id: PacketId, reason_code: ReasonCode) {
+    fn send_ack(&mut self, ack_type: AckType, packet_id: PacketId, reason_code: ReasonCode) {
         let ack = Ack::with_reason(packet_id, reason_code);
         // A Reason Code alone is below every limit that a broker can announce and still work.
         let _ = self.append(|version, out| ack.encode(ack_type, version, Foreign::Strip, out));
@@ -309,7 +354,14 @@ impl Client {
         }
     }
 
+    /// Sends an acknowledgement, once it is true.
     pub(crate) fn send_answer(&mut self, answer: Answer) {
+        if !self.keep_answer(answer) {
+            self.write_answer(answer);
+        }
+    }
+
+    pub(crate) fn write_answer(&mut self, answer: Answer) {
         self.send_ack(answer.ack_type, answer.packet_id, answer.reason_code);
         if let Some(connection) = self.connection.as_mut().filter(|_| answer.ends_exchange()) {
             connection.receive_window.answered();

@@ -399,6 +399,9 @@ impl Sim {
                     self.resume(number, Way::ToClient);
                 }
             }
+            // A store that never fails and never waits.
+            ClientOutput::Journal(_) => {}
+            ClientOutput::Commit(id) => member.client.handle_committed(self.now, id),
             ClientOutput::Event(event) => {
                 note(&mut self.trace, self.now, format_args!("{}: {event:?}", member.name));
                 member.events.push(event);

@@ -346,10 +346,11 @@ impl State {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::NeedTransport(need) => self.need = Some(need),
-                // The task looks for bytes at each of its turns.
-                Output::Transmit => {}
+                // The task looks for bytes at each of its turns. There is no store: the outbox ends with the process.
+                Output::Transmit | Output::Journal(_) => {}
                 Output::Close => self.is_closing = true,
                 Output::Resume => self.is_input_paused = false,
+                Output::Commit(id) => self.core.handle_committed(self.clock.now(), id),
                 Output::Event(event) => self.take_event(event),
             }
         }

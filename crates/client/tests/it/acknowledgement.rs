@@ -229,6 +229,27 @@ fn topic_alias_above_our_maximum_is_invalid() {
     assert_eq!(peer.take_sent(), ["DISCONNECT 0x94"]);
 }
 
+#[test]
+fn topic_aliases_are_bounded_in_bytes() {
+    let alias = properties(&[Property::TopicAlias(TopicAlias::new(1).unwrap())]);
+    // A place for an alias takes 16 bytes, its Topic Name 6 or 7.
+    for (topic, expected) in [("home/a", &[][..]), ("home/ab", &["DISCONNECT 0x97"])] {
+        let mut peer = Peer::connected(Version::V5_0, |config| {
+            config.topic_alias_maximum = 3;
+            config.max_alias_bytes = 22;
+        });
+        peer.receive(&Packet::Publish(publish(QoS::AtMostOnce, 0, false, topic, "1", alias.as_properties())));
+        assert_eq!(peer.take_sent(), expected, "{topic}");
+    }
+
+    let mut peer = Peer::connected_to(Version::V5_0, &[Property::TopicAliasMaximum(2)], |config| {
+        config.outbound_topic_aliases = 64;
+        config.max_alias_bytes = 0;
+    });
+    peer.publish(QoS::AtMostOnce, "home/a", "x");
+    assert_eq!(peer.take_sent(), ["PUBLISH q0 home/a x"]);
+}
+
 /// [MQTT-3.3.2-7]
 #[test]
 fn topic_alias_of_an_earlier_connection_is_unknown() {

@@ -5,6 +5,7 @@ mod acknowledgement;
 mod connection;
 mod delivery;
 mod limits;
+mod outbox;
 mod peer;
 mod session;
 mod subscriptions;

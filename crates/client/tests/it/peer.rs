@@ -1,7 +1,8 @@
 //! A broker that does what a test says, and a client core driven by it.
 
 use damselfly_client::{
-    Client, Config, ConnectParameters, Event, Intake, NeedTransport, Outcome, Output, TransportLost,
+    Client, CommitId, Config, ConnectParameters, Event, Intake, NeedTransport, Operation, Outcome, Output,
+    RestoreError, TransportLost,
 };
 use damselfly_codec::{
     Ack, AckType, Connack, Delivery, Foreign, FrameLimits, Packet, PacketId, Properties, PropertiesBuf, Property,
@@ -25,6 +26,14 @@ pub(crate) struct Peer {
     pub(crate) resumes: usize,
     /// Bytes are taken from the client as soon as it has some.
     pub(crate) is_flushing: bool,
+    /// Groups are stored as soon as they are said.
+    pub(crate) is_storing: bool,
+    /// What survives the process.
+    pub(crate) store: Vec<Operation>,
+    /// Groups that were said and not stored.
+    pub(crate) unstored: Vec<(CommitId, Vec<Operation>)>,
+    group: Vec<Operation>,
+    config: Config,
     unread: Vec<u8>,
 }
 
@@ -34,9 +43,27 @@ impl Peer {
         config.version = version;
         config.outbound_topic_aliases = 0;
         change(&mut config);
+        Self::of(Client::new(config.clone(), 7), config, Timestamp::from_secs(1_000))
+    }
+
+    /// The process ends and another one goes on, with what was stored.
+    pub(crate) fn restart(self) -> Self {
+        let store = self.store.clone();
+        self.restart_with(store).expect("what was stored can be restored")
+    }
+
+    pub(crate) fn restart_with(self, image: Vec<Operation>) -> Result<Self, RestoreError> {
+        let client = Client::restore(self.config.clone(), 8, image.clone())?;
+        let mut peer = Self::of(client, self.config, self.now);
+        peer.store.splice(0..0, image);
+        Ok(peer)
+    }
+
+    fn of(client: Client, config: Config, now: Timestamp) -> Self {
+        let version = config.version;
         let mut peer = Self {
-            client: Client::new(config, 7),
-            now: Timestamp::from_secs(1_000),
+            client,
+            now,
             version,
             events: Vec::new(),
             sent: Vec::new(),
@@ -44,6 +71,11 @@ impl Peer {
             is_closed: false,
             resumes: 0,
             is_flushing: true,
+            is_storing: true,
+            store: Vec::new(),
+            unstored: Vec::new(),
+            group: Vec::new(),
+            config,
             unread: Vec::new(),
         };
         peer.poll();
@@ -164,9 +196,33 @@ impl Peer {
                     self.is_closed = true;
                 }
                 Output::Resume => self.resumes += 1,
+                // A store keeps bytes.
+                Output::Journal(operation) => {
+                    let mut bytes = Vec::new();
+                    operation.encode(&mut bytes).expect("the client says what can be stored");
+                    let read = Operation::decode(&bytes).expect("what was written can be read");
+                    assert_eq!(read, operation);
+                    self.group.push(read);
+                }
+                Output::Commit(id) => {
+                    self.unstored.push((id, core::mem::take(&mut self.group)));
+                    if self.is_storing {
+                        self.commit();
+                    }
+                }
                 Output::Event(event) => self.events.push(event),
             }
         }
+        assert!(self.group.is_empty(), "a group without its commit");
+    }
+
+    /// The store has synced all there was.
+    pub(crate) fn commit(&mut self) {
+        let Some((last, _)) = self.unstored.last() else { return };
+        let last = *last;
+        self.store.extend(self.unstored.drain(..).flat_map(|(_, group)| group));
+        self.client.handle_committed(self.now, last);
+        self.poll();
     }
 
     /// The transport takes all bytes there are.
