@@ -8,6 +8,7 @@ use crate::{
     connections::{Connection, Reauthentication, Stage},
     held::held_weight,
     sessions::{Entry, Session, Sink, Wait},
+    shards::SHARE,
 };
 
 /// A number the broker keeps that does not agree with what it holds: a defect of the broker.
@@ -62,9 +63,16 @@ impl Broker {
         let caches = connections().filter_map(|connection| connection.route_cache.as_ref());
         same("route caches", self.counters.route_cache_bytes, caches.map(|cache| cache.heap_bytes()).sum())?;
         same("questions", self.questions.len(), self.questions_due())?;
-        let shared = |filter: &&str| filter.starts_with("$share/");
+        let shared = |filter: &&str| filter.starts_with(SHARE);
         let plain = sessions().map(|session| session.subscriptions.iter().filter(|filter| !shared(filter)).count());
         same("subscriptions", self.index.len(), plain.sum::<usize>() + self.groups.len())?;
+        if self.config.announce_interest {
+            let members = |session: &Session| session.subscriptions.iter().filter(shared).count();
+            let (told, told_connected) = self.shards.members_told();
+            same("members told", told, sessions().map(members).sum())?;
+            let connected = sessions().filter(|session| session.sink != Sink::Offline);
+            same("connected members told", told_connected, connected.map(members).sum())?;
+        }
         same("members parked in vain", self.parked_in_vain(), 0)?;
         self.audit_messages()?;
         sessions().try_for_each(|session| self.audit_session(session))?;

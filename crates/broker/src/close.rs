@@ -191,12 +191,12 @@ impl Broker {
     /// The connection of a session is gone. [MQTT-3.1.2-8] [MQTT-3.1.2-23]
     fn detach(&mut self, now: Timestamp, key: SessionKey, keeps_will: bool) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.sink = Sink::Offline;
         session.owner = None;
         if session.full_since.take().is_some() {
             self.full_sessions -= 1;
         }
         let expiry = session.expiry;
+        self.set_sink(key, Sink::Offline);
         if !keeps_will {
             self.set_will(key, None);
         }
@@ -221,6 +221,16 @@ impl Broker {
             session.ends_at = expiry.deadline(now);
         }
         self.arm_session(key);
+    }
+
+    /// Where the deliveries of a session go from here on.
+    pub(crate) fn set_sink(&mut self, key: SessionKey, sink: Sink) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let before = core::mem::replace(&mut session.sink, sink);
+        let (was_there, is_there) = (before != Sink::Offline, sink != Sink::Offline);
+        if was_there != is_there {
+            self.presence_changed(key, is_there);
+        }
     }
 
     fn arm_session(&mut self, key: SessionKey) {
@@ -285,6 +295,7 @@ impl Broker {
         self.publish_will(now, key);
         self.rebalance(now, key, true);
         self.deadlines.disarm(Timer::Session(key));
+        self.set_sink(key, Sink::Offline);
         if !self.remove_subscriptions(key, WORK_PER_CALL) {
             self.ended.push_back(key);
         }
@@ -488,7 +499,7 @@ impl Broker {
             }
         };
         if removed {
-            self.interest_changed(filter, false);
+            self.interest_changed(key, filter, false);
         }
         removed
     }

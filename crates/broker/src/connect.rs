@@ -324,10 +324,10 @@ impl Broker {
             session_present: pending.session_present,
         });
         let limit = self.received_limit(pending.version);
+        self.set_sink(key, Sink::Connection(id));
         if let Some(session) = self.sessions.get_mut(key) {
             // The session may come from a connection of another version.
             session.received.set_limit(limit);
-            session.sink = Sink::Connection(id);
             session.outbound.to_resend = session.outbound.inflight.len();
             let is_parked = session.is_parked;
             for inflight in &mut session.outbound.inflight {

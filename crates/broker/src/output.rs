@@ -127,6 +127,9 @@ pub struct Interest {
     pub filter: Box<str>,
     /// Members now: 0 ends the interest. For filters that are not shared 1 stands for any number.
     pub members: u32,
+    /// How many of them have a connection: a member that is away gets a message only if no broker has one that is there.
+    /// Means nothing for filters that are not shared.
+    pub connected: u32,
 }
 
 /// A message on its way to another broker.
@@ -138,7 +141,7 @@ pub struct Forward {
     pub shared_filter: Option<Box<str>>,
     /// The receiver keeps it as retained message too. With an empty payload it removes the retained message.
     pub retain: bool,
-    /// Whether the receiver delivers it at all, or only retains it.
+    /// Whether the receiver delivers it at all, or only retains it because it has expired.
     pub deliver: bool,
 }
 

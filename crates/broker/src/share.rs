@@ -23,12 +23,21 @@ pub(crate) struct Group {
     /// `$share/{ShareName}/{filter}`.
     pub(crate) filter: Box<str>,
     rings: Rings,
-    /// Other brokers with members, and how many.
-    remote: Vec<(ShardId, u32)>,
+    /// Other brokers with members.
+    remote: Vec<Remote>,
     /// Whose turn it is: of those who are ready here, then of other brokers' members.
     turn: usize,
     /// Never another group's: what queued messages remember, whatever becomes of the slot.
     number: u32,
+}
+
+/// Another broker's members of a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote {
+    pub(crate) shard: ShardId,
+    pub(crate) members: u32,
+    /// Those who have a connection.
+    pub(crate) connected: u32,
 }
 
 /// All share groups.
@@ -92,13 +101,16 @@ impl ShareGroups {
     }
 
     /// Members of another broker. Answers with the group if it is new, or if it is empty.
-    pub(crate) fn set_remote(&mut self, filter: &str, shard: ShardId, members: u32) -> (u32, bool, Option<u32>) {
+    pub(crate) fn set_remote(&mut self, filter: &str, remote: Remote) -> (u32, bool, Option<u32>) {
         let (slot, is_new) = self.open(filter);
         if let Some(group) = self.groups.get_mut(slot) {
-            group.remote.retain(|(known, _)| *known != shard);
-            if members > 0 {
-                group.remote.push((shard, members));
+            // In its place: whose turn it is does not change with what becomes of members.
+            let at = group.remote.iter().position(|known| known.shard == remote.shard);
+            match at.and_then(|at| group.remote.get_mut(at)) {
+                Some(known) => *known = remote,
+                None => group.remote.push(remote),
             }
+            group.remote.retain(|known| known.members > 0);
         }
         (slot, is_new, self.drop_if_empty(slot))
     }
@@ -196,29 +208,42 @@ impl Broker {
         }
     }
 
-    /// Who has room before who has none, before who is not connected; among equals, who had no turn for longest.
+    /// Who has room before who has none, before who is not connected; among equals, who had no turn for longest. Of other
+    /// brokers' members it is known only whether they are connected: a message that came from one of those goes back only
+    /// if nobody is connected here.
     fn choose(&mut self, slot: u32, with_remote: bool, but: Option<u32>) -> Choice {
         if let Some(choice) = self.choose_ready(slot, with_remote, but) {
             return choice;
         }
-        for expected in [Readiness::Busy, Readiness::Offline] {
-            while let Some((member, session, options)) = self.groups.first(slot, expected, but) {
-                self.steps += 1;
-                let readiness = self.readiness(session);
-                self.requeue(slot, (member, session), readiness);
-                if readiness <= expected {
-                    return Choice::Member(member, session, options);
-                }
-            }
-        }
-        Choice::Nobody
+        let elsewhere = |broker: &Self, is_it: fn(&Remote) -> bool| {
+            let mut remote = broker.groups.get(slot)?.remote.iter();
+            remote.find(|remote| is_it(remote)).map(|remote| Choice::Remote(remote.shard))
+        };
+        self.choose_waiting(slot, Readiness::Busy, but)
+            .or_else(|| elsewhere(self, |remote| remote.connected > 0))
+            .or_else(|| self.choose_waiting(slot, Readiness::Offline, but))
+            .or_else(|| elsewhere(self, |_| true))
+            .unwrap_or(Choice::Nobody)
     }
 
-    /// A member with room, or another broker's in its turn: as often as it has members.
+    /// A member here that is no worse off than that.
+    fn choose_waiting(&mut self, slot: u32, expected: Readiness, but: Option<u32>) -> Option<Choice> {
+        while let Some((member, session, options)) = self.groups.first(slot, expected, but) {
+            self.steps += 1;
+            let readiness = self.readiness(session);
+            self.requeue(slot, (member, session), readiness);
+            if readiness <= expected {
+                return Some(Choice::Member(member, session, options));
+            }
+        }
+        None
+    }
+
+    /// A member with room, or another broker's in its turn: as often as it has members that are connected.
     fn choose_ready(&mut self, slot: u32, with_remote: bool, but: Option<u32>) -> Option<Choice> {
         let group = self.groups.get(slot)?;
-        let members = |(_, members): &(ShardId, u32)| crate::slab::index(*members);
-        let remote: usize = if with_remote { group.remote.iter().map(members).sum() } else { 0 };
+        let connected = |remote: &Remote| crate::slab::index(remote.connected);
+        let remote: usize = if with_remote { group.remote.iter().map(connected).sum() } else { 0 };
         while let Some(group) = self.groups.groups.get_mut(slot) {
             let ready = group.rings.len(Readiness::Ready);
             let at = group.turn.checked_rem(ready + remote)?;
@@ -359,7 +384,7 @@ impl Broker {
 
     fn has_other_connected(&mut self, group: u32, but: u32) -> bool {
         let Some(found) = self.groups.get(group) else { return false };
-        if !found.remote.is_empty() {
+        if found.remote.iter().any(|remote| remote.connected > 0) {
             return true;
         }
         for expected in [Readiness::Ready, Readiness::Busy] {
@@ -384,14 +409,15 @@ impl Broker {
     }
 }
 
-fn remote_at(remote: &[(ShardId, u32)], at: usize) -> Option<ShardId> {
+/// Whose of the connected members of other brokers the one at a place is.
+fn remote_at(remote: &[Remote], at: usize) -> Option<ShardId> {
     let mut left = at;
-    for (shard, members) in remote {
-        let members = crate::slab::index(*members);
-        if left < members {
-            return Some(*shard);
+    for remote in remote {
+        let connected = crate::slab::index(remote.connected);
+        if left < connected {
+            return Some(remote.shard);
         }
-        left -= members;
+        left -= connected;
     }
     None
 }

@@ -198,7 +198,7 @@ impl Broker {
         let client_id = session.client_id.clone();
         self.event(Event::Subscribed { client_id, filter: owned(filter.as_str()), qos: options.qos });
         if is_new {
-            self.interest_changed(filter, true);
+            self.interest_changed(key, filter, true);
         }
         // A shared subscription gets no retained messages. [MQTT-4.8.2]
         let has_retained = self.retained.len() > 0;

@@ -4,7 +4,7 @@ use damselfly_broker::DropReason;
 use damselfly_codec::{AckType, Properties, Property, ReasonCode};
 use damselfly_session::Message;
 
-use crate::world::{World, qos, topic, v3, v5};
+use super::world::{World, qos, topic, v3, v5};
 
 #[test]
 fn a_message_that_finds_no_free_packet_identifier_waits_for_one() {
@@ -35,12 +35,12 @@ fn a_message_that_finds_no_free_packet_identifier_waits_for_one() {
     publish(&mut world, 2, "two");
     world.settle();
     assert!(world.received(bob).iter().all(|line| line.starts_with("PUBREL")));
-    assert_eq!(world.broker.session("bob").unwrap().queued, 2);
+    assert_eq!(world.session("bob").unwrap().queued, 2);
     world.ack(bob, AckType::Pubcomp, 40_000);
     assert_eq!(world.received(bob), ["PUBLISH q1 #40000 a=one"]);
     world.ack(bob, AckType::Pubcomp, 30_000);
     assert_eq!(world.received(bob), ["PUBLISH q2 #30000 a=two"]);
-    assert_eq!(world.broker.counters().dropped(DropReason::QueueFull), 0);
+    assert_eq!(world.dropped(DropReason::QueueFull), 0);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn qos2_duplicate_is_acked_but_not_routed_again() {
     world.subscribe(bob, &[("a", 2)]);
 
     world.publish(alice, "a", "once", 2, 5);
-    world.publish_with(alice, "a", "once", crate::world::delivery(2, 5, true), false, &[]);
+    world.publish_with(alice, "a", "once", super::world::delivery(2, 5, true), false, &[]);
     assert_eq!(world.received(alice), ["PUBREC #5", "PUBREC #5"]);
     world.ack(alice, AckType::Pubrel, 5);
     assert_eq!(world.received(alice), ["PUBCOMP #5"]);
@@ -83,7 +83,7 @@ fn the_slot_of_a_qos2_message_is_held_until_pubcomp() {
     // [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3]
     let mut world = World::new();
     let alice = world.connect(v5("alice"));
-    let bob = world.connect(crate::world::As { receive_maximum: Some(1), ..v5("bob") });
+    let bob = world.connect(super::world::As { receive_maximum: Some(1), ..v5("bob") });
     world.subscribe(bob, &[("a", 2)]);
     world.publish(alice, "a", "1", 2, 1);
     world.publish(alice, "a", "2", 1, 2);
@@ -103,7 +103,7 @@ fn a_refused_delivery_is_done_and_frees_its_slot() {
     // [MQTT-4.4.0-2]
     let mut world = World::new();
     let alice = world.connect(v5("alice"));
-    let bob = world.connect(crate::world::As { receive_maximum: Some(1), ..v5("bob") });
+    let bob = world.connect(super::world::As { receive_maximum: Some(1), ..v5("bob") });
     world.subscribe(bob, &[("a", 2)]);
     world.publish(alice, "a", "1", 2, 1);
     world.publish(alice, "a", "2", 2, 2);
@@ -148,7 +148,7 @@ fn a_smaller_receive_maximum_on_return_bounds_what_is_sent_again() {
     }
     world.cut(bob);
 
-    let bob = world.begin(crate::world::As { receive_maximum: Some(3), ..v5("bob").lasting(100) });
+    let bob = world.begin(super::world::As { receive_maximum: Some(3), ..v5("bob").lasting(100) });
 
     let seen = world.received(bob);
     assert_eq!(seen[1..], ["PUBLISH q1 #1 dup a=1", "PUBLISH q1 #2 dup a=2", "PUBLISH q1 #3 dup a=3"]);
@@ -167,13 +167,13 @@ fn properties_of_a_message_are_carried_unaltered_and_in_order() {
     let list = [
         Property::UserProperty("k", "2"),
         Property::PayloadFormatIndicator(true),
-        Property::ResponseTopic(crate::world::topic("re/ply")),
+        Property::ResponseTopic(super::world::topic("re/ply")),
         Property::CorrelationData(b"\x01\x02"),
         Property::UserProperty("k", "1"),
         Property::ContentType("text"),
     ];
 
-    world.publish_with(alice, "a", "x", crate::world::delivery(1, 1, false), false, &list);
+    world.publish_with(alice, "a", "x", super::world::delivery(1, 1, false), false, &list);
 
     let rendered: Vec<_> = list.iter().map(|property| format!("{property:?}")).collect();
     assert_eq!(world.received(bob), [format!("PUBLISH q1 #1 a=x {{{}}}", rendered.join(", "))]);

@@ -1,12 +1,12 @@
 //! What ends a connection from our side, and what a client is told: situation by situation.
 
-use damselfly_broker::{Answer, ConnectionId, Event, Grant, ProblemInformation, Why};
+use damselfly_broker::{Answer, Event, Grant, ProblemInformation, Why};
 use damselfly_codec::{Auth, Packet, PacketType, Property, ReasonCode, SubscriptionOptions, TopicAlias};
 
-use crate::world::{As, World, delivery, properties, qos, v3, v5};
+use crate::world::{As, Client, World, delivery, properties, qos, v3, v5};
 
 /// Brings a connected client into a situation that ends its connection.
-type Situation = fn(&mut World, ConnectionId);
+type Situation = fn(&mut World, Client);
 
 const METHOD: Property<'static> = Property::AuthenticationMethod("M");
 
@@ -28,7 +28,7 @@ fn alias(number: u16) -> [Property<'static>; 1] {
     [Property::TopicAlias(TopicAlias::new(number).unwrap())]
 }
 
-fn reauthenticate(world: &mut World, client: ConnectionId, reason_code: ReasonCode) {
+fn reauthenticate(world: &mut World, client: Client, reason_code: ReasonCode) {
     let step = properties(&[METHOD]);
     world.send(client, Packet::Auth(Auth { reason_code, properties: step.as_properties() }));
 }
@@ -59,10 +59,10 @@ const SITUATIONS: [(&str, &str, Situation); 12] = [
     ("the end of the broker", "8B", |world, _| world.broker.shutdown(world.now)),
     ("a session removed by command", "98", |world, _| assert!(world.broker.remove_session(world.now, "bob"))),
     ("a redirect for now", "9C", |world, bob| {
-        world.broker.redirect(world.now, bob, false, "\0", &ProblemInformation::new());
+        world.broker.redirect(world.now, bob.id, false, "\0", &ProblemInformation::new());
     }),
     ("a redirect for good", "9D", |world, bob| {
-        world.broker.redirect(world.now, bob, true, "\0", &ProblemInformation::new());
+        world.broker.redirect(world.now, bob.id, true, "\0", &ProblemInformation::new());
     }),
 ];
 
@@ -165,7 +165,7 @@ fn a_command_says_every_reason_that_disconnect_has_and_no_other() {
         let mut world = World::new();
         let bob = world.connect(v5("bob"));
         world.received(bob);
-        world.broker.disconnect(world.now, bob, code);
+        world.broker.disconnect(world.now, bob.id, code);
         world.settle();
         let told = if code.is_allowed_in(PacketType::Disconnect) {
             said += 1;

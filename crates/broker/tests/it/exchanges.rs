@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use damselfly_broker::{Access, Action, Answer, ConnectionId, Grant, Permission};
+use damselfly_broker::{Access, Action, Answer, Grant, Permission};
 use damselfly_codec::{AckType, Property};
 
-use crate::world::{As, World, delivery, v3, v5};
+use super::world::{As, Client, World, delivery, v3, v5};
 
 const NOTHING: [&str; 0] = [];
 
@@ -16,7 +16,7 @@ fn lasting() -> [As<'static>; 2] {
 }
 
 /// Bob is subscribed to `a` at QoS 2, alice publishes to it.
-fn subscribed(bob: As<'_>) -> (World, ConnectionId, ConnectionId) {
+fn subscribed(bob: As<'_>) -> (World, Client, Client) {
     let mut world = World::new();
     let [alice, bob] = [world.connect(v5("alice")), world.connect(bob)];
     world.subscribe(bob, &[("a", 2)]);
@@ -24,7 +24,7 @@ fn subscribed(bob: As<'_>) -> (World, ConnectionId, ConnectionId) {
 }
 
 /// The connection of a client breaks and it comes back: what it is sent behind CONNACK.
-fn come_back(world: &mut World, bob: &mut ConnectionId, client: As<'_>) -> Vec<String> {
+fn come_back(world: &mut World, bob: &mut Client, client: As<'_>) -> Vec<String> {
     world.cut(*bob);
     *bob = world.begin(client);
     assert!(world.first(*bob).contains("present"));

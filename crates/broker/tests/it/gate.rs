@@ -3,10 +3,10 @@
 use damselfly_broker::Answer;
 use damselfly_codec::{AckType, Packet};
 
-use crate::world::{World, delivery, v3, v5};
+use crate::world::{Client, World, delivery, v3, v5};
 
 /// Alice publishes, bob is subscribed, and from here on nothing commits by itself.
-fn held() -> (World, damselfly_broker::ConnectionId, damselfly_broker::ConnectionId) {
+fn held() -> (World, Client, Client) {
     let mut world = World::new();
     let [alice, bob] = ["alice", "bob"].map(|name| world.connect(v5(name)));
     world.subscribe(bob, &[("#", 2)]);

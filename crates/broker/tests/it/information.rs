@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use damselfly_broker::{Access, Answer, Config, ConnectionId, Event, Grant, Permission, ProblemInformation, Why};
+use damselfly_broker::{Access, Answer, Config, Event, Grant, Permission, ProblemInformation, Why};
 use damselfly_codec::{Auth, Packet, Property, ReasonCode, SubscriptionOptions};
 
-use crate::world::{As, World, properties, v3, v5};
+use crate::world::{As, Client, World, properties, v3, v5};
 
 const NOTHING: [&str; 0] = [];
 const METHOD: Property<'static> = Property::AuthenticationMethod("M");
@@ -19,7 +19,7 @@ fn why() -> ProblemInformation {
 const WHY: &str = r#"{ReasonString("why"), UserProperty("k", "v")}"#;
 
 /// Has the broker say more in one packet; how that packet begins.
-type Tell = fn(&mut World, ConnectionId) -> &'static str;
+type Tell = fn(&mut World, Client) -> &'static str;
 
 fn at_most(size: u32) -> Property<'static> {
     Property::MaximumPacketSize(size.try_into().unwrap())
@@ -40,7 +40,7 @@ fn asks_everything() -> Answer {
 }
 
 /// A client that is asked about whatever it publishes and subscribes.
-fn bob(client: As<'_>) -> (World, ConnectionId) {
+fn bob(client: As<'_>) -> (World, Client) {
     let mut world = World::with(terse);
     world.holds_questions = true;
     let bob = world.begin(client);
@@ -49,7 +49,7 @@ fn bob(client: As<'_>) -> (World, ConnectionId) {
     (world, bob)
 }
 
-fn reauthenticate(world: &mut World, client: ConnectionId) {
+fn reauthenticate(world: &mut World, client: Client) {
     let step = properties(&[METHOD]);
     let auth = Auth { reason_code: ReasonCode::ReAuthenticate, properties: step.as_properties() };
     world.send(client, Packet::Auth(auth));
@@ -134,7 +134,7 @@ fn what_is_said_beside_a_code_never_makes_a_packet_too_large() {
             "SUBACK #999 87"
         }),
         (3, |world, bob| {
-            world.broker.disconnect_with(world.now, bob, ReasonCode::AdministrativeAction, &why());
+            world.broker.disconnect_with(world.now, bob.id, ReasonCode::AdministrativeAction, &why());
             world.settle();
             "DISCONNECT 98"
         }),
@@ -172,7 +172,7 @@ fn a_client_that_wants_no_problem_information_and_one_of_3_1_1_get_none() {
     world.answer_with(Answer::Deny(ReasonCode::NotAuthorized), why());
     reauthenticate(&mut world, bob);
     world.answer_with(asks_everything(), why());
-    world.broker.disconnect_with(world.now, bob, ReasonCode::AdministrativeAction, &why());
+    world.broker.disconnect_with(world.now, bob.id, ReasonCode::AdministrativeAction, &why());
     world.settle();
     let told = ["PUBACK #1 87", "PUBREC #2 87", "SUBACK #999 87", r#"AUTH 00 {AuthenticationMethod("M")}"#];
     assert_eq!(world.received(bob), [&told[..], &["DISCONNECT 98"]].concat());
@@ -186,7 +186,7 @@ fn a_client_that_wants_no_problem_information_and_one_of_3_1_1_get_none() {
     world.subscribe_with(dave, &[("a", SubscriptionOptions::default())], &[]);
     world.answer_with(Answer::Deny(ReasonCode::NotAuthorized), why());
     assert_eq!(world.received(dave), ["PUBACK #1", "SUBACK #999 80"]);
-    world.broker.disconnect_with(world.now, dave, ReasonCode::AdministrativeAction, &why());
+    world.broker.disconnect_with(world.now, dave.id, ReasonCode::AdministrativeAction, &why());
     world.settle();
     assert!(world.received_bytes(dave).is_empty() && world.is_closed(dave));
 }
@@ -237,7 +237,7 @@ fn an_accepted_client_is_sent_elsewhere_by_command() {
         let alice = world.connect(v5("alice"));
         world.subscribe(alice, &[("w", 0)]);
         let bob = world.connect(As { will, ..v5("bob").lasting(100) });
-        world.broker.redirect(world.now, bob, permanent, "other:1883", &why());
+        world.broker.redirect(world.now, bob.id, permanent, "other:1883", &why());
         world.settle();
         let told = r#"{ServerReference("other:1883"), ReasonString("why"), UserProperty("k", "v")}"#;
         assert_eq!(world.received(bob), [format!("DISCONNECT {code} {told}")]);
@@ -247,7 +247,7 @@ fn an_accepted_client_is_sent_elsewhere_by_command() {
         assert_eq!(world.received(again), ["CONNACK 00 present"], "its session stayed");
 
         let dave = world.connect(v3("dave"));
-        world.broker.redirect(world.now, dave, permanent, "other:1883", &why());
+        world.broker.redirect(world.now, dave.id, permanent, "other:1883", &why());
         world.settle();
         assert!(world.received_bytes(dave).is_empty() && world.is_closed(dave));
         let reason_code = if permanent { ReasonCode::ServerMoved } else { ReasonCode::UseAnotherServer };
@@ -266,7 +266,7 @@ fn a_redirect_says_what_its_stage_and_the_clients_packet_size_allow() {
         let mut world = World::with(terse);
         let list = [at_most(size)];
         let bob = world.connect(v5("bob").with(&list));
-        world.broker.redirect(world.now, bob, false, reference, &why());
+        world.broker.redirect(world.now, bob.id, false, reference, &why());
         world.settle();
         assert_eq!(world.received(bob), [told]);
     }
@@ -275,7 +275,7 @@ fn a_redirect_says_what_its_stage_and_the_clients_packet_size_allow() {
         world.holds_questions = true;
         let list = [at_most(size)];
         let bob = world.begin(v5("bob").with(&list));
-        world.broker.redirect(world.now, bob, false, reference, &ProblemInformation::new());
+        world.broker.redirect(world.now, bob.id, false, reference, &ProblemInformation::new());
         world.settle();
         assert_eq!(world.received(bob), [told], "while its question is open");
         assert!(world.is_closed(bob) && world.broker.questions_len() == 0);
@@ -285,7 +285,7 @@ fn a_redirect_says_what_its_stage_and_the_clients_packet_size_allow() {
     let dave = world.begin(v3("dave"));
     let silent = world.open();
     for client in [dave, silent] {
-        world.broker.redirect(world.now, client, true, reference, &why());
+        world.broker.redirect(world.now, client.id, true, reference, &why());
     }
     world.settle();
     assert_eq!(world.received(dave), ["CONNACK 03"]);

@@ -193,7 +193,7 @@ fn max_queued_messages() {
     let (world, told, got) = full_queue(|config| config.max_queued_messages = 2);
     assert_eq!(told, ["PUBACK #1", "PUBACK #2", "PUBACK #3 97"], "nobody is told success for what is dropped");
     assert_eq!(got, ["PUBLISH q1 #1 a=1", "PUBLISH q1 #2 a=2"]);
-    assert_eq!(world.broker.counters().dropped(DropReason::QueueFull), 1);
+    assert_eq!(world.dropped(DropReason::QueueFull), 1);
     let dropped = world.events.iter().any(|event| {
         matches!(event, Event::Dropped { client_id: Some(id), topic, reason: DropReason::QueueFull, count: 1 }
             if &**id == "bob" && &**topic == "a")
@@ -217,7 +217,7 @@ fn when_full() {
     });
     assert_eq!(told, ["PUBACK #1", "PUBACK #2", "PUBACK #3"]);
     assert_eq!(got, ["PUBLISH q1 #1 a=2", "PUBLISH q1 #2 a=3"]);
-    assert_eq!(world.broker.counters().dropped(DropReason::QueueFull), 1);
+    assert_eq!(world.dropped(DropReason::QueueFull), 1);
 
     for (policy, is_closed) in [(WhenFull::DropNewest, false), (WhenFull::CloseLegacyPublisher, true)] {
         let mut world = World::with(|config| {
@@ -268,7 +268,7 @@ fn max_transmit_bytes() {
         world.publish(alice, "a", &"x".repeat(95), 0, 0);
         world.publish(alice, "b", &n.to_string(), 1, n);
     }
-    assert!(world.broker.counters().dropped(DropReason::SlowReader) > 10);
+    assert!(world.dropped(DropReason::SlowReader) > 10);
     let reader = world.broker.sessions().find(|session| session.client_id == "bob").unwrap();
     assert!(world.broker.transmit_len(reader.connection.unwrap()) <= 700);
     world.unstall();
@@ -286,12 +286,12 @@ fn a_client_that_does_not_take_its_answers_is_left_unread_until_it_does() {
     for client in [alice, bob] {
         world.send_bytes(client, &pings);
         assert!(world.is_paused(client));
-        let waiting = world.broker.transmit_len(client);
+        let waiting = world.broker.transmit_len(client.id);
         assert!((most + 1..=most + 2).contains(&waiting), "{waiting} bytes");
     }
     for _ in 0..3 {
         world.pass_secs(14);
-        world.broker.handle_transmitted(world.now, alice, 2);
+        world.broker.handle_transmitted(world.now, alice.id, 2);
     }
     assert!(world.is_closed(bob), "it took nothing for one and a half Keep Alive periods");
     assert!(!world.is_closed(alice), "what it takes shows that it is there");
@@ -353,7 +353,7 @@ fn max_topic_levels() {
     world.publish(bob, "a/b/c/d", "x", 1, 2);
     world.publish(bob, "a/b/c/d", "x", 0, 0);
     assert_eq!(world.received(bob), ["PUBLISH q0 a/b/c=x", "PUBACK #1", "PUBACK #2 90"]);
-    assert_eq!(world.broker.counters().dropped(DropReason::TooManyLevels), 2);
+    assert_eq!(world.dropped(DropReason::TooManyLevels), 2);
     let carol = world.connect(v3("carol"));
     world.publish(carol, "a/b/c/d", "x", 1, 3);
     assert_eq!(world.received(carol), ["PUBACK #3"]);
@@ -381,7 +381,7 @@ fn max_retained_bytes() {
     assert_eq!(world.broker.retained_len(), 1);
     world.retain(alice, "a", &"x".repeat(5_000));
     assert_eq!(world.broker.retained_len(), 0, "the old value is not the last one any more");
-    assert_eq!(world.broker.counters().dropped(DropReason::RetainedFull), 2);
+    assert_eq!(world.dropped(DropReason::RetainedFull), 2);
 }
 
 #[test]
@@ -458,7 +458,7 @@ fn what_waits_for_slow_readers_counts_against_max_memory() {
     for _ in 0..10 {
         world.publish(alice, "a", &"x".repeat(100), 0, 0);
     }
-    assert!(world.broker.counters().dropped(DropReason::Memory) > 100);
+    assert!(world.dropped(DropReason::Memory) > 100);
     world.unstall();
     for reader in &readers {
         assert!(!world.received(*reader).is_empty());
@@ -549,7 +549,7 @@ fn the_clients_maximum_packet_size() {
     world.publish(alice, "a", "small", 1, 3);
     assert_eq!(world.work_off(bob).len(), 2, "too large for bob alone, and the queue goes on");
     assert_eq!(world.work_off(carol).len(), 3);
-    assert_eq!(world.broker.counters().dropped(DropReason::PacketTooLarge), 1);
+    assert_eq!(world.dropped(DropReason::PacketTooLarge), 1);
 
     let tiny = [Property::MaximumPacketSize(5.try_into().unwrap())];
     let dave = world.begin(v5("dave").with(&tiny));

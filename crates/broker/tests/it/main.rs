@@ -4,6 +4,7 @@
 mod answers;
 mod backlog;
 mod budget;
+mod delayed;
 mod delivery;
 mod disconnects;
 mod exchanges;
@@ -14,6 +15,7 @@ mod information;
 mod limits;
 mod local;
 mod order;
+mod packets;
 mod payloads;
 mod pressure;
 mod questions;

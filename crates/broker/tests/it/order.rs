@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use damselfly_broker::{Access, Action, Answer, ConnectionId, Grant, Permission};
+use damselfly_broker::{Access, Action, Answer, Grant, Permission, ProblemInformation};
 use damselfly_codec::{AckType, ReasonCode, SubscriptionOptions};
 
-use crate::world::{World, v5};
+use super::world::{Client, World, v5};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Kind {
         matches!(self, Self::Qos1Asked | Self::Qos2Asked | Self::SubscribeAsked)
     }
 
-    fn ask(self, world: &mut World, client: ConnectionId, id: u16) {
+    fn ask(self, world: &mut World, client: Client, id: u16) {
         match self {
             Self::Qos1 => world.publish(client, "free", "x", 1, id),
             Self::Qos1Asked => world.publish(client, "asked", "x", 1, id),
@@ -63,7 +63,7 @@ impl Kind {
 }
 
 /// A client whose questions and commits are held, with two QoS 2 exchanges that wait for their PUBREL.
-fn prepared() -> (World, ConnectionId) {
+fn prepared() -> (World, Client) {
     let mut world = World::new();
     world.holds_questions = true;
     let client = world.begin(v5("client").lasting(1_000));
@@ -105,9 +105,7 @@ fn orders(questions: usize) -> Vec<Vec<Event>> {
 fn apply(world: &mut World, event: Event) {
     match event {
         Event::Answer(at) => {
-            let (id, _) = world.questions.remove(at);
-            world.broker.handle_answer(world.now, id, Answer::allow());
-            world.settle();
+            world.answer_at(at, Answer::allow(), ProblemInformation::new());
         }
         Event::Commit => {
             // An answer may have opened the next group.
@@ -184,7 +182,7 @@ fn a_takeover_at_any_moment_cancels_answers_and_keeps_what_is_committed() {
                     for (kind, id) in [(first, 1), (second, 2)] {
                         if matches!(kind, Kind::Qos2 | Kind::Qos2Asked) {
                             let name = if kind == Kind::Qos2 { "free" } else { "asked" };
-                            let repeat = crate::world::delivery(2, id, true);
+                            let repeat = super::world::delivery(2, id, true);
                             world.publish_with(heir, name, "x", repeat, false, &[]);
                             apply(&mut world, Event::Commit);
                             let seen = world.received(heir).concat();
@@ -221,7 +219,7 @@ fn a_qos_2_message_has_its_effect_once_however_a_takeover_falls() {
             world.holds_questions = false;
             let heir = world.begin(v5("client").lasting(1_000));
             apply(&mut world, Event::Commit);
-            world.publish_with(heir, name, "once", crate::world::delivery(2, 1, true), false, &[]);
+            world.publish_with(heir, name, "once", super::world::delivery(2, 1, true), false, &[]);
             apply(&mut world, Event::Commit);
             world.ack_with(heir, AckType::Pubrel, 1, ReasonCode::Success);
             apply(&mut world, Event::Commit);

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use damselfly_broker::{Access, Action, Answer, ConnectionId, DropReason, Grant, Permission, Question, Secret};
+use damselfly_broker::{Access, Action, Answer, DropReason, Grant, Permission, Question, Secret};
 use damselfly_codec::{Auth, Packet, Property, ReasonCode, SubscriptionOptions};
 
-use crate::world::{As, World, qos, v3, v5};
+use crate::world::{As, Client, World, qos, v3, v5};
 
 fn grant(principal: &str, access: Option<Access>) -> Answer {
     let mut grant = Grant::default();
@@ -14,7 +14,7 @@ fn grant(principal: &str, access: Option<Access>) -> Answer {
     Answer::Allow(grant)
 }
 
-fn asking(client: As<'_>, answer: Answer) -> (World, ConnectionId) {
+fn asking(client: As<'_>, answer: Answer) -> (World, Client) {
     let mut world = World::new();
     world.holds_questions = true;
     let connection = world.begin(client);
@@ -94,7 +94,7 @@ fn rules_decide_publish_and_subscribe_without_a_question() {
         world.subscribe_with(bob, &filters, &[]);
         let refused = if client.version == damselfly_codec::Version::V5_0 { "87" } else { "80" };
         assert_eq!(world.received(bob), [format!("SUBACK #999 00 {refused} 00 {refused}")]);
-        assert_eq!(world.broker.counters().dropped(DropReason::NotAuthorized), 3);
+        assert_eq!(world.dropped(DropReason::NotAuthorized), 3);
         assert!(world.questions.is_empty());
     }
 }
@@ -111,7 +111,7 @@ fn a_will_needs_the_permission_to_publish_when_it_is_published() {
     world.received(watcher);
     world.cut(bob);
     assert!(world.received(watcher).is_empty());
-    assert_eq!(world.broker.counters().dropped(DropReason::NotAuthorized), 1);
+    assert_eq!(world.dropped(DropReason::NotAuthorized), 1);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn auth_without_a_method_in_connect_or_with_another_ends_the_connection() {
 }
 
 /// A world whose clients have three seconds for the next AUTH, and one that was asked for it in a re-authentication.
-fn halfway_through_a_re_authentication(receive_maximum: u16) -> (World, ConnectionId) {
+fn halfway_through_a_re_authentication(receive_maximum: u16) -> (World, Client) {
     let mut world = World::with(|config| {
         config.connect_timeout = Duration::from_secs(3);
         config.receive_maximum = receive_maximum;
@@ -260,7 +260,7 @@ fn halfway_through_a_re_authentication(receive_maximum: u16) -> (World, Connecti
     (world, bob)
 }
 
-fn send_auth(world: &mut World, connection: ConnectionId, reason_code: ReasonCode) {
+fn send_auth(world: &mut World, connection: Client, reason_code: ReasonCode) {
     let step = crate::world::properties(&[Property::AuthenticationMethod("SCRAM")]);
     world.send(connection, Packet::Auth(Auth { reason_code, properties: step.as_properties() }));
 }
@@ -272,7 +272,7 @@ fn a_client_that_does_not_go_on_with_its_re_authentication_is_ended() {
     world.pass(Duration::from_micros(2_999_999));
     world.send(bob, Packet::Pingreq);
     assert_eq!(world.received(bob), ["PINGRESP"]);
-    world.broker.audit().unwrap();
+    world.audit();
     world.pass(Duration::from_micros(1));
     assert_eq!(world.received(bob), ["DISCONNECT 87"]);
     assert!(world.is_closed(bob));
@@ -296,7 +296,7 @@ fn the_time_for_the_next_auth_stands_still_while_a_client_is_not_read() {
     }
     assert!(world.is_paused(bob));
     world.pass_secs(9);
-    world.broker.audit().unwrap();
+    world.audit();
     while !world.questions.is_empty() {
         world.answer(Answer::allow());
     }

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use damselfly_broker::{Access, Action, Answer, DropReason, Grant, Permission};
 use damselfly_codec::{AckType, Auth, Packet, Property, ReasonCode, SubscriptionOptions};
 
-use crate::world::{As, World, delivery, properties, v3, v5};
+use crate::world::{As, Client, World, delivery, properties, v3, v5};
 
 const METHOD: Property<'static> = Property::AuthenticationMethod("SCRAM");
 
-fn auth(world: &mut World, client: damselfly_broker::ConnectionId, reason_code: ReasonCode) {
+fn auth(world: &mut World, client: Client, reason_code: ReasonCode) {
     let list = properties(&[METHOD]);
     world.send(client, Packet::Auth(Auth { reason_code, properties: list.as_properties() }));
 }
@@ -140,7 +140,7 @@ fn connack_answers_a_connect_and_nothing_else() {
         let silent = world.open();
         match end {
             0 => world.broker.shutdown(world.now),
-            _ => world.broker.disconnect(world.now, silent, ReasonCode::ServerBusy),
+            _ => world.broker.disconnect(world.now, silent.id, ReasonCode::ServerBusy),
         }
         world.settle();
         assert!(world.is_closed(silent));
@@ -162,7 +162,7 @@ fn a_3_1_1_exchange_that_cannot_be_refused_is_completed() {
         world.ack(bob, AckType::Pubrel, id);
         let told = world.received(bob);
         assert_eq!(told, [format!("PUBREC #{id}"), format!("PUBREC #{id}"), format!("PUBCOMP #{id}")]);
-        assert_eq!(world.broker.counters().dropped(reason), 1, "the repeat is known as one");
+        assert_eq!(world.dropped(reason), 1, "the repeat is known as one");
     }
 }
 

@@ -2,9 +2,9 @@
 
 use damselfly_codec::{Property, ReasonCode};
 
-use crate::world::{As, World, v3, v5};
+use super::world::{As, Client, World, v3, v5};
 
-fn watched() -> (World, damselfly_broker::ConnectionId) {
+fn watched() -> (World, Client) {
     let mut world = World::new();
     let watcher = world.connect(v5("watcher"));
     world.subscribe(watcher, &[("will/#", 2)]);
@@ -132,7 +132,7 @@ fn a_keep_alive_timeout_publishes_the_will() {
 fn a_will_the_broker_cannot_keep_refuses_the_connection() {
     // [MQTT-3.2.2-12] [MQTT-3.2.2-13] [MQTT-3.2.2-9]
     let mut world = World::with(|config| {
-        config.maximum_qos = crate::world::qos(1);
+        config.maximum_qos = super::world::qos(1);
         config.retain_available = false;
     });
     let bob = world.begin(with_will(v5("bob"), 2, 0));
@@ -163,20 +163,20 @@ fn properties_of_a_will_reach_the_subscriber_without_those_of_connect() {
     // [MQTT-3.1.3-10]
     use damselfly_codec::{Connect, Foreign, Version, Will};
     let (mut world, watcher) = watched();
-    let properties = crate::world::properties(&[
+    let properties = super::world::properties(&[
         Property::UserProperty("b", "1"),
         Property::WillDelayInterval(3),
         Property::UserProperty("a", "2"),
         Property::MessageExpiryInterval(60),
     ]);
     let will = Will {
-        qos: crate::world::qos(1),
+        qos: super::world::qos(1),
         retain: false,
-        topic: crate::world::topic("will/x"),
+        topic: super::world::topic("will/x"),
         payload: b"gone",
         properties: properties.as_properties(),
     };
-    let session = crate::world::properties(&[Property::SessionExpiryInterval(100)]);
+    let session = super::world::properties(&[Property::SessionExpiryInterval(100)]);
     let connect =
         Connect { will: Some(will), properties: session.as_properties(), ..Connect::new(Version::V5_0, "bob") };
     let mut frame = Vec::new();

@@ -1,33 +1,55 @@
 //! A broker, its clients as byte streams, and virtual time: what every test here plays with.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use damselfly_broker::{
-    Answer, Broker, CommitId, Config, ConnectionId, Event, LocalDelivery, LocalId, Memory, Output, Peer,
-    ProblemInformation, Question, QuestionId,
+    Answer, Broker, CommitId, Config, ConnectionId, DropReason, Event, LocalDelivery, LocalId, Memory, Output, Peer,
+    ProblemInformation, Question, QuestionId, SessionView, ShardId,
 };
 use damselfly_codec::{
-    Ack, AckType, Connect, Delivery, Disconnect, Foreign, FrameLimits, Packet, PacketId, Properties, PropertiesBuf,
-    Property, Publish, QoS, ReasonCode, Subscribe, SubscriptionOptions, Unsubscribe, Version, Will, split_frame,
+    Ack, AckType, Delivery, Disconnect, Foreign, FrameLimits, Packet, Properties, Property, Publish, ReasonCode,
+    Subscribe, SubscriptionOptions, Unsubscribe, Version, split_frame,
 };
 use damselfly_session::Timestamp;
-use damselfly_topic::{TopicFilter, TopicName};
+
+pub(crate) use crate::packets::*;
 
 /// What is handed in at once, unless a packet is longer.
 const READ: usize = 32 * 1024;
 
-/// Everything around one broker.
+/// One connection of a client: of the first broker, if it is not said of which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Client {
+    /// The place of its broker.
+    pub(crate) at: usize,
+    pub(crate) id: ConnectionId,
+}
+
+/// Clients of one broker.
+pub(crate) type World = AnyWorld<false>;
+
+/// Everything around one broker, or two that are joined.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub(crate) struct World {
+pub(crate) struct AnyWorld<const JOINED: bool> {
+    /// The only broker or the first.
     pub(crate) broker: Broker,
+    /// What it is joined with, and where every other client is.
+    pub(crate) second: Option<Broker>,
+    /// Where clients are, by their identifiers.
+    places: BTreeMap<String, usize>,
     pub(crate) now: Timestamp,
-    links: BTreeMap<ConnectionId, Link>,
+    links: BTreeMap<Client, Link>,
     /// While set, commits pile up in `commits`.
     pub(crate) holds_commits: bool,
-    pub(crate) commits: Vec<CommitId>,
+    pub(crate) commits: Vec<(usize, CommitId)>,
     /// While set, questions pile up in `questions`; else all are allowed.
     pub(crate) holds_questions: bool,
-    pub(crate) questions: Vec<(QuestionId, Question)>,
+    pub(crate) questions: Vec<(QuestionId, Question, usize)>,
+    /// While set, what joined brokers have to say to each other piles up in `forwarded`, and commits behind it.
+    pub(crate) holds_forwards: bool,
     /// While set, nothing is taken out of the transmit buffers.
     pub(crate) is_stalled: bool,
     /// While set, what one call leaves for later ones is left.
@@ -36,7 +58,8 @@ pub(crate) struct World {
     pub(crate) turns: usize,
     pub(crate) events: Vec<Event>,
     pub(crate) delivered: Vec<(LocalId, LocalDelivery)>,
-    pub(crate) forwarded: Vec<Output>,
+    /// What there is to say to other brokers, and who says it.
+    pub(crate) forwarded: VecDeque<(usize, Output)>,
 }
 
 #[derive(Default)]
@@ -50,38 +73,6 @@ struct Link {
     is_closed: bool,
 }
 
-pub(crate) fn topic(text: &str) -> TopicName<'_> {
-    TopicName::new(text).unwrap()
-}
-
-pub(crate) fn filter(text: &str) -> TopicFilter<'_> {
-    TopicFilter::new(text).unwrap()
-}
-
-pub(crate) fn packet_id(id: u16) -> PacketId {
-    PacketId::new(id).unwrap()
-}
-
-pub(crate) fn delivery(qos: u8, id: u16, dup: bool) -> Delivery {
-    match qos {
-        0 => Delivery::AtMostOnce,
-        1 => Delivery::AtLeastOnce { id: packet_id(id), dup },
-        _ => Delivery::ExactlyOnce { id: packet_id(id), dup },
-    }
-}
-
-pub(crate) fn qos(level: u8) -> QoS {
-    delivery(level, 1, false).qos()
-}
-
-pub(crate) fn properties(list: &[Property<'_>]) -> PropertiesBuf {
-    let mut properties = PropertiesBuf::new();
-    for property in list {
-        properties.push(*property).unwrap();
-    }
-    properties
-}
-
 /// A memory budget of `bytes` beside what so many clients take, each with a subscription.
 pub(crate) fn beside(clients: usize, bytes: usize) -> u64 {
     let client = Memory::PER_CONNECTION + Memory::PER_SESSION + Memory::PER_SUBSCRIPTION + 32;
@@ -93,90 +84,7 @@ pub(crate) fn exactly(client_id: &str) -> u64 {
     u64::try_from(Memory::PER_CONNECTION + Memory::PER_SESSION + 2 * client_id.len()).unwrap()
 }
 
-/// How a client connects.
-#[derive(Clone, Copy)]
-pub(crate) struct As<'a> {
-    pub(crate) version: Version,
-    pub(crate) client_id: &'a str,
-    pub(crate) clean_start: bool,
-    pub(crate) keep_alive: u16,
-    pub(crate) expiry: Option<u32>,
-    pub(crate) receive_maximum: Option<u16>,
-    pub(crate) properties: &'a [Property<'a>],
-    pub(crate) user_name: Option<&'a str>,
-    /// Topic, payload, QoS, retain, delay.
-    pub(crate) will: Option<(&'a str, &'a str, u8, bool, u32)>,
-}
-
-pub(crate) fn v5(client_id: &str) -> As<'_> {
-    As {
-        version: Version::V5_0,
-        client_id,
-        clean_start: true,
-        keep_alive: 0,
-        expiry: None,
-        receive_maximum: None,
-        properties: &[],
-        user_name: None,
-        will: None,
-    }
-}
-
-pub(crate) fn v3(client_id: &str) -> As<'_> {
-    As { version: Version::V3_1_1, ..v5(client_id) }
-}
-
-impl<'a> As<'a> {
-    /// A session that stays: 5.0 for `seconds`, 3.1.1 for ever.
-    pub(crate) fn lasting(self, seconds: u32) -> Self {
-        if self.version == Version::V5_0 {
-            Self { clean_start: false, expiry: Some(seconds), ..self }
-        } else {
-            Self { clean_start: false, ..self }
-        }
-    }
-
-    pub(crate) fn with(self, properties: &'a [Property<'a>]) -> Self {
-        Self { properties, ..self }
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut list = properties(self.properties);
-        if let Some(expiry) = self.expiry {
-            list.push(Property::SessionExpiryInterval(expiry)).unwrap();
-        }
-        if let Some(maximum) = self.receive_maximum {
-            list.push(Property::ReceiveMaximum(maximum.try_into().unwrap())).unwrap();
-        }
-        let mut will_properties = PropertiesBuf::new();
-        let will = self.will.map(|(name, payload, level, retain, delay)| {
-            if delay > 0 {
-                will_properties.push(Property::WillDelayInterval(delay)).unwrap();
-            }
-            (name, payload, level, retain)
-        });
-        let will = will.map(|(name, payload, level, retain)| Will {
-            qos: qos(level),
-            retain,
-            topic: topic(name),
-            payload: payload.as_bytes(),
-            properties: will_properties.as_properties(),
-        });
-        let connect = Connect {
-            clean_start: self.clean_start,
-            keep_alive: self.keep_alive,
-            will,
-            user_name: self.user_name,
-            properties: list.as_properties(),
-            ..Connect::new(self.version, self.client_id)
-        };
-        let mut frame = Vec::new();
-        connect.encode(Foreign::Reject, &mut frame).unwrap();
-        frame
-    }
-}
-
-impl World {
+impl<const JOINED: bool> AnyWorld<JOINED> {
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -185,73 +93,132 @@ impl World {
         let mut config = Config::default();
         // Most tests are about codes; `information` has the words.
         config.reason_strings = false;
+        config.announce_interest = JOINED;
         change(&mut config);
+        let now = Timestamp::from_secs(1_000);
+        let mut broker = Broker::new(config.clone(), 0x00DA_35E1).unwrap();
+        let mut second = JOINED.then(|| Broker::new(config, 0x00DA_35E2).unwrap());
+        if let Some(second) = &mut second {
+            broker.handle_shard_joined(now, ShardId(1));
+            second.handle_shard_joined(now, ShardId(0));
+        }
         Self {
-            broker: Broker::new(config, 0x00DA_35E1).unwrap(),
-            now: Timestamp::from_secs(1_000),
+            broker,
+            second,
+            places: BTreeMap::new(),
+            now,
             links: BTreeMap::new(),
             holds_commits: false,
             commits: Vec::new(),
             holds_questions: false,
             questions: Vec::new(),
+            holds_forwards: false,
             is_stalled: false,
             holds_work: false,
             turns: 0,
             events: Vec::new(),
             delivered: Vec::new(),
-            forwarded: Vec::new(),
+            forwarded: VecDeque::new(),
         }
     }
 
-    /// Performs what the broker wants, until it wants nothing more.
+    /// The broker at a place.
+    pub(crate) fn at(&mut self, place: usize) -> &mut Broker {
+        match (place, &mut self.second) {
+            (1, Some(second)) => second,
+            _ => &mut self.broker,
+        }
+    }
+
+    /// The broker, or both.
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        [&self.broker].into_iter().chain(&self.second)
+    }
+
+    /// Performs what the brokers want, until they want nothing more.
     pub(crate) fn settle(&mut self) {
         loop {
-            let Some(output) = self.broker.poll_output() else {
-                if !self.holds_work && self.broker.poll_timeout().is_some_and(|at| at <= self.now) {
-                    self.turns += 1;
-                    self.broker.handle_timeout(self.now);
-                    continue;
+            let polled = self.broker.poll_output().map(|output| (0, output));
+            let second = self.second.as_mut();
+            let polled = polled.or_else(|| second.and_then(Broker::poll_output).map(|output| (1, output)));
+            if let Some((at, output)) = polled {
+                self.perform(at, output);
+                continue;
+            }
+            let is_due = |broker: &Broker| broker.poll_timeout().is_some_and(|at| at <= self.now);
+            let due = self.brokers().position(is_due);
+            let Some(due) = due.filter(|_| !self.holds_work) else { return };
+            self.turns += 1;
+            let now = self.now;
+            self.at(due).handle_timeout(now);
+        }
+    }
+
+    fn perform(&mut self, at: usize, output: Output) {
+        let now = self.now;
+        match output {
+            Output::Transmit(id) => self.take(Client { at, id }),
+            Output::Close(id) => {
+                let client = Client { at, id };
+                self.take(client);
+                if let Some(link) = self.links.get_mut(&client) {
+                    link.is_closed = true;
                 }
-                return;
-            };
-            match output {
-                Output::Transmit(connection) => self.take(connection),
-                Output::Close(connection) => {
-                    self.take(connection);
-                    if let Some(link) = self.links.get_mut(&connection) {
-                        link.is_closed = true;
-                    }
-                    self.broker.handle_connection_lost(self.now, connection);
+                self.at(at).handle_connection_lost(now, id);
+            }
+            Output::Resume(id) => {
+                let client = Client { at, id };
+                if let Some(link) = self.links.get_mut(&client) {
+                    link.is_paused = false;
                 }
-                Output::Resume(connection) => {
-                    if let Some(link) = self.links.get_mut(&connection) {
-                        link.is_paused = false;
-                    }
-                    self.feed(connection);
+                self.feed(client);
+            }
+            Output::Ask { id, question } if self.holds_questions => self.questions.push((id, *question, at)),
+            Output::Ask { id, .. } => self.at(at).handle_answer(now, id, Answer::allow()),
+            Output::Commit(id) if self.holds_commits => self.commits.push((at, id)),
+            Output::Event(event) => self.events.push(event),
+            Output::Deliver { local, delivery } => self.delivered.push((local, *delivery)),
+            Output::Commit(id) if !self.holds_forwards => self.at(at).handle_committed(now, id),
+            // A commit waits until the other broker has what came before it: whoever is acknowledged may rely on that.
+            output @ (Output::Interest { .. } | Output::Forward { .. } | Output::Commit(_)) => {
+                self.forwarded.push_back((at, output));
+                if JOINED && !self.holds_forwards {
+                    self.hand_over(at);
                 }
-                Output::Ask { id, question } if self.holds_questions => self.questions.push((id, *question)),
-                Output::Ask { id, .. } => self.broker.handle_answer(self.now, id, Answer::allow()),
-                Output::Commit(id) if self.holds_commits => self.commits.push(id),
-                Output::Commit(id) => self.broker.handle_committed(self.now, id),
-                Output::Event(event) => self.events.push(event),
-                Output::Deliver { local, delivery } => self.delivered.push((local, *delivery)),
-                output @ (Output::Interest { .. } | Output::Forward { .. }) => self.forwarded.push(output),
             }
         }
     }
 
-    fn take(&mut self, connection: ConnectionId) {
+    /// Hands over what a broker said first to the other.
+    pub(crate) fn hand_over(&mut self, at: usize) {
+        let Some(place) = self.forwarded.iter().position(|(from, _)| *from == at) else { return };
+        let Some((_, output)) = self.forwarded.remove(place) else { return };
+        let (now, other) = (self.now, 1 - at);
+        match output {
+            Output::Commit(id) => self.at(at).handle_committed(now, id),
+            Output::Interest { interest, .. } => {
+                let from = ShardId(at.try_into().unwrap());
+                self.at(other).handle_interest(now, from, &interest);
+            }
+            Output::Forward { forward, .. } => self.at(other).handle_forward(now, &forward),
+            output => panic!("not for a broker: {output:?}"),
+        }
+    }
+
+    fn take(&mut self, client: Client) {
         while !self.is_stalled {
+            let now = self.now;
+            let broker = self.at(client.at);
             let mut chunks = [&[][..]; 4];
-            let count = self.broker.transmit(connection, &mut chunks);
+            let count = broker.transmit(client.id, &mut chunks);
             let bytes = chunks[..count].concat();
             if bytes.is_empty() {
                 return;
             }
-            if let Some(link) = self.links.get_mut(&connection) {
+            broker.handle_transmitted(now, client.id, bytes.len());
+            if let Some(link) = self.links.get_mut(&client) {
                 link.inbox.extend_from_slice(&bytes);
             }
-            self.broker.handle_transmitted(self.now, connection, bytes.len());
         }
     }
 
@@ -259,20 +226,21 @@ impl World {
     pub(crate) fn unstall(&mut self) {
         self.is_stalled = false;
         let all: Vec<_> = self.links.keys().copied().collect();
-        for connection in all {
-            self.take(connection);
+        for client in all {
+            self.take(client);
         }
         self.settle();
     }
 
-    fn feed(&mut self, connection: ConnectionId) {
+    fn feed(&mut self, client: Client) {
         let mut wanted = 0;
-        while let Some(link) = self.links.get_mut(&connection) {
+        while let Some(link) = self.links.get_mut(&client) {
             let len = link.unread.len().min(wanted.max(READ));
             if link.is_closed || link.is_paused || len == 0 {
                 return;
             }
-            let intake = self.broker.handle_input(self.now, connection, &link.unread[..len]);
+            let broker = if client.at == 0 { &mut self.broker } else { self.second.as_mut().unwrap() };
+            let intake = broker.handle_input(self.now, client.id, &link.unread[..len]);
             link.is_paused = intake.paused;
             link.unread.drain(..intake.consumed);
             wanted = intake.wanted;
@@ -282,56 +250,86 @@ impl World {
         }
     }
 
-    pub(crate) fn open(&mut self) -> ConnectionId {
-        let connection = self.broker.handle_connection(self.now, Peer::default()).unwrap();
-        self.links.insert(connection, Link::default());
-        connection
+    pub(crate) fn open(&mut self) -> Client {
+        self.open_at(0)
     }
 
-    pub(crate) fn send_bytes(&mut self, connection: ConnectionId, bytes: &[u8]) {
-        self.links.get_mut(&connection).unwrap().unread.extend_from_slice(bytes);
-        self.feed(connection);
+    fn open_at(&mut self, at: usize) -> Client {
+        let now = self.now;
+        let id = self.at(at).handle_connection(now, Peer::default()).unwrap();
+        let client = Client { at, id };
+        self.links.insert(client, Link::default());
+        client
+    }
+
+    /// Hands over all that piled up, and what comes of it.
+    pub(crate) fn carry_all(&mut self) {
+        while let Some((at, _)) = self.forwarded.front() {
+            self.hand_over(*at);
+            self.settle();
+        }
+    }
+
+    /// Has clients at a broker.
+    pub(crate) fn put(&mut self, at: usize, client_ids: &[&str]) {
+        self.places.extend(client_ids.iter().map(|client_id| ((*client_id).to_owned(), at)));
+    }
+
+    /// Where a client is: of joined brokers every other one is at the second.
+    fn place(&mut self, client_id: &str) -> usize {
+        let next = self.places.len() % (1 + usize::from(JOINED));
+        *self.places.entry(client_id.to_owned()).or_insert(next)
+    }
+
+    pub(crate) fn send_bytes(&mut self, client: Client, bytes: &[u8]) {
+        self.links.get_mut(&client).unwrap().unread.extend_from_slice(bytes);
+        self.feed(client);
         self.settle();
     }
 
-    pub(crate) fn send(&mut self, connection: ConnectionId, packet: Packet<'_>) {
-        let version = self.links[&connection].version.unwrap_or(Version::V5_0);
+    pub(crate) fn send(&mut self, client: Client, packet: Packet<'_>) {
+        let version = self.links[&client].version.unwrap_or(Version::V5_0);
         let mut frame = Vec::new();
         packet.encode(version, Foreign::Reject, &mut frame).unwrap();
-        self.send_bytes(connection, &frame);
+        self.send_bytes(client, &frame);
     }
 
-    /// Opens a connection and sends CONNECT; what comes back is in its inbox.
-    pub(crate) fn begin(&mut self, client: As<'_>) -> ConnectionId {
-        self.begin_raw(client.version, &client.encode())
+    /// Opens a client and sends CONNECT; what comes back is in its inbox.
+    pub(crate) fn begin(&mut self, client: As<'_>) -> Client {
+        let at = self.place(client.client_id);
+        self.begin_at(at, client.version, &client.encode())
     }
 
-    pub(crate) fn begin_raw(&mut self, version: Version, connect: &[u8]) -> ConnectionId {
-        let connection = self.open();
-        self.links.get_mut(&connection).unwrap().version = Some(version);
-        self.send_bytes(connection, connect);
-        connection
+    pub(crate) fn begin_raw(&mut self, version: Version, connect: &[u8]) -> Client {
+        self.begin_at(0, version, connect)
     }
 
-    /// As [`World::begin`], and CONNACK is expected and looked away.
-    pub(crate) fn connect(&mut self, client: As<'_>) -> ConnectionId {
-        let connection = self.begin(client);
-        let seen = self.first(connection);
+    fn begin_at(&mut self, at: usize, version: Version, connect: &[u8]) -> Client {
+        let client = self.open_at(at);
+        self.links.get_mut(&client).unwrap().version = Some(version);
+        self.send_bytes(client, connect);
+        client
+    }
+
+    /// As [`AnyWorld::begin`], and CONNACK is expected and looked away.
+    pub(crate) fn connect(&mut self, client: As<'_>) -> Client {
+        let opened = self.begin(client);
+        let seen = self.first(opened);
         assert!(seen.starts_with("CONNACK 00"), "{} was answered {seen}", client.client_id);
-        connection
+        opened
     }
 
-    pub(crate) fn publish(&mut self, connection: ConnectionId, name: &str, payload: &str, qos: u8, id: u16) {
-        self.publish_with(connection, name, payload, delivery(qos, id, false), false, &[]);
+    pub(crate) fn publish(&mut self, client: Client, name: &str, payload: &str, qos: u8, id: u16) {
+        self.publish_with(client, name, payload, delivery(qos, id, false), false, &[]);
     }
 
-    pub(crate) fn retain(&mut self, connection: ConnectionId, name: &str, payload: &str) {
-        self.publish_with(connection, name, payload, Delivery::AtMostOnce, true, &[]);
+    pub(crate) fn retain(&mut self, client: Client, name: &str, payload: &str) {
+        self.publish_with(client, name, payload, Delivery::AtMostOnce, true, &[]);
     }
 
     pub(crate) fn publish_with(
         &mut self,
-        connection: ConnectionId,
+        client: Client,
         name: &str,
         payload: &str,
         delivery: Delivery,
@@ -346,47 +344,47 @@ impl World {
             properties: list.as_properties(),
             payload: payload.as_bytes(),
         };
-        self.send(connection, Packet::Publish(publish));
+        self.send(client, Packet::Publish(publish));
     }
 
     /// Subscribes and looks SUBACK away, which has to grant all.
-    pub(crate) fn subscribe(&mut self, connection: ConnectionId, filters: &[(&str, u8)]) {
+    pub(crate) fn subscribe(&mut self, client: Client, filters: &[(&str, u8)]) {
         let filters: Vec<_> = filters
             .iter()
             .map(|(text, level)| (*text, SubscriptionOptions { qos: qos(*level), ..SubscriptionOptions::default() }))
             .collect();
-        self.subscribe_with(connection, &filters, &[]);
-        let seen = self.first(connection);
+        self.subscribe_with(client, &filters, &[]);
+        let seen = self.first(client);
         let refused = seen.split(' ').skip(2).any(|code| code.starts_with(['8', '9', 'A']));
         assert!(seen.starts_with("SUBACK") && !refused, "SUBSCRIBE was answered {seen}");
     }
 
     pub(crate) fn subscribe_with(
         &mut self,
-        connection: ConnectionId,
+        client: Client,
         filters: &[(&str, SubscriptionOptions)],
         list: &[Property<'_>],
     ) {
         let list = properties(list);
         let filters: Vec<_> = filters.iter().map(|(text, options)| (filter(text), *options)).collect();
         let subscribe = Subscribe::new(packet_id(999), list.as_properties(), &filters);
-        self.send(connection, Packet::Subscribe(subscribe));
+        self.send(client, Packet::Subscribe(subscribe));
     }
 
-    pub(crate) fn unsubscribe(&mut self, connection: ConnectionId, filters: &[&str]) {
+    pub(crate) fn unsubscribe(&mut self, client: Client, filters: &[&str]) {
         let filters: Vec<_> = filters.iter().map(|text| filter(text)).collect();
         let unsubscribe = Unsubscribe::new(packet_id(998), Properties::EMPTY, &filters);
-        self.send(connection, Packet::Unsubscribe(unsubscribe));
+        self.send(client, Packet::Unsubscribe(unsubscribe));
     }
 
-    pub(crate) fn ack(&mut self, connection: ConnectionId, ack_type: AckType, id: u16) {
-        self.ack_with(connection, ack_type, id, ReasonCode::Success);
+    pub(crate) fn ack(&mut self, client: Client, ack_type: AckType, id: u16) {
+        self.ack_with(client, ack_type, id, ReasonCode::Success);
     }
 
-    pub(crate) fn ack_with(&mut self, connection: ConnectionId, ack_type: AckType, id: u16, reason_code: ReasonCode) {
+    pub(crate) fn ack_with(&mut self, client: Client, ack_type: AckType, id: u16, reason_code: ReasonCode) {
         let ack = Ack::with_reason(packet_id(id), reason_code);
         self.send(
-            connection,
+            client,
             match ack_type {
                 AckType::Puback => Packet::Puback(ack),
                 AckType::Pubrec => Packet::Pubrec(ack),
@@ -396,24 +394,28 @@ impl World {
         );
     }
 
-    pub(crate) fn disconnect(&mut self, connection: ConnectionId, reason_code: ReasonCode, list: &[Property<'_>]) {
+    pub(crate) fn disconnect(&mut self, client: Client, reason_code: ReasonCode, list: &[Property<'_>]) {
         let list = properties(list);
-        self.send(connection, Packet::Disconnect(Disconnect { reason_code, properties: list.as_properties() }));
+        self.send(client, Packet::Disconnect(Disconnect { reason_code, properties: list.as_properties() }));
     }
 
     /// The transport of a client breaks.
-    pub(crate) fn cut(&mut self, connection: ConnectionId) {
-        self.links.get_mut(&connection).unwrap().is_closed = true;
-        self.broker.handle_connection_lost(self.now, connection);
+    pub(crate) fn cut(&mut self, client: Client) {
+        self.links.get_mut(&client).unwrap().is_closed = true;
+        let now = self.now;
+        self.at(client.at).handle_connection_lost(now, client.id);
         self.settle();
     }
 
     /// Time goes by, with every deadline on the way.
     pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now.saturating_add(time);
-        while let Some(at) = self.broker.poll_timeout().filter(|at| *at <= until) {
+        loop {
+            let due = self.brokers().enumerate().filter_map(|(place, broker)| Some((broker.poll_timeout()?, place)));
+            let Some((at, place)) = due.min().filter(|(at, _)| *at <= until) else { break };
             self.now = self.now.max(at);
-            self.broker.handle_timeout(self.now);
+            let now = self.now;
+            self.at(place).handle_timeout(now);
             self.settle();
         }
         self.now = until;
@@ -426,8 +428,9 @@ impl World {
 
     /// Lets every held commit happen.
     pub(crate) fn commit(&mut self) {
-        for id in std::mem::take(&mut self.commits) {
-            self.broker.handle_committed(self.now, id);
+        for (at, id) in std::mem::take(&mut self.commits) {
+            let now = self.now;
+            self.at(at).handle_committed(now, id);
         }
         self.settle();
     }
@@ -437,36 +440,43 @@ impl World {
     }
 
     pub(crate) fn answer_with(&mut self, answer: Answer, information: ProblemInformation) {
-        let (id, _) = self.questions.remove(0);
-        self.broker.handle_answer_with(self.now, id, answer, information);
+        self.answer_at(0, answer, information);
+    }
+
+    /// Answers not the question that was asked first, but the one at a place.
+    pub(crate) fn answer_at(&mut self, place: usize, answer: Answer, information: ProblemInformation) {
+        let (id, _, at) = self.questions.remove(place);
+        let now = self.now;
+        self.at(at).handle_answer_with(now, id, answer, information);
         self.settle();
     }
 
-    pub(crate) fn speaks_v5(&self, connection: ConnectionId) -> bool {
-        self.links[&connection].version == Some(Version::V5_0)
+    pub(crate) fn speaks_v5(&self, client: Client) -> bool {
+        self.links[&client].version == Some(Version::V5_0)
     }
 
-    /// Whether the broker closed a connection.
-    pub(crate) fn is_closed(&self, connection: ConnectionId) -> bool {
-        self.links[&connection].is_closed
+    /// Whether the broker closed a client.
+    pub(crate) fn is_closed(&self, client: Client) -> bool {
+        self.links[&client].is_closed
     }
 
-    /// Whether bytes of a client wait to be read.
     /// Says that so much of an unfinished packet is kept; whether reading has to wait.
-    pub(crate) fn progress(&mut self, connection: ConnectionId, kept: usize) -> bool {
-        let is_paused = self.broker.handle_progress(self.now, connection, kept);
-        self.links.get_mut(&connection).unwrap().is_paused |= is_paused;
+    pub(crate) fn progress(&mut self, client: Client, kept: usize) -> bool {
+        let now = self.now;
+        let is_paused = self.at(client.at).handle_progress(now, client.id, kept);
+        self.links.get_mut(&client).unwrap().is_paused |= is_paused;
         self.settle();
         is_paused
     }
 
-    pub(crate) fn is_paused(&self, connection: ConnectionId) -> bool {
-        self.links[&connection].is_paused
+    /// Whether bytes of a client wait to be read.
+    pub(crate) fn is_paused(&self, client: Client) -> bool {
+        self.links[&client].is_paused
     }
 
     /// What a client received since it was last looked at, one line a packet.
-    pub(crate) fn received(&mut self, connection: ConnectionId) -> Vec<String> {
-        let link = self.links.get_mut(&connection).unwrap();
+    pub(crate) fn received(&mut self, client: Client) -> Vec<String> {
+        let link = self.links.get_mut(&client).unwrap();
         let version = link.version.unwrap_or(Version::V5_0);
         let inbox = std::mem::take(&mut link.inbox);
         let mut rest = &inbox[..];
@@ -480,13 +490,13 @@ impl World {
     }
 
     /// The raw bytes a client received since it was last looked at.
-    pub(crate) fn received_bytes(&mut self, connection: ConnectionId) -> Vec<u8> {
-        std::mem::take(&mut self.links.get_mut(&connection).unwrap().inbox)
+    pub(crate) fn received_bytes(&mut self, client: Client) -> Vec<u8> {
+        std::mem::take(&mut self.links.get_mut(&client).unwrap().inbox)
     }
 
     /// The first packet a client received; the others stay.
-    pub(crate) fn first(&mut self, connection: ConnectionId) -> String {
-        let link = self.links.get_mut(&connection).unwrap();
+    pub(crate) fn first(&mut self, client: Client) -> String {
+        let link = self.links.get_mut(&client).unwrap();
         let version = link.version.unwrap_or(Version::V5_0);
         let frame = split_frame(&link.inbox, &FrameLimits::default()).unwrap().expect("a packet").to_vec();
         link.inbox.drain(..frame.len());
@@ -494,10 +504,10 @@ impl World {
     }
 
     /// Takes all deliveries of a client and acknowledges them to the end.
-    pub(crate) fn work_off(&mut self, connection: ConnectionId) -> Vec<String> {
+    pub(crate) fn work_off(&mut self, client: Client) -> Vec<String> {
         let mut all = Vec::new();
         loop {
-            let seen = self.received(connection);
+            let seen = self.received(client);
             if seen.is_empty() {
                 return all;
             }
@@ -506,9 +516,9 @@ impl World {
                 let (kind, second, id) = (words.next(), words.next(), words.next());
                 let number = |word: Option<&str>| word.unwrap_or("").trim_start_matches('#').parse().unwrap();
                 match (kind, second) {
-                    (Some("PUBLISH"), Some("q1")) => self.ack(connection, AckType::Puback, number(id)),
-                    (Some("PUBLISH"), Some("q2")) => self.ack(connection, AckType::Pubrec, number(id)),
-                    (Some("PUBREL"), id) => self.ack(connection, AckType::Pubcomp, number(id)),
+                    (Some("PUBLISH"), Some("q1")) => self.ack(client, AckType::Puback, number(id)),
+                    (Some("PUBLISH"), Some("q2")) => self.ack(client, AckType::Pubrec, number(id)),
+                    (Some("PUBREL"), id) => self.ack(client, AckType::Pubcomp, number(id)),
                     _ => {}
                 }
                 if kind == Some("PUBLISH") {
@@ -518,82 +528,29 @@ impl World {
         }
     }
 
+    /// The session of a client, wherever it is.
+    pub(crate) fn session(&self, client_id: &str) -> Option<SessionView<'_>> {
+        self.brokers().find_map(|broker| broker.session(client_id))
+    }
+
+    /// Messages that were dropped for a reason.
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.brokers().map(|broker| broker.counters().dropped(reason)).sum()
+    }
+
+    /// What is kept agrees with what is counted.
+    pub(crate) fn audit(&self) {
+        self.brokers().for_each(|broker| broker.audit().unwrap());
+    }
+
     /// Nothing is left of what clients brought, apart from what a test means to stay.
     pub(crate) fn assert_empty(&self) {
-        assert_eq!(self.broker.sessions_len(), 0, "sessions");
-        assert_eq!(self.broker.connections_len(), 0, "connections");
-        assert_eq!(self.broker.messages_len(), 0, "stored messages");
-        assert_eq!(self.broker.subscriptions_len(), 0, "subscriptions");
-        assert_eq!(self.broker.questions_len(), 0, "questions");
-    }
-}
-
-/// One packet as a line: type, then what matters, then properties in braces.
-fn show(version: Version, packet: Packet<'_>) -> String {
-    let ack = |name: &str, ack: Ack<'_>| {
-        let mut line = format!("{name} #{}", ack.packet_id.get());
-        if ack.reason_code != ReasonCode::Success {
-            write!(line, " {:02X}", ack.reason_code.code()).unwrap();
-        }
-        line + &braces(ack.properties)
-    };
-    let codes =
-        |codes: Vec<ReasonCode>| codes.iter().fold(String::new(), |line, code| format!("{line} {:02X}", code.code()));
-    match packet {
-        Packet::Connack(connack) => {
-            let code = match version {
-                Version::V5_0 => connack.reason_code.code(),
-                _ => connack.reason_code.connack_return_code().unwrap(),
-            };
-            let present = if connack.session_present { " present" } else { "" };
-            format!("CONNACK {code:02X}{present}{}", braces(connack.properties))
-        }
-        Packet::Publish(publish) => {
-            let mut line = format!("PUBLISH q{}", publish.delivery.qos().level());
-            if let Some(id) = publish.delivery.packet_id() {
-                write!(line, " #{}", id.get()).unwrap();
-            }
-            if publish.delivery.is_dup() {
-                line += " dup";
-            }
-            if publish.retain {
-                line += " retain";
-            }
-            let payload = match publish.payload.len() {
-                0..=40 => String::from_utf8_lossy(publish.payload).into_owned(),
-                len => format!("<{len} bytes>"),
-            };
-            let name = publish.topic.map_or("", TopicName::as_str);
-            write!(line, " {name}={payload}").unwrap();
-            line + &braces(publish.properties)
-        }
-        Packet::Puback(packet) => ack("PUBACK", packet),
-        Packet::Pubrec(packet) => ack("PUBREC", packet),
-        Packet::Pubrel(packet) => ack("PUBREL", packet),
-        Packet::Pubcomp(packet) => ack("PUBCOMP", packet),
-        Packet::Suback(suback) => {
-            let codes = codes(suback.reason_codes().collect());
-            format!("SUBACK #{}{codes}{}", suback.packet_id.get(), braces(suback.properties))
-        }
-        Packet::Unsuback(unsuback) => {
-            let codes = codes(unsuback.reason_codes().collect());
-            format!("UNSUBACK #{}{codes}{}", unsuback.packet_id.get(), braces(unsuback.properties))
-        }
-        Packet::Pingresp => "PINGRESP".into(),
-        Packet::Disconnect(disconnect) => {
-            format!("DISCONNECT {:02X}{}", disconnect.reason_code.code(), braces(disconnect.properties))
-        }
-        Packet::Auth(auth) => format!("AUTH {:02X}{}", auth.reason_code.code(), braces(auth.properties)),
-        Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq => {
-            panic!("a broker does not send this: {packet:?}")
+        for broker in self.brokers() {
+            assert_eq!(broker.sessions_len(), 0, "sessions");
+            assert_eq!(broker.connections_len(), 0, "connections");
+            assert_eq!(broker.messages_len(), 0, "stored messages");
+            assert_eq!(broker.subscriptions_len(), 0, "subscriptions");
+            assert_eq!(broker.questions_len(), 0, "questions");
         }
     }
-}
-
-fn braces(properties: Properties<'_>) -> String {
-    if properties.is_empty() {
-        return String::new();
-    }
-    let list: Vec<_> = properties.iter().map(|property| format!("{property:?}")).collect();
-    format!(" {{{}}}", list.join(", "))
 }
