@@ -12,6 +12,7 @@ mod gate;
 mod groups;
 mod hostile;
 mod information;
+mod joined;
 mod limits;
 mod local;
 mod order;
