@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use damselfly_broker::Config;
+use damselfly_broker::{Config, ConfigError};
 use damselfly_codec::{QoS, Version};
 use damselfly_session::Timestamp;
 use damselfly_sim::conformance::{Case, Outcome, Output, Run, Setup, VirtualBroker, cases};
@@ -55,11 +55,40 @@ fn cases_do_not_disturb_each_other_and_leave_nothing_behind() {
         .filter_map(|((case, version), outcome)| complaint(case, *version, outcome))
         .collect();
     assert!(complaints.is_empty(), "{} cases:\n{}", complaints.len(), complaints.join("\n"));
-    let broker = broker.broker();
-    assert_eq!(broker.connections_len(), 0, "connections");
-    assert_eq!(broker.sessions_len(), 0, "sessions");
-    assert_eq!(broker.subscriptions_len(), 0, "subscriptions");
-    assert_eq!(broker.messages_len(), 0, "retained and queued messages");
+    assert_nothing_left(&broker);
+}
+
+fn assert_nothing_left(broker: &VirtualBroker) {
+    for broker in broker.brokers() {
+        assert_eq!(broker.connections_len(), 0, "connections");
+        assert_eq!(broker.sessions_len(), 0, "sessions");
+        assert_eq!(broker.subscriptions_len(), 0, "subscriptions");
+        assert_eq!(broker.messages_len(), 0, "retained and queued messages");
+    }
+}
+
+/// No case is left out: what a client sees is the same.
+#[test]
+fn two_joined_brokers_pass_every_case_wherever_its_clients_are() {
+    let cases = cases().unwrap();
+    let runs = runs(&cases);
+    // By placement; the first client is always at the first broker.
+    let mut pairs: Vec<_> = (0..8).map(|n| VirtualBroker::joined(Config::default(), n << 1).unwrap()).collect();
+    let mut complaints = Vec::new();
+    let mut apart = 0;
+    for (case, version) in &runs {
+        let (mut n, mut placements) = (0, 1);
+        while n < placements {
+            let outcome = pairs[n].run(case, *version);
+            complaints.extend(complaint(case, *version, &outcome).map(|what| format!("placement {n}: {what}")));
+            placements = 1 << pairs[n].most_clients().saturating_sub(1);
+            apart += usize::from(n > 0);
+            n += 1;
+        }
+    }
+    assert!(complaints.is_empty(), "{} cases:\n{}", complaints.len(), complaints.join("\n"));
+    assert!(apart >= 200, "{apart} runs with clients of both");
+    pairs.iter().for_each(assert_nothing_left);
 }
 
 /// Brokers that each lack something, and between them everything that a case can be about.
@@ -94,14 +123,27 @@ fn brokers_that_lack_something() -> Vec<(&'static str, Config)> {
         .collect()
 }
 
+/// Every other client of a case is at the second of two brokers.
+const ALTERNATING: u32 = 0b1010;
+
 #[test]
 fn a_broker_that_lacks_something_passes_what_is_left_and_every_case_is_run_somewhere() {
+    is_passed_where_it_is_about(VirtualBroker::new);
+}
+
+#[test]
+fn two_joined_brokers_that_lack_something_do_too() {
+    is_passed_where_it_is_about(|config| VirtualBroker::joined(config, ALTERNATING));
+}
+
+/// Runs all cases against brokers made with one configuration after the other.
+fn is_passed_where_it_is_about(broker: impl Fn(Config) -> Result<VirtualBroker, ConfigError>) {
     let cases = cases().unwrap();
     let runs = runs(&cases);
     let (mut passed, mut complaints) = (BTreeSet::new(), Vec::new());
     let everything = ("nothing", Config::default());
     for (what, config) in std::iter::once(everything).chain(brokers_that_lack_something()) {
-        let mut broker = VirtualBroker::new(config).unwrap();
+        let mut broker = broker(config).unwrap();
         for (number, ((case, version), outcome)) in runs.iter().zip(broker.run_together(&runs)).enumerate() {
             match outcome {
                 Outcome::Passed { ref remarks } if remarks.is_empty() => drop(passed.insert(number)),
@@ -115,7 +157,7 @@ fn a_broker_that_lacks_something_passes_what_is_left_and_every_case_is_run_somew
     // Cases that take longer than a few seconds are about no broker as impatient as this one.
     let mut config = Config::default();
     config.max_keep_alive = 2;
-    let mut broker = VirtualBroker::new(config).unwrap();
+    let mut broker = broker(config).unwrap();
     for (number, (case, version)) in runs.iter().enumerate() {
         if case.name().starts_with("limited/server-keep-alive") {
             match broker.run(case, *version) {
