@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use damselfly_benches::case;
 
 fn codecs(criterion: &mut Criterion) {
-    for name in case::names().iter().filter(|name| name.starts_with("decode/") || name.starts_with("encode/")) {
+    for name in case::names().iter().filter(|name| case::CODEC.iter().any(|kind| name.starts_with(kind))) {
         let mut group = criterion.benchmark_group(name);
         group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1)).sample_size(20);
         for contender in case::contenders(name) {

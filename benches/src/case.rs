@@ -40,6 +40,8 @@ const EXCHANGES: [(&str, Shape, QoS, bool); 8] = [
     ("fan-out-1000-q1", Shape::FanOut(1000), QoS::AtLeastOnce, true),
     ("fan-out-100-q0", Shape::FanOut(100), QoS::AtMostOnce, true),
 ];
+/// Cases about codecs begin so.
+pub const CODEC: [&str; 3] = ["decode/", "encode/", "forward/"];
 /// Cases that take callgrind too long: they have times alone.
 pub const TIMED_ONLY: [&str; 1] = ["match/fleet-1m"];
 /// A contender that only does what has to be done before one that splits its buffer can decode.

@@ -79,8 +79,6 @@ enum Mode {
 type Figures = BTreeMap<(String, String, String), f64>;
 
 const OURS: &str = "damselfly";
-/// Cases about codecs begin so.
-const CODEC: [&str; 3] = ["decode/", "encode/", "forward/"];
 const UNITS: [&str; 4] = ["instructions", "allocations", "bytes allocated", "nanoseconds"];
 
 fn main() -> Outcome<()> {
@@ -264,7 +262,7 @@ fn rivals(figures: &Figures) -> String {
         let said = |rival: Option<&(String, f64)>| {
             rival.map_or_else(|| "none".to_owned(), |(name, time)| format!("{name} {time:.1} ({:.1}x)", time / ours))
         };
-        if rivals().next().is_none() || !CODEC.iter().any(|part| case.starts_with(part)) {
+        if rivals().next().is_none() || !case::CODEC.iter().any(|part| case.starts_with(part)) {
             continue;
         }
         let reasons: Vec<_> =
