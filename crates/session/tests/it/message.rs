@@ -279,6 +279,9 @@ fn expiry_of_a_will_begins_when_it_is_published_and_its_delay_is_not_sent_on() {
 
     let plain = StoredWill::new(&Will { properties: Properties::EMPTY, ..will });
     assert_eq!((plain.delay(), plain.publish(NOW).expires_at()), (0, None));
+    let passing = StoredWill::new(&Will { retain: false, qos: QoS::AtMostOnce, ..will });
+    assert_eq!((passing.retain(), passing.qos()), (false, QoS::AtMostOnce));
+    assert!(!passing.publish(NOW).retain());
 }
 
 proptest! {

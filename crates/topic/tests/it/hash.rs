@@ -88,3 +88,31 @@ fn keys_are_not_shown() {
     assert_eq!(format!("{:?}", KeyedState::new(1)), "KeyedState { .. }");
     assert_eq!(format!("{:?}", KeyedState::new(1).build_hasher()), "KeyedHasher { .. }");
 }
+
+/// A trace of one seed can be followed anywhere, so these numbers are those of every machine and every release.
+#[test]
+fn a_seed_gives_the_same_hashes_everywhere() {
+    for (seed, of_word, of_parts, of_bytes) in [
+        (0, 0x5dc2_54c7_0e94_75f4, 0xb101_b83a_f2fa_2191, 0x1698_7d33_c6f3_b9a5),
+        (7, 0x03a7_6e4c_c11d_c412, 0x44e6_3eb6_2c2b_88c3, 0x35aa_583c_b66c_5935),
+        (u64::MAX, 0x99fe_a878_7bb8_2860, 0xf478_ae57_0494_5386, 0x262f_d8a0_d9c4_ad56),
+    ] {
+        let state = KeyedState::new(seed);
+        assert_eq!((state.hash_word(9), state.hash_one(9_u16)), (of_word, of_word), "seed {seed}");
+
+        let mut hasher = state.build_hasher();
+        hasher.write_u8(1);
+        hasher.write_u16(2);
+        hasher.write_u32(3);
+        hasher.write_u64(4);
+        hasher.write_usize(5);
+        hasher.write(b"six");
+        assert_eq!(hasher.finish(), of_parts, "seed {seed}");
+
+        let all = (0..100_u8).fold(0_u64, |all, len| {
+            let bytes: Vec<u8> = (0..len).map(|at| at.wrapping_mul(167) ^ len).collect();
+            all.rotate_left(7) ^ state.hash_bytes(&bytes)
+        });
+        assert_eq!(all, of_bytes, "seed {seed}");
+    }
+}

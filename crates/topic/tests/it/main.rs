@@ -11,6 +11,7 @@
 mod hash;
 mod index;
 mod map;
+mod memory;
 mod names;
 mod oracle;
 mod relations;
