@@ -9,8 +9,10 @@ mod exhaustive;
 mod generated;
 mod laws;
 mod notation;
+mod offsets;
 mod reference;
 mod render;
 
 mod table;
+mod values;
 mod vectors;
