@@ -3,7 +3,7 @@
 use damselfly_broker::Answer;
 use damselfly_codec::{AckType, Packet};
 
-use crate::world::{Client, World, delivery, v3, v5};
+use super::world::{Client, World, delivery, v3, v5};
 
 /// Alice publishes, bob is subscribed, and from here on nothing commits by itself.
 fn held() -> (World, Client, Client) {
@@ -129,7 +129,7 @@ fn a_takeover_while_connack_waits_ends_the_first() {
     assert!(world.is_closed(first));
     assert!(world.received(first).is_empty());
     assert!(world.received(second)[0].starts_with("CONNACK 00"));
-    assert_eq!(world.broker.sessions_len(), 1);
+    assert_eq!(world.sessions_len(), 1);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_will_at_qos_2_is_seen_after_its_commit() {
     let mut world = World::new();
     let watcher = world.connect(v5("watcher"));
     world.subscribe(watcher, &[("w", 2)]);
-    let bob = world.connect(crate::world::As { will: Some(("w", "gone", 2, false, 0)), ..v5("bob") });
+    let bob = world.connect(super::world::As { will: Some(("w", "gone", 2, false, 0)), ..v5("bob") });
     world.holds_commits = true;
     world.cut(bob);
     assert!(world.received(watcher).is_empty());

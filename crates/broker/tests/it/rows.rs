@@ -2,7 +2,7 @@
 
 use damselfly_codec::AckType;
 
-use crate::world::{World, v3, v5};
+use super::world::{World, v3, v5};
 
 /// Acknowledgements of four bytes.
 fn row(first: u8, ids: impl IntoIterator<Item = u16>) -> Vec<u8> {

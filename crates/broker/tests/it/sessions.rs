@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use damselfly_broker::{Event, Why};
+use damselfly_broker::{Answer, Event, ProblemInformation, Why};
 use damselfly_codec::{AckType, Packet, Property, ReasonCode, Version};
 use damselfly_session::PeerError;
 
-use crate::world::{As, World, v3, v5};
+use super::world::{As, World, v3, v5};
 
 #[test]
 fn a_session_lasts_as_long_as_its_expiry_to_the_second() {
@@ -82,12 +82,8 @@ fn of_two_pending_connects_the_later_wins_whichever_is_answered_first() {
         world.holds_questions = true;
         let older = world.begin(v5("bob"));
         let newer = world.begin(v5("bob"));
-        let mut questions = std::mem::take(&mut world.questions);
-        let first = questions.remove(answered_first).0;
-        world.broker.handle_answer(world.now, first, damselfly_broker::Answer::allow());
-        world.settle();
-        world.broker.handle_answer(world.now, questions[0].0, damselfly_broker::Answer::allow());
-        world.settle();
+        world.answer_at(answered_first, Answer::allow(), ProblemInformation::new());
+        world.answer(Answer::allow());
         assert!(world.is_closed(older), "answered first: {answered_first}");
         assert!(world.first(newer).starts_with("CONNACK 00"));
         assert!(!world.is_closed(newer));
@@ -102,9 +98,9 @@ fn disconnect_may_change_the_expiry_but_not_raise_it_from_zero() {
     world.disconnect(bob, ReasonCode::Success, &[Property::SessionExpiryInterval(100)]);
     assert!(world.is_closed(bob));
     world.pass_secs(99);
-    assert_eq!(world.broker.sessions_len(), 1);
+    assert_eq!(world.sessions_len(), 1);
     world.pass_secs(1);
-    assert_eq!(world.broker.sessions_len(), 0);
+    assert_eq!(world.sessions_len(), 0);
 
     let bob = world.connect(v5("bob"));
     world.disconnect(bob, ReasonCode::Success, &[Property::SessionExpiryInterval(1)]);
@@ -282,7 +278,10 @@ fn what_a_client_sends_right_behind_connect_is_handled_after_it() {
 fn shutting_down_tells_5_0_clients_and_refuses_new_ones() {
     let mut world = World::new();
     let [new, old] = [world.connect(v5("bob")), world.connect(v3("carol"))];
-    world.broker.shutdown(world.now);
+    for client in [new, old] {
+        let now = world.now;
+        world.at(client.at).shutdown(now);
+    }
     world.settle();
     assert_eq!(world.received(new), ["DISCONNECT 8B"]);
     assert!(world.received(old).is_empty());
@@ -300,7 +299,7 @@ fn a_session_that_ends_with_very_many_subscriptions_goes_in_steps() {
         world.subscribe(bob, &filters);
     }
     world.broker.handle_connection_lost(world.now, bob.id);
-    assert_eq!(world.broker.sessions_len(), 0, "it is gone for everybody at once");
+    assert_eq!(world.sessions_len(), 0, "it is gone for everybody at once");
     assert!(world.session("bob").is_none());
     assert_eq!(world.broker.subscriptions_len(), 10_000 - 4_096);
     let alice = world.connect(v5("alice"));
@@ -333,5 +332,5 @@ fn a_pubrel_is_sent_again_whatever_waits_for_the_window() {
     assert_eq!(world.received(bob), ["PUBLISH q1 #2 dup a=two"]);
     world.ack(bob, AckType::Puback, 2);
     world.ack(bob, AckType::Pubcomp, 3);
-    assert_eq!(world.broker.messages_len(), 0);
+    assert!(world.brokers().all(|broker| broker.messages_len() == 0));
 }

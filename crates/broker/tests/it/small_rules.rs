@@ -3,7 +3,7 @@
 use damselfly_broker::Answer;
 use damselfly_codec::{AckType, Packet, Property, QoS, ReasonCode};
 
-use crate::world::{As, World, delivery, v3, v5};
+use super::world::{As, World, delivery, v3, v5};
 
 #[test]
 fn a_publish_of_a_client_with_a_subscription_identifier_ends_the_connection() {

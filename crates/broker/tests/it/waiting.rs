@@ -5,7 +5,7 @@ use std::sync::Arc;
 use damselfly_broker::{Access, Action, Answer, Grant, Permission};
 use damselfly_codec::{Packet, Properties, Property, ReasonCode, Subscribe, SubscriptionOptions, Unsubscribe};
 
-use crate::world::{Client, World, delivery, filter, packet_id, qos, v3, v5};
+use super::world::{Client, World, delivery, filter, packet_id, qos, v3, v5};
 
 const NO: Answer = Answer::Deny(ReasonCode::NotAuthorized);
 
@@ -36,7 +36,7 @@ fn unsubscribe(world: &mut World, client: Client, id: u16, filters: &[&str]) {
 }
 
 fn subscribed(world: &World) -> Vec<(String, u8)> {
-    world.broker.subscriptions("bob").map(|view| (view.filter.to_owned(), view.qos.level())).collect()
+    world.subscriptions("bob").map(|view| (view.filter.to_owned(), view.qos.level())).collect()
 }
 
 #[test]

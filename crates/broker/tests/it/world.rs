@@ -7,7 +7,7 @@ use std::{
 
 use damselfly_broker::{
     Answer, Broker, CommitId, Config, ConnectionId, DropReason, Event, LocalDelivery, LocalId, Memory, Output, Peer,
-    ProblemInformation, Question, QuestionId, SessionView, ShardId,
+    ProblemInformation, Question, QuestionId, SessionView, ShardId, SubscriptionView,
 };
 use damselfly_codec::{
     Ack, AckType, Delivery, Disconnect, Foreign, FrameLimits, Packet, Properties, Property, Publish, ReasonCode,
@@ -531,6 +531,15 @@ impl<const JOINED: bool> AnyWorld<JOINED> {
     /// The session of a client, wherever it is.
     pub(crate) fn session(&self, client_id: &str) -> Option<SessionView<'_>> {
         self.brokers().find_map(|broker| broker.session(client_id))
+    }
+
+    pub(crate) fn sessions_len(&self) -> usize {
+        self.brokers().map(Broker::sessions_len).sum()
+    }
+
+    /// The subscriptions of a client, wherever it is.
+    pub(crate) fn subscriptions(&self, client_id: &str) -> impl Iterator<Item = SubscriptionView<'_>> {
+        self.brokers().flat_map(move |broker| broker.subscriptions(client_id))
     }
 
     /// Messages that were dropped for a reason.
