@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use crate::{
     Broker, ShardId,
     broker::owned,
+    budget::subscription_weight,
     deliver::{Fate, Outgoing, Terms},
     members::{Members, Readiness, Rings},
     route::PackedOptions,
@@ -230,6 +231,9 @@ impl Broker {
     fn choose_waiting(&mut self, slot: u32, expected: Readiness, but: Option<u32>) -> Option<Choice> {
         while let Some((member, session, options)) = self.groups.first(slot, expected, but) {
             self.steps += 1;
+            if self.drop_ended_member(slot, session) {
+                continue;
+            }
             let readiness = self.readiness(session);
             self.requeue(slot, (member, session), readiness);
             if readiness <= expected {
@@ -237,6 +241,16 @@ impl Broker {
             }
         }
         None
+    }
+
+    /// Takes a member out whose session has ended, but not all of its subscriptions yet: this one goes before its turn.
+    fn drop_ended_member(&mut self, slot: u32, session: u32) -> bool {
+        let Some(key) = self.sessions.key(session) else { return false };
+        let Some(ended) = self.sessions.get_mut(key).filter(|session| session.is_ended) else { return false };
+        let Some(text) = self.groups.get(slot).map(|group| group.filter.clone()) else { return false };
+        ended.subscriptions.remove(&text);
+        self.standing.remove(subscription_weight(&text));
+        TopicFilter::new(&text).is_ok_and(|filter| self.remove_subscription(key, filter))
     }
 
     /// A member with room, or another broker's in its turn: as often as it has members that are connected.

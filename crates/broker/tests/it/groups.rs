@@ -1,7 +1,7 @@
 //! Whose turn it is in a share group, at one broker: and very many members cost no more than a few.
 
 use damselfly_broker::{Event, LocalId};
-use damselfly_codec::{AckType, Properties, SubscriptionOptions};
+use damselfly_codec::{AckType, Properties, Property, ReasonCode, SubscriptionOptions};
 use damselfly_session::Message;
 
 use crate::world::{As, World, filter, qos, topic, v5};
@@ -120,5 +120,33 @@ fn who_has_no_room_or_no_connection_is_passed_over_in_few_steps() {
     }
     assert!(!world.events[before..].iter().any(|event| matches!(event, Event::Dropped { .. })));
     assert_eq!(world.session("000").unwrap().queued, 0, "nothing waits for who is away");
+    world.audit();
+}
+
+/// Its subscriptions go in several calls; until then it is a member that takes nothing.
+#[test]
+fn a_member_whose_session_ended_with_very_many_subscriptions_gets_nothing_in_place_of_another() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    let [bob, carol] = ["bob", "carol"].map(|name| world.connect(v5(name).lasting(100)));
+    let names: Vec<String> = (0..5_000).map(|n| format!("$share/g/{n:04}")).collect();
+    for some in names.chunks(500) {
+        let filters: Vec<_> = some.iter().map(|name| (name.as_str(), 1)).collect();
+        world.subscribe(bob, &filters);
+    }
+    world.subscribe(carol, &[("$share/g/4999", 1)]);
+    world.cut(carol);
+    world.holds_work = true;
+    world.disconnect(bob, ReasonCode::Success, &[Property::SessionExpiryInterval(0)]);
+    world.publish(alice, "4999", "x", 1, 1);
+    assert_eq!(world.received(alice), ["PUBACK #1"]);
+    assert_eq!(world.session("carol").unwrap().queued, 1);
+    world.audit();
+    world.publish(alice, "4998", "x", 1, 2);
+    assert_eq!(world.received(alice), ["PUBACK #2 10"], "nobody is left in that group");
+    world.audit();
+    world.holds_work = false;
+    world.settle();
+    assert_eq!(world.broker.subscriptions_len(), 1);
     world.audit();
 }
