@@ -52,7 +52,7 @@ impl Replay {
     /// Is only left what waits for its commit, behind which more may be prepared?
     pub(crate) fn is_at_gate(self, in_flight: &mut InFlight) -> bool {
         let next = self.publishes_after.and_then(|after| in_flight.next_after(after));
-        self.pubrels_after.is_none() && next.is_some_and(|sent| sent.holds_slot)
+        next.is_some_and(|sent| sent.holds_slot)
     }
 
     pub(crate) const fn is_done(self) -> bool {

@@ -412,13 +412,59 @@ fn qos1_messages_of_a_lost_session_wait_again_also_in_the_next_process() {
         config.lost_session = LostSession::RepublishAtLeastOnce;
     });
     peer.publish(QoS::AtLeastOnce, "a", "1");
+    peer.publish(QoS::AtLeastOnce, "a", "2");
+    peer.receive_ack(AckType::Puback, 1);
     peer.lose();
-    peer.transport_up();
-    peer.is_flushing = false;
     peer.connect(false, &[]);
     let mut peer = peer.restart();
     peer.connect(true, &[]);
-    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #2 dup a 1"], "under the identifier of the new session");
+    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #3 dup a 2"], "under the identifier of the new session");
+}
+
+#[test]
+fn identifiers_of_a_lost_session_are_free_in_the_next_process() {
+    let mut peer = Peer::connected(Version::V5_0, |config| {
+        durable(config);
+        config.lost_session = LostSession::RepublishAtLeastOnce;
+    });
+    peer.publish(QoS::AtLeastOnce, "a", "1");
+    let mut image = peer.store.clone();
+    let Some(Operation::Publish { ticket, .. }) =
+        image.iter().find(|stored| kinds(&[(*stored).clone()]) == ["publish"])
+    else {
+        panic!("it is stored")
+    };
+    let ticket = *ticket;
+    image.push(Operation::Requeue { ticket, wait_until: None });
+    image.push(Operation::Send { ticket, packet_id: packet_id(1) });
+    let mut peer = peer.restart_with(image).unwrap();
+    peer.connect(true, &[]);
+    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #1 dup a 1"]);
+}
+
+#[test]
+fn message_that_never_left_waits_again_when_the_session_is_lost() {
+    let mut peer = waiting(Version::V5_0);
+    peer.publish(QoS::ExactlyOnce, "a", "1");
+    peer.lose();
+    peer.forget();
+    peer.connect(false, &[]);
+    peer.commit();
+    assert_eq!(told(&mut peer), ["connected lost", "stored 1"]);
+    peer.commit();
+    assert_eq!(peer.take_sent()[1..], ["PUBLISH q2 #2 a 1"]);
+}
+
+/// Before 5.0 a QoS 1 PUBLISH under the identifier of an unfinished QoS 2 message says that the broker forgot that one.
+#[test]
+fn identifier_that_the_broker_uses_for_something_else_is_forgotten_on_disk_too() {
+    let mut peer = Peer::connected(Version::V3_1_1, durable);
+    peer.receive_publish(QoS::ExactlyOnce, 7, "a", "1");
+    peer.receive_publish(QoS::AtLeastOnce, 7, "a", "2");
+    let mut peer = peer.restart();
+    peer.connect(true, &[]);
+    peer.receive_publish(QoS::ExactlyOnce, 7, "a", "3");
+    assert_eq!(peer.take_messages(), ["a 3"]);
 }
 
 #[test]
@@ -514,6 +560,9 @@ fn outbox_is_bounded_in_bytes() {
     peer.publish(QoS::AtLeastOnce, "a", "0123456789");
     let refused = peer.client.publish(peer.now, message(QoS::AtLeastOnce, "a", "")).unwrap_err();
     assert_eq!(refused.why, UsageError::OutboxFull);
+    peer.connect(false, &[]);
+    peer.receive_ack(AckType::Puback, 1);
+    peer.publish(QoS::AtLeastOnce, "a", "9876543210");
 
     let image = peer.store.clone();
     let smaller = Peer::new(Version::V5_0, limited(2 * one - 1));
@@ -631,6 +680,9 @@ fn image_that_does_not_hold_together_is_an_error_that_names_the_place() {
         let restored = Peer::new(Version::V5_0, durable).restart_with(image);
         assert_eq!(restored.err(), Some(RestoreError::Operation { index, why }), "{shown}");
     }
+
+    let mut peer = Peer::new(Version::V5_0, durable).restart_with(vec![release(5, 1)]).unwrap();
+    assert!(peer.publish(qos1, "a", "") > 5);
 
     let session = Operation::Session { client_id: "egret".into(), until: None, is_new: true };
     let restored = Peer::new(Version::V5_0, durable).restart_with(vec![session]);
