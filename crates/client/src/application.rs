@@ -25,6 +25,16 @@ impl Client {
     /// The message comes back if the queue or the outbox is full (and the policy is [`OverflowPolicy::Reject`]), if the broker of
     /// this connection does not allow it, or after [`Client::close`].
     pub fn publish(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
+        self.publish_until(now, message, None)
+    }
+
+    /// The same for a message that nobody wants to be sent later than at `until`.
+    pub(crate) fn publish_until(
+        &mut self,
+        now: Timestamp,
+        message: Message,
+        until: Option<Timestamp>,
+    ) -> Result<Ticket, Refused> {
         if self.is_closed() {
             return Err(Refused { why: UsageError::Closed, message });
         }
@@ -39,15 +49,20 @@ impl Client {
         }
         let checked = self.check_queued(&message);
         match checked.and_then(|()| if is_stored { check_stored(&message) } else { Ok(()) }) {
-            Ok(()) if is_stored => self.enqueue_stored(now, message),
-            Ok(()) => self.enqueue(now, message),
+            Ok(()) if is_stored => self.enqueue_stored(now, message, until),
+            Ok(()) => self.enqueue(now, message, until),
             Err(why) => Err(Refused { why, message }),
         }
     }
 
     /// The same for a message that is stored first. It has its identifier at once if it is its turn, so that one commit
     /// covers both.
-    fn enqueue_stored(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
+    fn enqueue_stored(
+        &mut self,
+        now: Timestamp,
+        message: Message,
+        until: Option<Timestamp>,
+    ) -> Result<Ticket, Refused> {
         while self.outbox.as_ref().is_some_and(|outbox| !outbox.has_room_for(&message)) {
             let could_hold = self.outbox.as_ref().is_some_and(|outbox| outbox.could_hold(&message));
             let makes_room = match self.config.queue.overflow {
@@ -62,19 +77,19 @@ impl Client {
                 return Ok(self.drop_newest());
             }
         }
-        let ticket = self.enqueue(now, message)?;
+        let ticket = self.enqueue(now, message, until)?;
         self.pump(now);
         Ok(ticket)
     }
 
     /// May this message be sent, as far as that is known before it is its turn?
-    fn check_queued(&self, message: &Message) -> Result<(), UsageError> {
+    pub(crate) fn check_queued(&self, message: &Message) -> Result<(), UsageError> {
         let server = self.server_limits().copied().unwrap_or_else(|| self.asked_limits());
         server.check_message(message)?;
         server.check_size(message)
     }
 
-    fn enqueue(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
+    fn enqueue(&mut self, now: Timestamp, message: Message, until: Option<Timestamp>) -> Result<Ticket, Refused> {
         if !self.queue.has_room_for(&message) {
             match self.config.queue.overflow {
                 OverflowPolicy::Reject => {
@@ -94,6 +109,7 @@ impl Client {
         }
         let ticket = self.next_ticket();
         let wait_until = self.queue.wait_until(now, &message);
+        let wait_until = wait_until.into_iter().chain(until).min();
         if message.qos() != QoS::AtMostOnce {
             self.store(ticket, wait_until, &message);
         }
@@ -127,7 +143,7 @@ impl Client {
         properties: Properties<'_>,
     ) -> Result<Ticket, UsageError> {
         let ask = Ask::Subscribe(filters.iter().map(|(filter, options)| (filter.to_buf(), *options)).collect());
-        self.request(now, ask, properties)
+        self.ask(now, ask, properties)
     }
 
     /// Unsubscribes from these Topic Filters, all in one UNSUBSCRIBE. They are not restored any more.
@@ -142,14 +158,14 @@ impl Client {
         properties: Properties<'_>,
     ) -> Result<Ticket, UsageError> {
         let ask = Ask::Unsubscribe(filters.iter().map(|filter| filter.to_buf()).collect());
-        let ticket = self.request(now, ask, properties)?;
+        let ticket = self.ask(now, ask, properties)?;
         for filter in filters {
             self.unregister(&filter.to_buf());
         }
         Ok(ticket)
     }
 
-    fn request(&mut self, now: Timestamp, ask: Ask, properties: Properties<'_>) -> Result<Ticket, UsageError> {
+    fn ask(&mut self, now: Timestamp, ask: Ask, properties: Properties<'_>) -> Result<Ticket, UsageError> {
         if self.is_closed() {
             return Err(UsageError::Closed);
         }

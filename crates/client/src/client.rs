@@ -1,6 +1,6 @@
 //! The client core: one session over many connections.
 
-use alloc::{boxed::Box, collections::VecDeque};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::num::NonZeroU16;
 
 use damselfly_codec::{Connect, Foreign, FrameLimits, PublishTemplate, ReasonCode, Version, Will as CodecWill};
@@ -12,6 +12,7 @@ use crate::{
     Acknowledgement, CleanStart, Config, ConnectParameters, ConnectionEnd, DropReason, Event, IndeterminateReason,
     NeedTransport, Operation, Outcome, Output, ServerLimits, Ticket, TransportLost, UsageError,
     backoff::Random,
+    calls::Calls,
     connect::connect_properties,
     connection::{Authentication, Connection, Phase},
     in_flight::InFlight,
@@ -41,7 +42,7 @@ pub struct Intake {
 pub struct Client {
     pub(crate) config: Config,
     pub(crate) frame_limits: FrameLimits,
-    random: Random,
+    pub(crate) random: Random,
     outputs: VecDeque<Output>,
     pub(crate) pool: BufferPool,
     /// Where a PUBLISH is put together; it keeps its memory.
@@ -59,6 +60,8 @@ pub struct Client {
     pub(crate) pause: Pause,
     /// `None`: nothing outlives the process.
     pub(crate) outbox: Option<Box<Outbox>>,
+    /// `None` until the first request for a response.
+    pub(crate) calls: Option<Box<Calls>>,
 }
 
 /// What outlives a connection.
@@ -138,6 +141,7 @@ impl Client {
             session,
             pause: Pause::default(),
             outbox: None,
+            calls: None,
             config,
         }
     }
@@ -166,7 +170,8 @@ impl Client {
             Some(Closing { is_done: true, .. }) => (None, None),
             closing => (closing.map(|closing| closing.deadline), self.queue.next_deadline()),
         };
-        [connection, closing, queue].into_iter().flatten().min()
+        let calls = self.calls.as_ref().and_then(|calls| calls.next_deadline());
+        [connection, closing, queue, calls].into_iter().flatten().min()
     }
 
     /// A deadline passed. Early or late calls are harmless.
@@ -485,6 +490,7 @@ impl Client {
         let is_drained = self.queue.is_empty()
             && self.session.in_flight.is_empty()
             && self.session.requests.len() == 0
+            && self.calls.as_ref().is_none_or(|calls| calls.len() == 0)
             && !self.connection.as_ref().is_some_and(|connection| connection.has_marks())
             && !self.outbox.as_ref().is_some_and(|outbox| outbox.is_telling());
         if !is_drained && now < closing.deadline {
@@ -500,8 +506,8 @@ impl Client {
 
     /// What is stored goes on in the next process, so it has no outcome in this one.
     fn settle_everything(&mut self) {
-        let outputs = &mut self.outputs;
-        let mut tell = |ticket, outcome| outputs.push_back(Output::Event(Event::Completed { ticket, outcome }));
+        let mut settled = Vec::new();
+        let mut tell = |ticket, outcome| settled.push((ticket, outcome));
         if self.outbox.is_none() {
             for sent in self.session.in_flight.drain() {
                 tell(sent.ticket, Outcome::Indeterminate(IndeterminateReason::Closed));
@@ -519,6 +525,12 @@ impl Client {
         for ticket in self.queue.take_unless(is_kept) {
             tell(ticket, Outcome::Dropped(DropReason::Closed));
         }
+        for (ticket, outcome) in settled {
+            if !self.is_hidden(ticket) {
+                self.say_event(Event::Completed { ticket, outcome });
+            }
+        }
+        self.settle_calls();
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -528,6 +540,7 @@ impl Client {
         while let Some(ticket) = self.queue.pop_expired(now) {
             self.complete(ticket, Outcome::Expired);
         }
+        self.expire_calls(now);
         self.tell_room();
     }
 

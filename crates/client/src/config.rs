@@ -5,6 +5,7 @@ use core::{num::NonZeroU16, time::Duration};
 
 use damselfly_codec::Version;
 use damselfly_session::SessionExpiry;
+use damselfly_topic::TopicNameBuf;
 
 use crate::Backoff;
 
@@ -68,6 +69,11 @@ pub struct Config {
     pub max_transmit_bytes: usize,
     /// How many subscribe and unsubscribe requests may wait for their answer. Default: 4,096.
     pub max_requests: usize,
+    /// How many requests may wait for their response. Default: 4,096.
+    pub max_awaited_responses: usize,
+    /// The Response Topic of requests, unless the broker has Response Information. It must be this client's alone.
+    /// Default: `None`, that is `response/` and the Client Identifier. 5.0 only. [MQTT-3.3.2.3.5]
+    pub response_topic: Option<TopicNameBuf>,
     /// How many Topic Filters one SUBSCRIBE carries when subscriptions are restored; some brokers take few.
     /// Default: 8.
     pub filters_per_subscribe: NonZeroU16,
@@ -105,6 +111,8 @@ impl Default for Config {
             outbox: None,
             max_transmit_bytes: 256 * 1_024,
             max_requests: 4_096,
+            max_awaited_responses: 4_096,
+            response_topic: None,
             filters_per_subscribe: EIGHT,
         }
     }

@@ -76,6 +76,8 @@ pub(crate) struct Connection {
     /// Of the CONNECT, if it named one. [MQTT-4.12.0-7]
     pub(crate) authentication_method: Option<Box<str>>,
     pub(crate) authentication: Authentication,
+    /// Of the CONNACK. [MQTT-3.2.2.3.15]
+    pub(crate) response_information: Option<Box<str>>,
     pub(crate) replay: Replay,
     transmit: TransmitBuffer,
     /// [`Output::Transmit`](crate::Output::Transmit) was said and not all was flushed since.
@@ -108,6 +110,7 @@ impl Connection {
             ping: PingTimer::new(0, Duration::ZERO, now),
             authentication_method: None,
             authentication: Authentication::Idle,
+            response_information: None,
             replay: Replay::default(),
             transmit: TransmitBuffer::new(),
             is_announced: false,

@@ -18,8 +18,9 @@ pub enum UsageError {
     /// The outbox is full: try again after [`Event::QueueHasRoom`](crate::Event::QueueHasRoom).
     #[error("the outbox is full")]
     OutboxFull,
-    /// More subscribe and unsubscribe requests wait than [`Config::max_requests`](crate::Config::max_requests).
-    #[error("too many subscribe and unsubscribe requests wait for their answer")]
+    /// More subscribe and unsubscribe requests wait than [`Config::max_requests`](crate::Config::max_requests), or more
+    /// requests for a response than [`Config::max_awaited_responses`](crate::Config::max_awaited_responses).
+    #[error("too many requests wait for their answer")]
     TooManyRequests,
     /// A subscribe or unsubscribe request needs at least one Topic Filter. [MQTT-3.8.3-2] [MQTT-3.10.3-2]
     #[error("a subscribe or unsubscribe request needs at least one topic filter")]
@@ -56,6 +57,12 @@ pub enum UsageError {
     /// Properties, subscription options other than the QoS and authentication steps need a 5.0 connection.
     #[error("only MQTT 5.0 can say this")]
     NeedsVersion5,
+    /// The client adds Response Topic and Correlation Data to a request: the message must not have its own.
+    #[error("the request has a response topic or correlation data of its own")]
+    HasResponseTopic,
+    /// The message asks for no response, or no Response Topic can be made from what the configuration and the broker say.
+    #[error("there is no response topic")]
+    NoResponseTopic,
     /// A text or a list is longer than a packet can hold.
     #[error("the request cannot be encoded: a text or a list is too long")]
     NotEncodable,

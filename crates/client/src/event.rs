@@ -138,7 +138,7 @@ pub enum SessionStatus {
 }
 
 /// A message from the broker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InboundMessage {
     /// Topic, payload, properties, QoS and RETAIN.
@@ -171,6 +171,10 @@ pub enum Outcome {
     Dropped(DropReason),
     /// Sent, perhaps more than once, and nobody will ever say whether it arrived.
     Indeterminate(IndeterminateReason),
+    /// The response to a [request](crate::Client::request).
+    Response(Box<InboundMessage>),
+    /// No response to a request came, or will come.
+    Unanswered(UnansweredReason),
     /// One result per Topic Filter, in the order of the request: the granted QoS or the broker's reason.
     Subscribed(Vec<Result<QoS, ReasonCode>>),
     /// One result per Topic Filter, in the order of the request.
@@ -204,6 +208,16 @@ pub enum DropReason {
     Closed,
 }
 
+/// Why a request has no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnansweredReason {
+    /// The deadline passed.
+    Deadline,
+    /// Nobody subscribes to the topic of the request. [MQTT-3.4.2.1]
+    NoSubscribers,
+}
+
 /// Why nobody knows what became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -227,6 +241,8 @@ impl fmt::Display for Outcome {
             Self::Expired => f.write_str("expired before it could be sent"),
             Self::Dropped(reason) => write!(f, "dropped: {reason}"),
             Self::Indeterminate(reason) => write!(f, "nobody knows whether it arrived: {reason}"),
+            Self::Response(_) => f.write_str("answered"),
+            Self::Unanswered(reason) => write!(f, "not answered: {reason}"),
             Self::Subscribed(results) => {
                 let granted = results.iter().filter(|result| result.is_ok()).count();
                 write!(f, "{granted} of {} subscriptions granted", results.len())
@@ -265,6 +281,15 @@ impl fmt::Display for DropReason {
             Self::Oldest => "the oldest of a full queue",
             Self::Newest => "the queue was full",
             Self::Closed => "the client was closed",
+        })
+    }
+}
+
+impl fmt::Display for UnansweredReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deadline => "the deadline passed",
+            Self::NoSubscribers => "nobody subscribes to the topic",
         })
     }
 }

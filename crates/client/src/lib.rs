@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod application;
 mod backoff;
+mod calls;
 mod client;
 mod config;
 mod connect;
@@ -45,7 +46,7 @@ pub use connect::{ConnectParameters, Will};
 pub use error::{ConnectionEnd, Refused, TransportLost, UsageError};
 pub use event::{
     AckToken, Connected, DropReason, Event, InboundMessage, IndeterminateReason, NeedTransport, Outcome, Output,
-    Refusal, SessionStatus, Ticket,
+    Refusal, SessionStatus, Ticket, UnansweredReason,
 };
 pub use operation::{Operation, OperationError};
 pub use outbox::CommitId;

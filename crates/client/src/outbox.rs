@@ -229,17 +229,23 @@ impl Client {
         let Some(outbox) = &mut self.outbox else { return };
         outbox.add(ticket, cost(message));
         self.record(Operation::Publish { ticket, wait_until, message: message.clone() });
+        if self.is_hidden(ticket) {
+            return;
+        }
         self.say_stored(Event::Stored { ticket });
     }
 
     /// Tells the outcome of a request; that of a stored message once it is stored that nothing of it is left.
     pub(crate) fn complete(&mut self, ticket: Ticket, outcome: Outcome) {
-        let event = Event::Completed { ticket, outcome };
-        if self.outbox.as_mut().is_some_and(|outbox| outbox.remove(ticket)) {
+        let is_stored = self.outbox.as_mut().is_some_and(|outbox| outbox.remove(ticket));
+        if is_stored {
             self.record(Operation::Finish { ticket });
-            return self.say_stored(event);
         }
-        self.say_event(event);
+        if self.is_hidden(ticket) {
+            return self.complete_hidden(ticket, outcome);
+        }
+        let event = Event::Completed { ticket, outcome };
+        if is_stored { self.say_stored(event) } else { self.say_event(event) }
     }
 
     /// Keeps back an acknowledgement until what it says is stored: false if it need not wait for anything.
@@ -349,6 +355,7 @@ impl Client {
 
     /// A subscription is not restored any more.
     pub(crate) fn unregister(&mut self, filter: &TopicFilterBuf) {
+        self.response_topic_lost(filter);
         if self.session.requests.unregister(filter) && self.outbox.is_some() {
             self.record(Operation::Unsubscribe { filter: filter.clone() });
         }

@@ -105,7 +105,7 @@ impl Client {
                 self.handle_pubrel(ack);
                 Ok(())
             }
-            Packet::Suback(suback) => self.handle_suback(suback),
+            Packet::Suback(suback) => self.handle_suback(now, suback),
             Packet::Unsuback(unsuback) => self.handle_unsuback(unsuback),
             Packet::Pingresp => {
                 if let Some(connection) = &mut self.connection {
@@ -155,6 +155,7 @@ impl Client {
         connection.ping = PingTimer::new(server.keep_alive, self.config.ping_timeout, now);
         let aliases = server.accepts.topic_alias_maximum.min(self.config.outbound_topic_aliases);
         connection.outbound_aliases = OutboundAliases::new(aliases, self.config.max_alias_bytes);
+        connection.response_information = properties.response_information().map(Box::from);
         if is_present {
             connection.replay = Replay::from_start();
             connection.receive_window.resumed();
@@ -248,13 +249,19 @@ impl Client {
             }
             token => token,
         };
-        self.pause.waiting_messages += 1;
-        let event = Event::Message(InboundMessage {
+        let answered = self.take_answered(publish, &message);
+        let inbound = InboundMessage {
             message,
             dup: publish.delivery.is_dup(),
             subscription_ids: publish.properties.subscription_ids().collect(),
             ack,
-        });
+        };
+        let event = if let Some(ticket) = answered {
+            Event::Completed { ticket, outcome: Outcome::Response(Box::new(inbound)) }
+        } else {
+            self.pause.waiting_messages += 1;
+            Event::Message(inbound)
+        };
         match publish.delivery {
             // What counts as received without a word of the application must be delivered at most once, so it is stored
             // first: a process that ends in between gets the message again.
@@ -313,7 +320,7 @@ impl Client {
         self.send_answer(Answer { ack_type: AckType::Pubrel, packet_id, reason_code });
     }
 
-    fn handle_suback(&mut self, suback: &Suback<'_>) -> Result<(), PeerError> {
+    fn handle_suback(&mut self, now: Timestamp, suback: &Suback<'_>) -> Result<(), PeerError> {
         let unexpected = PeerError::UnexpectedAck(PacketType::Suback);
         let request = self.session.requests.take_subscribe(suback.packet_id).ok_or(unexpected)?;
         let Request { ticket, ask: Ask::Subscribe(filters), properties, .. } = request else { return Err(unexpected) };
@@ -334,8 +341,13 @@ impl Client {
                 Err(_) => {}
             }
         }
-        if let Some(ticket) = ticket {
-            self.say_stored(Event::Completed { ticket, outcome: Outcome::Subscribed(results) });
+        match ticket {
+            Some(ticket) if self.is_hidden(ticket) => {
+                let result = results.first().copied().unwrap_or(Err(ReasonCode::UnspecifiedError));
+                self.response_topic_answered(now, result);
+            }
+            Some(ticket) => self.say_stored(Event::Completed { ticket, outcome: Outcome::Subscribed(results) }),
+            None => {}
         }
         Ok(())
     }

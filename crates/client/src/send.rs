@@ -30,6 +30,7 @@ impl Client {
         if !self.is_connected() {
             return;
         }
+        self.ask_for_response_topic(now);
         self.send_requests();
         self.replay_pubrels();
         self.replay_publishes(now);

@@ -7,6 +7,7 @@ mod delivery;
 mod limits;
 mod outbox;
 mod peer;
+mod requests;
 mod session;
 mod subscriptions;
 mod timers;

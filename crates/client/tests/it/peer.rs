@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     pub(crate) events: Vec<Event>,
     /// What the client sent, one line per packet.
     pub(crate) sent: Vec<String>,
+    /// Of the requests it sent.
+    pub(crate) correlation_data: Vec<Vec<u8>>,
     pub(crate) needs: Vec<NeedTransport>,
     pub(crate) is_closed: bool,
     pub(crate) resumes: usize,
@@ -67,6 +69,7 @@ impl Peer {
             version,
             events: Vec::new(),
             sent: Vec::new(),
+            correlation_data: Vec::new(),
             needs: Vec::new(),
             is_closed: false,
             resumes: 0,
@@ -242,6 +245,9 @@ impl Peer {
         while let Some(frame) = split_frame(rest, &FrameLimits::default()).expect("the client sends packets") {
             rest = &rest[frame.len()..];
             let packet = Packet::decode(self.version, frame).expect("the client sends packets");
+            if let Packet::Publish(publish) = packet {
+                self.correlation_data.extend(publish.properties.correlation_data().map(Vec::from));
+            }
             self.sent.push(in_words(&packet));
         }
         self.unread = rest.to_vec();
@@ -351,9 +357,11 @@ fn in_words(packet: &Packet<'_>) -> String {
             let alias = publish.properties.topic_alias().map(|alias| format!(" alias {alias}")).unwrap_or_default();
             let expiry = publish.properties.message_expiry_interval();
             let expiry = expiry.map(|seconds| format!(" expiry {seconds}")).unwrap_or_default();
+            let response = publish.properties.response_topic();
+            let response = response.map(|topic| format!(" answer to {topic}")).unwrap_or_default();
             let payload = String::from_utf8_lossy(publish.payload);
             let qos = publish.delivery.qos();
-            format!("PUBLISH q{qos}{id}{dup}{retain} {topic} {payload}{alias}{expiry}")
+            format!("PUBLISH q{qos}{id}{dup}{retain} {topic} {payload}{alias}{expiry}{response}")
         }
         Packet::Puback(ack) => ack_in_words("PUBACK", ack),
         Packet::Pubrec(ack) => ack_in_words("PUBREC", ack),

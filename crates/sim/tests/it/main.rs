@@ -6,4 +6,5 @@ mod delivery;
 mod determinism;
 mod lost_sessions;
 mod model;
+mod requests;
 mod wills;
