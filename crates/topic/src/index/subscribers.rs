@@ -229,7 +229,12 @@ impl<K: Copy + Ord, V: Copy> List<K, V> {
                 let piece = pieces.get_mut(at)?;
                 let found = piece.binary_search_by_key(&key, |entry| entry.0).ok()?;
                 let (_, value) = piece.remove(found);
-                merge(pieces, at);
+                if piece.is_empty() {
+                    // Large neighbours do not join it, and a search by first keys has to find one in each piece.
+                    pieces.remove(at);
+                } else {
+                    merge(pieces, at);
+                }
                 shrink(pieces);
                 if let [_] = pieces[..] {
                     *self = Self::Short(pieces.pop().unwrap_or_default());

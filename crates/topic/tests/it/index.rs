@@ -186,6 +186,29 @@ fn many_subscribers_of_one_filter_come_in_the_order_of_their_keys() {
     }
 }
 
+/// A run of keys goes first, then the others: each is found, and can come back.
+#[test]
+fn subscribers_of_one_filter_can_leave_in_any_runs() {
+    const KEYS: u32 = 5_000;
+    let filter = filter("a/+");
+    for run in [0..256, 768..1_280, 2_304..2_816, 2_400..4_000, 4_700..KEYS] {
+        let mut index = SubscriptionIndex::new(1);
+        for key in 0..KEYS {
+            assert_eq!(index.insert(filter, key, 1_u8), Ok(None));
+        }
+        for key in run.clone() {
+            assert_eq!(index.remove(filter, key), Some(1), "{key} of {run:?}");
+        }
+        for key in (0..KEYS).filter(|key| !run.contains(key)) {
+            assert_eq!(index.insert(filter, key, 2), Ok(Some(1)), "{key} after {run:?}");
+        }
+        for key in (0..KEYS).filter(|key| !run.contains(key)) {
+            assert_eq!(index.remove(filter, key), Some(2), "{key} after {run:?}");
+        }
+        assert_eq!(index.heap_bytes(), 0);
+    }
+}
+
 /// Two subscribers each, then one: the lists are not needed any more, nor is their memory.
 #[test]
 fn memory_follows_the_subscriptions_down() {
