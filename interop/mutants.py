@@ -4,10 +4,12 @@
     python3 interop/mutants.py                    # files whose record is missing or out of date, as long as it takes
     python3 interop/mutants.py --minutes 30       # as many of them as fit
     python3 interop/mutants.py --only codec/src/ack
+    python3 interop/mutants.py --again            # the recorded survivors alone, after a test was added
     python3 interop/mutants.py --check            # what the record says; runs nothing
 
 `cargo install --locked cargo-mutants` is needed. A run changes one place of a source file after the other and calls the
-tests of its crate; a change that no test notices is a survivor. `docs/mutants.tsv` holds the result of each file with the
+tests of its crate until one fails; a change that no test notices is a survivor. A change that makes a test run on for ever
+is noticed by the processor time or the memory it takes, however busy the machine is. `docs/mutants.tsv` holds the result of each file with the
 hash of what was tested, so that a long run may be cut into pieces. `docs/survivors.tsv` lists each survivor with the reason
 why no test can or need notice it. At most 3 % of the viable mutants may survive.
 """
@@ -16,12 +18,14 @@ import argparse
 import csv
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,11 +34,16 @@ SURVIVORS = ROOT / "docs" / "survivors.tsv"
 CRATES = ("topic", "codec", "session", "broker")
 # Of the viable mutants, how many may survive.
 LIMIT = 0.03
+# What one test program may take: many times what any of them needs.
+PROCESSOR_SECONDS, MEMORY_BYTES = 20, 6 << 30
+RECORD_SECONDS = 60
 RECORD_COLUMNS = ("file", "hash", "viable", "survived")
 SURVIVOR_COLUMNS = ("mutant", "reason")
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["run-tests"]:
+        return run_until_failure(sys.argv[2:])
     arguments = parse_arguments()
     files = [file for crate in CRATES for file in sources(crate)]
     record = {row["file"]: row for row in rows(RECORD)}
@@ -43,7 +52,11 @@ def main() -> int:
         pending = [file for file in files if arguments.only in file and not is_current(record.get(file))]
         if shutil.which("cargo-mutants") is None:
             sys.exit("cargo-mutants is missing: cargo install --locked cargo-mutants")
-        test(pending, record, time.monotonic() + arguments.minutes * 60)
+        deadline = time.monotonic() + arguments.minutes * 60
+        if arguments.again:
+            test_again(arguments.only, record, deadline)
+        else:
+            test(pending, record, deadline)
     return report(files, record)
 
 
@@ -51,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="end after so many minutes")
     parser.add_argument("--only", default="", help="files whose path contains this text")
+    parser.add_argument("--again", action="store_true", help="try the recorded survivors once more")
     parser.add_argument("--check", action="store_true", help="judge the record without testing anything")
     return parser.parse_args()
 
@@ -87,37 +101,103 @@ def test(pending: list[str], record: dict[str, dict[str, str]], deadline: float)
     for crate in CRATES:
         mine = [file for file in pending if file.startswith(f"crates/{crate}/")]
         if mine and time.monotonic() < deadline:
+            hashes = {file: hash_of(file) for file in mine}
             with tempfile.TemporaryDirectory() as folder:
-                run_mutants(crate, mine, Path(folder), deadline)
-                keep(Path(folder) / "mutants.out", mine, record)
+                for _ in run_mutants(crate, [part for file in mine for part in ("--file", file)], Path(folder), deadline):
+                    keep(Path(folder) / "mutants.out", hashes, record)
 
 
-def run_mutants(crate: str, files: list[str], folder: Path, deadline: float) -> None:
+def test_again(only: str, record: dict[str, dict[str, str]], deadline: float) -> None:
+    """What has come to be noticed leaves the record; a file that has changed since is left to a run of its own."""
+    for crate in CRATES:
+        survivors = [row["mutant"] for row in rows(SURVIVORS) if row["mutant"].startswith(f"crates/{crate}/")]
+        mine = [mutant for mutant in survivors if only in mutant and is_current(record.get(mutant.split(":")[0]))]
+        if mine and time.monotonic() < deadline:
+            with tempfile.TemporaryDirectory() as folder:
+                for _ in run_mutants(crate, [part for mutant in mine for part in ("--re", pattern(mutant))], Path(folder), deadline):
+                    pass
+                strike_out(Path(folder) / "mutants.out", mine, record)
+
+
+def run_mutants(crate: str, selection: list[str], folder: Path, deadline: float) -> Iterator[None]:
+    """Comes back once in a while and at the end, for what is known by then to be recorded."""
     command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--output", str(folder), "--no-shuffle"]
     command += ["--cap-lints=true", "--profile", "mutants", "--jobs", "2", "--no-times", "--colors", "never"]
-    command += [part for file in files for part in ("--file", file)]
+    command += ["--timeout", "600", "--build-timeout", "600", *selection]
     # The examples in the documentation are slow to build and judge nothing that the other tests do not.
     command += ["--", "--lib", "--tests"]
-    environment = {**os.environ, "PROPTEST_CASES": "64"}
+    environment = {**os.environ, "PROPTEST_CASES": "64", runner(): f"{sys.executable} {Path(__file__).resolve()} run-tests"}
+    environment.pop("CARGO_TARGET_DIR", None)
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as running:
-        try:
-            running.wait(None if deadline == float("inf") else max(1.0, deadline - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            running.send_signal(signal.SIGINT)
-            running.wait()
+        while running.poll() is None:
+            try:
+                running.wait(max(1.0, min(RECORD_SECONDS, deadline - time.monotonic())))
+            except (subprocess.TimeoutExpired, KeyboardInterrupt) as end:
+                if isinstance(end, KeyboardInterrupt) or time.monotonic() >= deadline:
+                    running.send_signal(signal.SIGINT)
+                    running.wait()
+            yield
 
 
-def keep(output: Path, files: list[str], record: dict[str, dict[str, str]]) -> None:
+def runner() -> str:
+    """The variable that names the program which starts the test programs."""
+    facts = subprocess.run(["rustc", "-vV"], check=True, capture_output=True, text=True).stdout
+    host = re.search(r"^host: (.*)$", facts, re.MULTILINE)
+    assert host is not None, facts
+    return f"CARGO_TARGET_{host[1].upper().replace('-', '_')}_RUNNER"
+
+
+def run_until_failure(command: list[str]) -> int:
+    """Runs a test program and ends it at its first failed test: one is enough."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace", preexec_fn=limit) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            if line.startswith("test ") and line.rstrip().endswith("FAILED"):
+                running.kill()
+                return 101
+        return 0 if running.wait() == 0 else 101
+
+
+def pattern(mutant: str) -> str:
+    """What matches the mutant of that name, wherever in its file it stands."""
+    file, text = mutant.split(": ", 1)
+    literal = re.compile(r"([\\.+*?()|\[\]{}^$])")
+    return "^" + literal.sub(r"\\\1", file) + r":\d+:\d+: " + literal.sub(r"\\\1", text) + "$"
+
+
+def strike_out(output: Path, again: list[str], record: dict[str, dict[str, str]]) -> None:
+    """A name that several places of a file share stays as often as it survived."""
+    missed = [place(mutant) for mutant in lines(output / "missed.txt")]
+    noticed = {place(mutant) for name in ("caught", "timeout") for mutant in lines(output / f"{name}.txt")} - set(missed)
+    kept = [row for row in rows(SURVIVORS) if row["mutant"] not in noticed]
+    for file in {mutant.split(":")[0] for mutant in again}:
+        tried = {place(mutant) for mutant in missed if mutant.startswith(f"{file}:")} | noticed
+        if {mutant for mutant in again if mutant.startswith(f"{file}:")} <= tried:
+            record[file]["survived"] = str(sum(mutant.startswith(f"{file}:") for mutant in missed))
+    write(RECORD, RECORD_COLUMNS, [record[file] for file in sorted(record)])
+    write(SURVIVORS, SURVIVOR_COLUMNS, kept)
+
+
+def keep(output: Path, hashes: dict[str, str], record: dict[str, dict[str, str]]) -> None:
     """Records the files of which every mutant was tried."""
+    if not (output / "mutants.json").exists():
+        return
     planned = listed(output / "mutants.json")
     outcomes = {name: lines(output / f"{name}.txt") for name in ("caught", "missed", "timeout", "unviable")}
     reasons = {row["mutant"]: row["reason"] for row in rows(SURVIVORS)}
-    for file in files:
+    for file in hashes:
         tried = {name: [place(mutant) for mutant in found if mutant.startswith(f"{file}:")] for name, found in outcomes.items()}
         if sum(map(len, tried.values())) != planned.count(file):
             continue
         viable = sum(len(tried[name]) for name in ("caught", "missed", "timeout"))
-        row = {"file": file, "hash": hash_of(file), "viable": str(viable), "survived": str(len(tried["missed"]))}
+        row = {"file": file, "hash": hashes[file], "viable": str(viable), "survived": str(len(tried["missed"]))}
         record[file] = row
         reasons = {mutant: reason for mutant, reason in reasons.items() if not mutant.startswith(f"{file}:")} | {
             mutant: reasons.get(mutant, "") for mutant in tried["missed"]
@@ -128,7 +208,7 @@ def keep(output: Path, files: list[str], record: dict[str, dict[str, str]]) -> N
 
 def listed(plan: Path) -> list[str]:
     """The file of each mutant that was planned."""
-    return re.findall(r'^ {4}"file": "(.*)",$', plan.read_text(), re.MULTILINE) if plan.exists() else []
+    return re.findall(r'^ {4}"file": "(.*)",$', plan.read_text(), re.MULTILINE)
 
 
 def lines(path: Path) -> list[str]:
