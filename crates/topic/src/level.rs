@@ -26,10 +26,6 @@ impl<'a> Iterator for Levels<'a> {
     fn next(&mut self) -> Option<&'a str> {
         self.0.next()
     }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
-    }
 }
 
 impl DoubleEndedIterator for Levels<'_> {

@@ -1,6 +1,6 @@
 //! The getters of windows and timers, beside what they are about.
 
-use core::num::NonZeroU16;
+use core::{num::NonZeroU16, time::Duration};
 
 use damselfly_session::{KeepAlive, ReceiveWindow, Timestamp, Window};
 
@@ -52,4 +52,11 @@ fn keep_alive_tells_its_seconds() {
     for seconds in [0, 7, 65_535] {
         assert_eq!(KeepAlive::new(seconds, Timestamp::ZERO).seconds(), seconds);
     }
+}
+
+#[test]
+fn what_is_added_to_a_time_can_be_taken_away() {
+    let (start, step) = (Timestamp::from_micros(1_000_250), Duration::from_micros(1_000_249));
+    assert_eq!(start.saturating_sub(step), Timestamp::from_micros(1));
+    assert_eq!(start.saturating_add(step).saturating_sub(step), start);
 }

@@ -281,3 +281,46 @@ fn merge<K, V>(pieces: &mut Vec<Vec<(K, V)>>, at: usize) {
 }
 
 const _: () = assert!(size_of::<Subscribers<u32, [u32; 2]>>() <= 16, "every filter has one");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(list: &List<u32, ()>) -> &[Vec<(u32, ())>] {
+        if let List::Long(pieces) = list { pieces } else { &[] }
+    }
+
+    /// Scattered, from the front and from the back.
+    #[test]
+    fn pieces_that_become_small_join_a_neighbour() {
+        const KEYS: u32 = 5_000;
+        let orders: [fn(u32) -> u32; 3] = [|step| step * 2_003 % KEYS, |step| step, |step| KEYS - 1 - step];
+        for key in orders {
+            let mut list = List::default();
+            for step in 0..KEYS {
+                assert_eq!(list.insert(step, ()), None);
+            }
+            let between = pieces(&list).iter().skip(1).rev().skip(1);
+            assert_eq!(between.filter(|piece| piece.len() == PIECE).count(), 9, "rising keys fill them");
+            for step in 0..KEYS {
+                assert_eq!(list.remove(key(step)), Some(()));
+                assert!(pieces(&list).iter().all(|piece| (1..=PIECE).contains(&piece.len())));
+                for pair in pieces(&list).windows(2) {
+                    assert!(pair[0].len() + pair[1].len() > PIECE / 2, "{step} of {KEYS} are gone");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_piece_is_cut_in_half_unless_its_last_key_is_new() {
+        let mut list = List::default();
+        for key in 0..1_024 {
+            list.insert(2 * key, ());
+        }
+        let lens = |list: &List<u32, ()>| pieces(list).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lens(&list), [256, 512, 256], "the first was cut when it was all of the list");
+        list.insert(513, ());
+        assert_eq!(lens(&list), [256, 256, 257, 256]);
+    }
+}

@@ -371,6 +371,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
 mod tests {
     use super::super::subscribers::Lists;
     use super::*;
+    use alloc::collections::BTreeSet;
     use alloc::format;
     use alloc::string::String;
     use alloc::vec::Vec;
@@ -448,6 +449,15 @@ mod tests {
         trie.remove(filters[0].as_bytes());
         insert(&mut trie, 2);
         assert_eq!([1, 2].map(|id| ids(&trie, &format!("a/a rather long level {id}/b"))), [[1], [2]]);
+    }
+
+    /// Else a search among the children of many nodes would look at most of them.
+    #[test]
+    fn each_child_of_each_node_has_a_tag_of_its_own() {
+        let trie = trie();
+        let edges = (0..50).flat_map(|parent| (0..50).map(move |key| (parent, key)));
+        let tags: BTreeSet<u32> = edges.map(|(parent, key)| trie.edge(parent, key)).collect();
+        assert_eq!(tags.len(), 50 * 50);
     }
 
     #[test]

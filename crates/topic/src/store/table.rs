@@ -195,6 +195,23 @@ mod tests {
         }
     }
 
+    /// What a search costs: the ids it passes before it finds the right one, or that there is none.
+    #[test]
+    fn ids_lie_close_behind_their_homes_in_a_table_as_full_as_it_gets() {
+        let mut table = IdTable::default();
+        let spread = |id: u32| id.wrapping_mul(0x9e37_79b1) >> 1;
+        for (id, held) in (0..3_000).zip(1..) {
+            table.insert(spread(id), id);
+            let homes = to_usize(table.homes);
+            assert!(held * 8 <= homes * 7 + 8, "{held} of {homes}");
+            assert!(homes <= 8 || homes * 7 <= held * 13, "{held} of {homes}");
+            assert!(table.slots.len() <= homes + SLACK);
+        }
+        let far = |(at, slot): (usize, &Slot)| if slot.tag == EMPTY.tag { 0 } else { at - table.home(slot.tag) };
+        let total: usize = table.slots.iter().enumerate().map(far).sum();
+        assert!(total <= 3_000 * 4, "{total}");
+    }
+
     #[test]
     fn memory_follows_the_number_of_ids_down() {
         let mut table = IdTable::default();

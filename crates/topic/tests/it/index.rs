@@ -305,6 +305,21 @@ fn a_match_within_a_budget_gives_up_before_it_has_passed_every_node() {
 }
 
 #[test]
+fn a_budget_bounds_the_nodes_that_one_call_enters() {
+    let mut index = SubscriptionIndex::new(1);
+    let levels = vec!["a"; 20];
+    index.insert(filter(&(levels[1..].join("/") + "/+")), 1, 1).unwrap();
+    for (budget, least, most) in [(0, 10, 21), (1, 10, 21), (5, 3, 6), (20, 1, 2), (100, 1, 1)] {
+        let (mut cursor, mut out, mut calls) = (MatchCursor::new(), Vec::new(), 1);
+        while !index.query(name(&levels.join("/")), &mut cursor, budget, &mut out) {
+            calls += 1;
+        }
+        assert_eq!(out, [(1, 1)]);
+        assert!((least..=most).contains(&calls), "{calls} calls with a budget of {budget}");
+    }
+}
+
+#[test]
 fn a_cursor_over_an_empty_index_is_done_at_once() {
     let index: SubscriptionIndex<u32, u8> = SubscriptionIndex::new(1);
     let mut cursor = MatchCursor::default();

@@ -191,6 +191,7 @@ fn parts_that_do_not_fit_into_one_filter_are_refused() {
 #[test]
 fn a_share_name_is_checked_on_its_own() {
     assert_eq!(ShareName::new("group").map(ShareName::as_str), Ok("group"));
+    assert_eq!(ShareName::new("group").map(ShareName::as_bytes), Ok(&b"group"[..]));
     assert_eq!(ShareName::new(""), Err(TopicError::ShareNameEmpty));
     assert_eq!(ShareName::new("a/b"), Err(TopicError::ShareNameSeparator));
     assert_eq!(ShareName::new("a+"), Err(TopicError::ShareNameWildcard));
@@ -232,6 +233,8 @@ fn owned_texts_are_checked_and_lend_what_they_hold() {
     assert_eq!(SharedFilterBuf::new("a/b"), Err(TopicError::ShareNameMissing));
     let shared = SharedFilterBuf::new("$share/g/a/#").unwrap();
     assert_eq!((shared.share_name().as_str(), shared.filter().as_str()), ("g", "a/#"));
+    assert_eq!(String::from(shared.clone()), "$share/g/a/#");
+    assert_eq!((&*shared.clone().into_boxed_str(), shared.as_filter().as_str()), ("$share/g/a/#", "$share/g/a/#"));
     assert_eq!(TopicFilterBuf::from(shared).as_str(), "$share/g/a/#");
     assert_eq!(TopicFilterBuf::try_from(TopicNameBuf::new("a").unwrap()).unwrap().as_str(), "a");
     let malformed = TopicNameBuf::new("$share/x").unwrap();
