@@ -38,3 +38,33 @@ pub(crate) fn shrink<T>(items: &mut Vec<T>) {
 pub(crate) fn heap_bytes<T>(items: &Vec<T>) -> usize {
     items.capacity() * size_of::<T>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(len: usize, capacity: usize) -> Vec<u16> {
+        let mut items = Vec::new();
+        items.reserve_exact(capacity);
+        items.resize(len, 7);
+        items
+    }
+
+    #[test]
+    fn a_full_vector_grows_by_a_quarter() {
+        for (len, capacity, grown) in [(0, 0, 4), (4, 4, 8), (16, 16, 20), (100, 100, 125), (99, 100, 100)] {
+            let mut items = of(len, capacity);
+            grow(&mut items);
+            assert_eq!((items.len(), items.capacity(), heap_bytes(&items)), (len, grown, 2 * grown));
+        }
+    }
+
+    #[test]
+    fn a_vector_that_uses_less_than_a_quarter_gives_back_all_but_a_quarter_more() {
+        for (len, capacity, left) in [(25, 100, 100), (24, 100, 30), (1, 8, 1), (2, 8, 8), (0, 3, 0)] {
+            let mut items = of(len, capacity);
+            shrink(&mut items);
+            assert_eq!((items.len(), items.capacity()), (len, left));
+        }
+    }
+}

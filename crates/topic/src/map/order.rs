@@ -232,6 +232,32 @@ mod tests {
 
     const TEXTS: u32 = 2_000;
 
+    /// Rising keys fill their blocks, and what becomes small joins a neighbour.
+    #[test]
+    fn blocks_are_filled_in_turn_and_joined_when_they_are_small() {
+        let texts: Vec<String> = (0..TEXTS).map(|id| format!("{id:05}")).collect();
+        let text = |id: u32| texts[to_usize(id)].as_bytes();
+        // 1,003 and 2,000 have no common factor: every id once.
+        let orders: [fn(u32) -> u32; 3] = [|step| step * 1_003 % TEXTS, |step| step, |step| TEXTS - 1 - step];
+        for key in orders {
+            let mut order = Order::default();
+            for id in 0..TEXTS {
+                order.insert(order.lower_bound(text(id), text), id);
+            }
+            assert!(order.blocks.iter().rev().skip(1).all(|block| block.len() == BLOCK));
+            for step in 0..TEXTS {
+                let mut place = order.lower_bound(text(key(step)), text);
+                assert_eq!(order.get(&mut place), Some(key(step)));
+                order.remove(place);
+                assert!(order.blocks.iter().all(|block| (1..=BLOCK).contains(&block.len())));
+                for pair in order.blocks.windows(2) {
+                    assert!(pair[0].len() + pair[1].len() > BLOCK / 2, "{step} of {TEXTS} are gone");
+                }
+            }
+            assert_eq!(order.heap_bytes(), 0);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(30))]
 

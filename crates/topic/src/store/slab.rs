@@ -88,3 +88,51 @@ impl<T: Default> Slab<T> {
         heap_bytes(&self.items) + heap_bytes(&self.free)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slab(items: u32) -> Slab<u32> {
+        let mut slab = Slab::default();
+        for id in 0..items {
+            assert_eq!(slab.insert(id + 1), id);
+        }
+        slab
+    }
+
+    #[test]
+    fn a_free_place_is_taken_first_and_nothing_is_held_for_nothing() {
+        let mut slab = slab(5);
+        assert_eq!((slab.remove(1), slab.remove(3)), (2, 4));
+        assert_eq!((slab.len(), slab.places(), slab.get(1), slab.get(5)), (3, 5, Some(&0), None));
+        assert_eq!(slab.heap_bytes(), (8 + 4) * size_of::<u32>());
+        assert_eq!((slab.insert(7), slab.insert(8), slab.insert(9)), (3, 1, 5));
+        assert!(slab.iter().eq(&[1, 8, 3, 7, 5, 9]) && slab.iter_mut().eq(&[1, 8, 3, 7, 5, 9]));
+        for id in 0..6 {
+            assert!(slab.heap_bytes() > 0);
+            slab.remove(id);
+        }
+        assert_eq!((slab.len(), slab.places(), slab.heap_bytes()), (0, 0, 0));
+    }
+
+    #[test]
+    fn more_than_64_places_are_sparse_when_three_of_four_are_free() {
+        for (places, kept) in [(64, None), (65, Some(15)), (68, Some(16)), (100, Some(24))] {
+            let mut slab = slab(places);
+            let mut sparse_from = None;
+            for id in 0..places - 1 {
+                slab.remove(id);
+                sparse_from = sparse_from.or(slab.is_sparse().then(|| slab.len()));
+            }
+            assert_eq!(sparse_from, kept, "of {places}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_items_as_there_are_ids() {
+        let slab = slab(3);
+        assert!(slab.has_room(MAX_IDS - 3));
+        assert!(!slab.has_room(MAX_IDS - 2));
+    }
+}
