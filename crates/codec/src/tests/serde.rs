@@ -1,5 +1,7 @@
 //! What is stored is read as hostile input.
 
+use ::serde::de::value::Error as ValueError;
+use ::serde::de::{Deserialize as _, Deserializer, Visitor};
 use bytes::Bytes;
 use serde_json::{from_str, to_string};
 
@@ -50,5 +52,30 @@ fn frames_and_properties_survive_and_their_bytes_are_checked() {
     }
     for hostile in ["[2,0,0,0]", "[0]", "[255]", "[35,0,0]", "[2,0,0,0,1,2,0,0,0,1]", "[3,0,1,255]"] {
         assert!(from_str::<PropertiesBuf>(hostile).is_err(), "{hostile}");
+    }
+}
+
+#[test]
+fn bytes_may_come_as_bytes_and_what_is_none_is_named() {
+    let frame = Frame::new(Bytes::from_static(&[0x40, 0x02, 0x00, 0x07]), &FrameLimits::default()).unwrap();
+    assert_eq!(from_str::<Frame>(r#""@\u0002\u0000\u0007""#).unwrap(), frame);
+    assert_eq!(Frame::deserialize(OwnedBytes(frame.to_vec())).unwrap(), frame);
+    let error = from_str::<Frame>("true").unwrap_err();
+    assert!(format!("{error}").contains("expected bytes"), "{error}");
+}
+
+/// A format that hands its buffer over.
+struct OwnedBytes(Vec<u8>);
+
+impl<'de> Deserializer<'de> for OwnedBytes {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_byte_buf(self.0)
+    }
+
+    ::serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
