@@ -19,6 +19,8 @@ mod relation;
 mod serde;
 mod share;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use error::TopicError;

@@ -1,0 +1,3 @@
+//! Tests of what the crate's parts share.
+
+mod text;
