@@ -181,6 +181,8 @@ fn pool_is_filled_to_the_last_byte_and_keeps_nothing_empty() {
     assert_eq!((pool.len(), pool.is_empty()), (2, false));
     // Beside the buffers, a vector of four places for them.
     assert_eq!(pool.heap_bytes(), 300 + 4 * size_of::<Vec<u8>>());
+    assert_eq!(pool.take().capacity(), 47);
+    assert_eq!(pool.heap_bytes(), 253 + 4 * size_of::<Vec<u8>>());
     assert!(BufferPool::default().take().capacity() >= 512, "a few small frames");
 }
 
@@ -204,7 +206,8 @@ fn buffers_memory_is_what_was_copied_and_what_is_shared() {
     // The list is kept too: a vector of four places for such boxes.
     assert_eq!(pool.heap_bytes(), copied + 4 * size_of::<Vec<u8>>() + list + 4 * size_of::<usize>());
     out.push_shared(Bytes::from_static(b"next"), &mut pool);
-    assert_eq!(out.heap_bytes(), list + 4, "and used again");
+    assert_eq!(out.heap_bytes(), list + 4);
+    assert_eq!(pool.heap_bytes(), copied + 4 * (size_of::<Vec<u8>>() + size_of::<usize>()), "it is used again");
 }
 
 #[test]
