@@ -284,10 +284,8 @@ impl Broker {
     }
 
     pub(crate) fn capped(&self, expiry: SessionExpiry) -> SessionExpiry {
-        let ceiling = self.config.max_session_expiry.map_or(SessionExpiry::Never, |seconds| {
-            if seconds == u32::MAX { SessionExpiry::Never } else { SessionExpiry::from_wire(Some(seconds)) }
-        });
-        expiry.min(ceiling)
+        let ceiling = self.config.max_session_expiry;
+        expiry.min(ceiling.map_or(SessionExpiry::Never, |seconds| SessionExpiry::from_wire(Some(seconds))))
     }
 
     /// CONNACK leaves: from here on the connection carries everything. [MQTT-3.2.0-1]

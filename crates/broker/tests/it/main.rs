@@ -7,6 +7,7 @@ mod budget;
 mod delayed;
 mod delivery;
 mod disconnects;
+mod endings;
 mod exchanges;
 mod gate;
 mod groups;
