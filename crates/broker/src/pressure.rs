@@ -4,16 +4,14 @@ use damselfly_codec::ReasonCode;
 use damselfly_session::{PeerError, Timestamp};
 use damselfly_topic::TopicName;
 
-use crate::{Broker, ConnectionId, DropReason, WhenFull, connections::Connection, publish::Tally, route::GROUP};
+use crate::{Broker, ConnectionId, WhenFull, connections::Connection, publish::Tally, route::GROUP};
 
 impl Broker {
     /// What a publisher is told of a message that was routed.
     #[inline]
     pub(crate) fn puback_code(&self, id: ConnectionId, tally: Tally) -> ReasonCode {
         match tally {
-            Tally { dropped: Some(DropReason::QueueFull | DropReason::Memory | DropReason::RetainedFull), .. } => {
-                ReasonCode::QuotaExceeded
-            }
+            tally if tally.lacked_room() => ReasonCode::QuotaExceeded,
             // Said only where nobody has subscribed: who is away or refuses the size is a subscriber. [MQTT-3.4.2.1]
             Tally { accepted: 0, is_missed: false, dropped: None }
                 if self.connections.get(id).is_some_and(Connection::is_v5) =>

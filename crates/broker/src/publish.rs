@@ -38,8 +38,15 @@ impl Tally {
             Fate::Accepted => self.accepted += 1,
             Fate::Away => self.is_missed = true,
             Fate::Nobody => {}
+            // Nobody is told success for what found no room, whatever became of the others.
+            Fate::Dropped(_) if self.lacked_room() => {}
             Fate::Dropped(reason) => self.dropped = Some(reason),
         }
+    }
+
+    /// Whether a receiver had no room, or the retained messages: what a publisher is told.
+    pub(crate) const fn lacked_room(self) -> bool {
+        matches!(self.dropped, Some(DropReason::QueueFull | DropReason::Memory | DropReason::RetainedFull))
     }
 }
 

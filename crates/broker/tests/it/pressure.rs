@@ -344,3 +344,29 @@ fn a_qos_2_message_dropped_while_its_client_was_away_is_a_new_one_when_it_comes_
     assert_eq!(world.received(alice), ["PUBREC #2 97"]);
     world.audit();
 }
+
+/// Nobody is told success for a message that is then dropped, though another receiver gives another reason.
+#[test]
+fn a_full_queue_is_told_whoever_else_does_not_get_the_message() {
+    let small = [Property::MaximumPacketSize(core::num::NonZeroU32::new(30).unwrap())];
+    for order in [["bob", "carol"], ["carol", "bob"]] {
+        let mut world = World::with(|config| {
+            config.max_queued_messages = 1;
+            config.pause_limit = Duration::ZERO;
+        });
+        // One is away and has a full queue, the other takes no large packets.
+        for name in order {
+            let list = if name == "carol" { &small[..] } else { &[] };
+            let client = world.connect(v5(name).lasting(100).with(list));
+            world.subscribe(client, &[("#", 1)]);
+            if name == "bob" {
+                world.cut(client);
+            }
+        }
+        let alice = world.connect(v5("alice"));
+        world.received(alice);
+        world.publish(alice, "a", "1", 1, 1);
+        world.publish(alice, "a", &"x".repeat(40), 1, 2);
+        assert_eq!(world.received(alice), ["PUBACK #1", "PUBACK #2 97"], "{order:?}");
+    }
+}
