@@ -236,7 +236,8 @@ impl Broker {
     fn decide(&mut self, now: Timestamp, key: SessionKey, held: &Held, tally: Tally, ack_at: &mut usize) {
         let Some(packet_id) = held.packet_id else { return };
         let Some(connection) = self.connection_of(key) else {
-            if tally.dropped.is_some() {
+            // Who got it must not get it again. [MQTT-4.3.3-10]
+            if tally.accepted == 0 && tally.lacked_room() {
                 self.forget_untold(key, held);
             }
             return;

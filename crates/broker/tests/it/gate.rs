@@ -164,3 +164,64 @@ fn acknowledgements_of_one_type_leave_in_the_order_of_arrival_whatever_they_wait
     world.answer(Answer::allow());
     assert_eq!(world.received(alice), ["PUBACK #1 10", "PUBACK #2 10"]);
 }
+
+/// Once is once for whoever got it, whatever became of the others. [MQTT-4.3.3-10]
+#[test]
+fn a_qos_2_message_that_somebody_got_is_not_taken_for_a_new_one_when_its_publisher_comes_back() {
+    let mut world = World::with(|config| {
+        config.max_queued_messages = 1;
+        config.pause_limit = core::time::Duration::ZERO;
+    });
+    let [bob, carol] = ["bob", "carol"].map(|name| world.connect(v5(name).lasting(100)));
+    world.subscribe(bob, &[("#", 2)]);
+    world.subscribe(carol, &[("#", 2)]);
+    world.cut(carol);
+    let alice = world.connect(v5("alice").lasting(100));
+    world.publish(alice, "a", "1", 1, 1);
+    world.received(bob);
+
+    world.holds_commits = true;
+    world.publish(alice, "a", "2", 2, 2);
+    world.cut(alice);
+    world.holds_commits = false;
+    world.commit();
+    assert_eq!(world.received(bob), ["PUBLISH q2 #2 a=2"], "the queue of carol is full");
+
+    let alice = world.connect(v5("alice").lasting(100));
+    world.received(alice);
+    world.send(alice, Packet::Publish(again("a", "2", 2)));
+    assert_eq!(world.received(alice), ["PUBREC #2"]);
+    assert!(world.received(bob).is_empty(), "delivered twice");
+}
+
+fn again<'a>(name: &'a str, payload: &'a str, id: u16) -> damselfly_codec::Publish<'a> {
+    damselfly_codec::Publish {
+        delivery: delivery(2, id, true),
+        retain: false,
+        topic: Some(crate::world::topic(name)),
+        properties: damselfly_codec::Properties::EMPTY,
+        payload: payload.as_bytes(),
+    }
+}
+
+/// What expires before it has an effect was taken all the same.
+#[test]
+fn a_qos_2_message_that_expired_before_its_commit_is_not_taken_for_a_new_one() {
+    let mut world = World::new();
+    let bob = world.connect(v5("bob"));
+    world.subscribe(bob, &[("#", 2)]);
+    let alice = world.connect(v5("alice").lasting(100));
+    let list = crate::world::properties(&[damselfly_codec::Property::MessageExpiryInterval(1)]);
+    world.holds_commits = true;
+    let first = damselfly_codec::Publish { properties: list.as_properties(), ..again("a", "2", 2) };
+    world.send(alice, Packet::Publish(damselfly_codec::Publish { delivery: delivery(2, 2, false), ..first }));
+    world.cut(alice);
+    world.pass_secs(2);
+    world.holds_commits = false;
+    world.commit();
+    let alice = world.connect(v5("alice").lasting(100));
+    world.received(alice);
+    world.send(alice, Packet::Publish(first));
+    assert_eq!(world.received(alice), ["PUBREC #2"]);
+    assert!(world.received(bob).is_empty(), "the time of it is over");
+}
