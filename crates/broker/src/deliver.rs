@@ -321,8 +321,9 @@ impl Broker {
                 }
                 return Fate::Accepted;
             }
-            let may_push_out = self.config.when_full == WhenFull::DropOldest && terms.qos != QoS::AtMostOnce;
-            if !may_push_out || !self.drop_oldest(slot) {
+            // For one that an empty queue would not take nothing else has to go.
+            let may_push_out = self.config.when_full == WhenFull::DropOldest && weight <= max_bytes;
+            if !may_push_out || terms.qos == QoS::AtMostOnce || !self.drop_oldest(slot) {
                 break;
             }
         }

@@ -236,6 +236,24 @@ fn when_full() {
 }
 
 #[test]
+fn a_message_that_an_empty_queue_would_not_take_drives_nothing_out() {
+    let mut world = World::with(|config| {
+        config.max_queued_bytes = 1_000;
+        config.when_full = WhenFull::DropOldest;
+    });
+    let alice = world.connect(v5("alice"));
+    let bob = world.connect(v5("bob").lasting(100));
+    world.subscribe(bob, &[("a", 1)]);
+    world.cut(bob);
+    world.received(alice);
+    world.publish(alice, "a", "1", 1, 1);
+    world.publish(alice, "a", &"x".repeat(1_000), 1, 2);
+    assert_eq!(world.received(alice), ["PUBACK #1", "PUBACK #2 97"]);
+    let bob = world.connect(v5("bob").lasting(100));
+    assert_eq!(world.received(bob), ["PUBLISH q1 #1 a=1"]);
+}
+
+#[test]
 fn the_publisher_of_a_connected_client_whose_queue_is_full_is_slowed_and_then_told() {
     let mut world = World::with(|config| {
         config.max_queued_messages = 2;
