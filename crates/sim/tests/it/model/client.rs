@@ -1,22 +1,15 @@
 //! A client as the standard wants it, which is told when to do what: it keeps what is unacknowledged over connections,
 //! sends it again when its session is resumed, and answers at once or when told to.
 
+use std::collections::BTreeMap;
+
 use damselfly_broker::ConnectionId;
-use damselfly_codec::{
-    Ack, Connect as ConnectPacket, Delivery, Disconnect, Foreign, Packet, PacketId, Properties, PropertiesBuf,
-    Property, Publish as PublishPacket, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionId,
-    SubscriptionOptions, Unsubscribe, Version, Will as WillPacket,
-};
-use damselfly_topic::{TopicFilter, TopicName};
 
 use super::{
     observed::{Seen, Sent},
-    reference::{Answer, Content},
+    reference::Answer,
     script::{Connect, Kind, Options, Publish},
 };
-
-/// Answers a refusal with this code: Quota exceeded.
-const REFUSAL: ReasonCode = ReasonCode::QuotaExceeded;
 
 /// A QoS 1 or 2 message of the client that is not acknowledged.
 #[derive(Clone, Debug)]
@@ -34,6 +27,8 @@ pub(crate) struct Client {
     is_manual: bool,
     pub(crate) is_deaf: bool,
     last_id: u16,
+    /// What the aliases of this connection stand for.
+    aliases: BTreeMap<u16, String>,
     unacknowledged: Vec<Unacknowledged>,
     /// Answers that are due.
     pub(crate) due: Vec<(Kind, u16)>,
@@ -46,6 +41,7 @@ impl Client {
         self.is_manual = connect.manual;
         self.is_deaf = false;
         self.due.clear();
+        self.aliases.clear();
     }
 
     /// A Packet Identifier that is not in use. [MQTT-2.2.1-3]
@@ -59,13 +55,23 @@ impl Client {
     }
 
     pub(crate) fn publish(&mut self, publish: &Publish) -> Sent {
-        let expiry = publish.expiry.filter(|_| self.is_v5);
-        let publish = Publish { expiry, ..publish.clone() };
+        let publish = publish.padded();
+        let (expiry, alias) = (publish.expiry.filter(|_| self.is_v5), publish.alias.filter(|_| self.is_v5));
+        let known = alias.and_then(|alias| self.aliases.get(&alias)).cloned();
+        let is_blind = publish.is_blind && alias.is_some();
+        let is_named = !is_blind && known.as_ref() != Some(&publish.topic);
+        // One that nobody can understand is against the rules, and forgotten.
+        let is_kept = publish.qos > 0 && (!is_blind || known.is_some());
+        let topic = if is_blind { known.unwrap_or_else(|| publish.topic.clone()) } else { publish.topic.clone() };
+        let publish = Publish { expiry, alias: None, is_blind: false, topic, ..publish };
+        if let Some(alias) = alias.filter(|_| is_named) {
+            self.aliases.insert(alias, publish.topic.clone());
+        }
         let id = if publish.qos > 0 { self.next_id() } else { 0 };
-        if publish.qos > 0 {
+        if is_kept {
             self.unacknowledged.push(Unacknowledged { id, publish: publish.clone(), is_released: false });
         }
-        Sent::Publish { id, dup: false, publish }
+        Sent::Publish { id, dup: false, publish, alias, is_named }
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str, options: &Options) -> Sent {
@@ -93,9 +99,11 @@ impl Client {
                     self.unacknowledged.clear();
                 }
                 // [MQTT-4.4.0-1]
-                return self.unacknowledged.iter().map(Unacknowledged::again).collect();
+                return self.unacknowledged.iter().map(|sent| sent.again(self.is_v5)).collect();
             }
             Seen::Answer(Answer::Pubrel { id, .. }) => self.due.push((Kind::Pubcomp, *id)),
+            // What was refused is done.
+            Seen::Answer(Answer::Pubrec { id, code: 0x80.. }) => self.unacknowledged.retain(|sent| sent.id != *id),
             Seen::Answer(Answer::Pubrec { id, .. }) => {
                 if let Some(sent) = self.unacknowledged.iter_mut().find(|sent| sent.id == *id) {
                     sent.is_released = true;
@@ -141,162 +149,12 @@ impl Client {
 }
 
 impl Unacknowledged {
-    fn again(&self) -> Sent {
+    fn again(&self, is_v5: bool) -> Sent {
         if self.is_released {
             Sent::Pubrel { id: self.id }
         } else {
-            Sent::Publish { id: self.id, dup: true, publish: self.publish.clone() }
+            let publish = Publish { expiry: self.publish.expiry.filter(|_| is_v5), ..self.publish.clone() };
+            Sent::Publish { id: self.id, dup: true, publish, alias: None, is_named: true }
         }
-    }
-}
-
-const fn version(is_v5: bool) -> Version {
-    if is_v5 { Version::V5_0 } else { Version::V3_1_1 }
-}
-
-fn qos(level: u8) -> QoS {
-    [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(level)]
-}
-
-fn packet_id(id: u16) -> PacketId {
-    PacketId::new(id).unwrap()
-}
-
-fn properties<const N: usize>(list: [Option<Property<'_>>; N]) -> PropertiesBuf {
-    let mut properties = PropertiesBuf::new();
-    for property in list.into_iter().flatten() {
-        properties.push(property).unwrap();
-    }
-    properties
-}
-
-/// CONNECT as bytes.
-pub(crate) fn encode_connect(name: &str, connect: &Connect) -> Vec<u8> {
-    let list = properties([
-        connect.expiry.map(Property::SessionExpiryInterval),
-        connect.receive.map(|maximum| Property::ReceiveMaximum(maximum.try_into().unwrap())),
-    ]);
-    let will = connect.will.clone().unwrap_or_default();
-    let will_list = properties([
-        (will.delay > 0).then_some(Property::WillDelayInterval(will.delay)),
-        will.publish.expiry.map(Property::MessageExpiryInterval),
-    ]);
-    let will = connect.will.as_ref().map(|_| WillPacket {
-        qos: qos(will.publish.qos),
-        retain: will.publish.retain,
-        topic: TopicName::new(&will.publish.topic).unwrap(),
-        payload: will.publish.payload.as_bytes(),
-        properties: if connect.is_v5 { will_list.as_properties() } else { Properties::EMPTY },
-    });
-    let packet = ConnectPacket {
-        clean_start: connect.clean,
-        will,
-        properties: if connect.is_v5 { list.as_properties() } else { Properties::EMPTY },
-        ..ConnectPacket::new(version(connect.is_v5), name)
-    };
-    let mut frame = Vec::new();
-    packet.encode(Foreign::Reject, &mut frame).unwrap();
-    frame
-}
-
-/// Any other packet as bytes.
-pub(crate) fn encode(is_v5: bool, packet: &Sent) -> Vec<u8> {
-    let ack = |id: u16, is_refusal: bool| {
-        Ack::with_reason(packet_id(id), if is_refusal { REFUSAL } else { ReasonCode::Success })
-    };
-    match packet {
-        Sent::Publish { id, dup, publish } => {
-            let list = properties([publish.expiry.map(Property::MessageExpiryInterval)]);
-            let delivery = match publish.qos {
-                0 => Delivery::AtMostOnce,
-                1 => Delivery::AtLeastOnce { id: packet_id(*id), dup: *dup },
-                _ => Delivery::ExactlyOnce { id: packet_id(*id), dup: *dup },
-            };
-            let topic = Some(TopicName::new(&publish.topic).unwrap());
-            let (properties, payload) = (list.as_properties(), publish.payload.as_bytes());
-            frame(
-                is_v5,
-                Packet::Publish(PublishPacket { delivery, retain: publish.retain, topic, properties, payload }),
-            )
-        }
-        Sent::Puback { id, is_refusal } => frame(is_v5, Packet::Puback(ack(*id, *is_refusal))),
-        Sent::Pubrec { id, is_refusal } => frame(is_v5, Packet::Pubrec(ack(*id, *is_refusal))),
-        Sent::Pubrel { id } => frame(is_v5, Packet::Pubrel(ack(*id, false))),
-        Sent::Pubcomp { id } => frame(is_v5, Packet::Pubcomp(ack(*id, false))),
-        Sent::Subscribe { id, filter, options } => {
-            let list =
-                properties([options.id.map(|id| Property::SubscriptionIdentifier(SubscriptionId::new(id).unwrap()))]);
-            let handling = [RetainHandling::SendAtSubscribe, RetainHandling::SendIfNew, RetainHandling::DoNotSend];
-            let options = SubscriptionOptions {
-                qos: qos(options.qos),
-                no_local: options.no_local,
-                retain_as_published: options.retain_as_published,
-                retain_handling: handling[usize::from(options.retain_handling)],
-            };
-            let filters = [(TopicFilter::new(filter).unwrap(), options)];
-            frame(is_v5, Packet::Subscribe(Subscribe::new(packet_id(*id), list.as_properties(), &filters)))
-        }
-        Sent::Unsubscribe { id, filter } => {
-            let filters = [TopicFilter::new(filter).unwrap()];
-            frame(is_v5, Packet::Unsubscribe(Unsubscribe::new(packet_id(*id), Properties::EMPTY, &filters)))
-        }
-        Sent::Disconnect { with_will, expiry } => {
-            let list = properties([expiry.map(Property::SessionExpiryInterval)]);
-            let with_will = *with_will && is_v5;
-            let reason_code = if with_will { ReasonCode::DisconnectWithWillMessage } else { ReasonCode::Success };
-            let properties = if is_v5 { list.as_properties() } else { Properties::EMPTY };
-            frame(is_v5, Packet::Disconnect(Disconnect { reason_code, properties }))
-        }
-    }
-}
-
-fn frame(is_v5: bool, packet: Packet<'_>) -> Vec<u8> {
-    let mut frame = Vec::new();
-    packet.encode(version(is_v5), Foreign::Reject, &mut frame).unwrap();
-    frame
-}
-
-/// A packet of the broker without its bytes.
-pub(crate) fn decode(is_v5: bool, frame: &[u8]) -> Result<Seen, String> {
-    let packet = Packet::decode(version(is_v5), frame).map_err(|error| format!("{error:?} in {frame:?}"))?;
-    let ack = |ack: Ack<'_>| (ack.packet_id.get(), ack.reason_code.code());
-    let codes = |codes: Vec<ReasonCode>| codes.iter().map(|code| code.code()).collect();
-    Ok(Seen::Answer(match packet {
-        Packet::Publish(publish) => return Ok(decode_publish(&publish)),
-        Packet::Connack(connack) => {
-            Answer::Connack { present: connack.session_present, code: connack.reason_code.code() }
-        }
-        Packet::Puback(packet) => Answer::Puback { id: ack(packet).0, code: ack(packet).1 },
-        Packet::Pubrec(packet) => Answer::Pubrec { id: ack(packet).0, code: ack(packet).1 },
-        Packet::Pubrel(packet) => Answer::Pubrel { id: ack(packet).0, code: ack(packet).1 },
-        Packet::Pubcomp(packet) => Answer::Pubcomp { id: ack(packet).0, code: ack(packet).1 },
-        Packet::Suback(suback) => {
-            Answer::Suback { id: suback.packet_id.get(), codes: codes(suback.reason_codes().collect()) }
-        }
-        Packet::Unsuback(unsuback) => {
-            Answer::Unsuback { id: unsuback.packet_id.get(), codes: codes(unsuback.reason_codes().collect()) }
-        }
-        Packet::Disconnect(disconnect) => Answer::Disconnect { code: disconnect.reason_code.code() },
-        packet => return Err(format!("a broker does not send this here: {packet:?}")),
-    }))
-}
-
-fn decode_publish(publish: &PublishPacket<'_>) -> Seen {
-    let (mut ids, mut expiry) = (Vec::new(), None);
-    for property in publish.properties {
-        match property {
-            Property::SubscriptionIdentifier(id) => ids.push(id.get()),
-            Property::MessageExpiryInterval(seconds) => expiry = Some(seconds),
-            _ => {}
-        }
-    }
-    ids.sort_unstable();
-    Seen::Publish {
-        id: publish.delivery.packet_id().map_or(0, PacketId::get),
-        dup: publish.delivery.is_dup(),
-        content: Content { qos: publish.delivery.qos().level(), retain: publish.retain, ids },
-        topic: publish.topic.map_or("", TopicName::as_str).into(),
-        payload: String::from_utf8_lossy(publish.payload).into_owned(),
-        expiry,
     }
 }

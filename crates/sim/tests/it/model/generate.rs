@@ -9,12 +9,26 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
-use super::script::{Action, Connect, Kind, Options, Publish, Script, Step, Will};
+use super::script::{Action, Connect, Kind, Late, Limits, Options, Publish, Script, Step, WhenFull, Will};
 
 const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
-const TOPICS: [&str; 6] = ["a/b", "a/b", "a/c", "a", "b", "$s/a"];
-const FILTERS: [&str; 11] =
-    ["a/b", "a/+", "a/#", "#", "+/b", "b", "$s/#", "$share/g/a/+", "$share/g/#", "$share/g/#", "$share/h/a/b"];
+const TOPICS: [&str; 8] = ["a/b", "a/b", "a/ccc", "a", "b", "$s/a", "a/ccc", "a/q"];
+/// The shared ones are last.
+const FILTERS: [&str; 13] = [
+    "a/b",
+    "a/+",
+    "a/#",
+    "#",
+    "+/b",
+    "b",
+    "$s/#",
+    "$share/g/a/+",
+    "$share/g/a/+",
+    "$share/g/#",
+    "$share/g/#",
+    "$share/g/#",
+    "$share/h/a/b",
+];
 
 /// The later ones of a handshake are due less often.
 const KINDS: [Kind; 8] = [
@@ -32,12 +46,52 @@ fn chance(percent: u32) -> impl Strategy<Value = bool> {
     prop::bool::weighted(f64::from(percent) / 100.0)
 }
 
+/// What a history is about, beside what all are about.
+#[derive(Clone, Copy, Debug)]
+struct Theme {
+    /// Clients come back with another version.
+    mixes_versions: bool,
+    /// Commits and answers come late.
+    is_late: bool,
+    shares: Shares,
+}
+
+/// How many subscriptions are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shares {
+    /// None: then it is known whose queue is full.
+    None,
+    Some,
+    /// Hardly anything is subscribed to besides, by 5.0 clients.
+    Most,
+}
+
+fn theme() -> impl Strategy<Value = (Theme, Option<Limits>)> {
+    let queue = option::weighted(0.7, 1..=4_u32);
+    let bytes = option::weighted(0.4, select(&[4_000_u64, 8_000, 12_000][..]));
+    let policy = select(&WhenFull::ALL[..]).prop_map(|(policy, _)| policy);
+    let limits = (queue, bytes, policy).prop_map(|(queue, bytes, when_full)| Limits { queue, bytes, when_full });
+    (chance(20), chance(40), chance(90), chance(15), option::weighted(0.4, limits)).prop_map(
+        |(mixes_versions, is_late, has_shares, is_about_shares, limits)| {
+            let closes = limits.as_ref().is_some_and(|limits| limits.when_full == WhenFull::CloseLegacyPublisher);
+            // Before 5.0 there are no identifiers that tell for which group a message is.
+            let has_shares = has_shares && !mixes_versions && !closes;
+            let shares = match (has_shares, is_about_shares) {
+                (false, _) => Shares::None,
+                (true, false) => Shares::Some,
+                (true, true) => Shares::Most,
+            };
+            (Theme { mixes_versions, is_late, shares }, limits)
+        },
+    )
+}
+
 fn publish() -> impl Strategy<Value = Publish> {
     let empty = (chance(30), chance(20)).prop_map(|(retain, is_empty)| (retain, retain && is_empty));
     (0..=2_u8, empty, option::weighted(0.25, 1..=6_u32), select(&TOPICS[..])).prop_map(
         |(qos, (retain, is_empty), expiry, topic)| {
             let payload = if is_empty { "" } else { "m" };
-            Publish { qos, retain, expiry, topic: topic.into(), payload: payload.into() }
+            Publish { qos, retain, expiry, topic: topic.into(), payload: payload.into(), ..Publish::default() }
         },
     )
 }
@@ -49,12 +103,17 @@ fn will() -> impl Strategy<Value = Will> {
 fn connect(is_v5: bool) -> impl Strategy<Value = Connect> {
     let expiry = select(&[Some(4), Some(30), Some(u32::MAX), Some(12), None][..]);
     let receive = prop_oneof![4 => (1..=5_u16).prop_map(Some), 1 => Just(None)];
-    (chance(20), expiry, receive, chance(65), option::weighted(0.4, will())).prop_map(
-        move |(clean, expiry, receive, manual, will)| {
+    let told = (option::weighted(0.5, select(&[1_u16, 1, 1, 2, 3][..])), option::weighted(0.15, 24..=60_u32));
+    (chance(20), expiry, receive, told, chance(65), option::weighted(0.4, will())).prop_map(
+        move |(clean, expiry, receive, (aliases, packet), manual, will)| {
             let strip = |will: Will| Will { delay: 0, publish: Publish { expiry: None, ..will.publish } };
             let will = if is_v5 { will } else { will.map(strip) };
-            let (expiry, receive) = if is_v5 { (expiry, receive) } else { (None, None) };
-            Connect { is_v5, clean, expiry, receive, manual, will }
+            let connect = Connect { is_v5, clean, expiry, receive, aliases, packet, manual, will };
+            if is_v5 {
+                connect
+            } else {
+                Connect { expiry: None, receive: None, aliases: None, packet: None, ..connect }
+            }
         },
     )
 }
@@ -69,13 +128,36 @@ fn options(is_v5: bool) -> impl Strategy<Value = Options> {
     )
 }
 
-fn filter(is_v5: bool) -> impl Strategy<Value = String> {
-    let plain = FILTERS.len() - 4;
-    select(if is_v5 { &FILTERS[..] } else { &FILTERS[..plain] }).prop_map(String::from)
+fn filter(is_v5: bool, theme: Theme) -> impl Strategy<Value = String> {
+    let shared = FILTERS.len() - 6;
+    let filters = match theme.shares {
+        Shares::Some if is_v5 => &FILTERS[..],
+        Shares::Most if is_v5 => &FILTERS[shared - 1..],
+        Shares::None | Shares::Some | Shares::Most => &FILTERS[..shared],
+    };
+    select(filters).prop_map(String::from)
 }
 
-fn action(is_v5: bool) -> BoxedStrategy<Action> {
-    let subscribe = (filter(is_v5), options(is_v5)).prop_map(move |(filter, options)| {
+fn published(is_v5: bool) -> impl Strategy<Value = Publish> {
+    let alias = option::weighted(0.3, (select(&[1_u16, 1, 2, 2, 3, 3, 3, 4][..]), chance(6)));
+    let size = option::weighted(0.15, select(&[40_usize, 3_000, 3_000, 5_000][..]));
+    (publish(), alias, size).prop_map(move |(publish, alias, size)| {
+        // One above the maximum ends the connection: it is rarely meant.
+        let alias = alias.filter(|(alias, is_blind)| is_v5 && (*alias < 4 || *is_blind));
+        Publish {
+            expiry: publish.expiry.filter(|_| is_v5),
+            alias: alias.map(|(alias, _)| alias),
+            is_blind: alias.is_some_and(|(_, is_blind)| is_blind),
+            size: size.filter(|_| !publish.payload.is_empty()),
+            ..publish
+        }
+    })
+}
+
+fn action(is_v5: bool, theme: Theme) -> BoxedStrategy<Action> {
+    let connect =
+        chance(if theme.mixes_versions { 35 } else { 0 }).prop_flat_map(move |is_other| connect(is_v5 != is_other));
+    let subscribe = (filter(is_v5, theme), options(is_v5)).prop_map(move |(filter, options)| {
         let is_shared = filter.starts_with("$share/");
         let no_local = options.no_local && !is_shared;
         // An identifier of its own tells for which group a message is, where several groups get it.
@@ -83,8 +165,7 @@ fn action(is_v5: bool) -> BoxedStrategy<Action> {
         let id = if is_shared { own } else { options.id };
         Action::Subscribe { filter, options: Options { no_local, id, ..options } }
     });
-    let publish = publish()
-        .prop_map(move |publish| Action::Publish(Publish { expiry: publish.expiry.filter(|_| is_v5), ..publish }));
+    let publish = published(is_v5).prop_map(Action::Publish);
     let kind = option::weighted(0.7, select(&KINDS[..]));
     let ack = (kind, select(&[1_usize, 1, 2, 5][..])).prop_map(|(kind, count)| Action::Ack { kind, count });
     let new_expiry = option::weighted(0.4, select(&[0_u32, 3, 20][..]));
@@ -93,23 +174,35 @@ fn action(is_v5: bool) -> BoxedStrategy<Action> {
         expiry: expiry.filter(|_| is_v5),
     });
     prop_oneof![
-        14 => connect(is_v5).prop_map(Action::Connect),
+        11 => connect.prop_map(Action::Connect),
         16 => subscribe,
-        3 => filter(is_v5).prop_map(|filter| Action::Unsubscribe { filter }),
-        40 => publish,
-        16 => ack,
-        2 => Just(Action::Refuse),
+        3 => filter(is_v5, theme).prop_map(|filter| Action::Unsubscribe { filter }),
+        43 => publish,
+        17 => ack,
+        5 => Just(Action::Refuse),
         2 => Just(Action::Deaf),
-        6 => Just(Action::Cut),
+        5 => Just(Action::Cut),
         3 => disconnect,
     ]
     .boxed()
 }
 
-fn step(versions: Vec<bool>) -> impl Strategy<Value = Step> {
+/// Commits and answers that are held, and those that come then.
+fn late() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Hold(Late::Commits)),
+        3 => Just(Step::Hold(Late::Questions)),
+        8 => (1..=3_usize).prop_map(|count| Step::Commit(Some(count))),
+        2 => Just(Step::Commit(None)),
+        8 => (chance(75), 0..4_usize).prop_map(|answer| Step::Answer(Some(answer))),
+        3 => Just(Step::Answer(None)),
+    ]
+}
+
+fn step(versions: Vec<bool>, theme: Theme) -> impl Strategy<Value = Step> {
     let of_client = (0..versions.len()).prop_flat_map(move |at| {
         let cut = (0..100_u8, 0..60_usize);
-        (action(versions[at]), cut).prop_map(move |(action, (percent, cut))| {
+        (action(versions[at], theme), cut).prop_map(move |(action, (percent, cut))| {
             let likely = match action {
                 Action::Cut | Action::Deaf | Action::Disconnect { .. } => 0,
                 Action::Ack { kind: Some(Kind::Pubcomp), .. } => 70,
@@ -120,25 +213,29 @@ fn step(versions: Vec<bool>) -> impl Strategy<Value = Step> {
         })
     });
     let wait = prop_oneof![5 => 1..=3_u64, 1 => 4..=14_u64].prop_map(Step::Wait);
-    prop_oneof![12 => of_client, 1 => wait]
+    let late = if theme.is_late { late().boxed() } else { Just(Step::Wait(1)).boxed() };
+    prop_oneof![24 => of_client, 2 => wait, if theme.is_late { 5 } else { 1 } => late]
 }
 
 /// Every history there is.
 pub(crate) fn histories() -> BoxedStrategy<Script> {
     let versions = vec(any::<bool>(), 1..=4).prop_map(|more| [vec![true, false], more].concat());
-    versions
-        .prop_flat_map(|versions| {
+    (versions, theme())
+        .prop_flat_map(|(versions, (theme, limits))| {
+            // One of the other version is always there.
+            let is_v5 = |(at, is_v5): (usize, bool)| is_v5 || (theme.shares == Shares::Most && at != 1);
+            let versions: Vec<bool> = versions.into_iter().enumerate().map(is_v5).collect();
             // Everybody is there at first, most of the time.
             let arrivals: Vec<_> = versions.iter().map(|is_v5| connect(*is_v5)).collect();
-            (arrivals, vec(step(versions), 24..=194))
+            (Just(limits), arrivals, vec(step(versions, theme), 24..=193))
         })
-        .prop_map(|(arrivals, steps)| {
+        .prop_map(|(limits, arrivals, steps)| {
             let arrivals = NAMES.iter().zip(arrivals).map(|(name, connect)| Step::Client {
                 name: (*name).into(),
                 action: Action::Connect(connect),
                 cut: None,
             });
-            let mut steps: Vec<_> = arrivals.chain(steps).collect();
+            let mut steps: Vec<_> = limits.map(Step::Limits).into_iter().chain(arrivals).chain(steps).collect();
             steps.truncate(200);
             name_payloads(&mut steps);
             Script(steps)
@@ -204,7 +301,17 @@ pub(crate) fn shrink(mut script: Script, fails: impl Fn(&Script) -> bool) -> Scr
 
 /// One thing less in a step.
 fn simpler(step: &Step) -> Vec<Step> {
-    let Step::Client { name, action, cut } = step else { return Vec::new() };
+    let (name, action, cut) = match step {
+        Step::Client { name, action, cut } => (name, action, cut),
+        Step::Limits(limits) => {
+            return vec![
+                Step::Limits(Limits { queue: None, ..limits.clone() }),
+                Step::Limits(Limits { bytes: None, ..limits.clone() }),
+                Step::Limits(Limits { when_full: WhenFull::default(), ..limits.clone() }),
+            ];
+        }
+        Step::Wait(_) | Step::Hold(_) | Step::Commit(_) | Step::Answer(_) => return Vec::new(),
+    };
     let with = |action: Action| Step::Client { name: name.clone(), action, cut: *cut };
     let mut all = Vec::new();
     if cut.is_some_and(|cut| cut > 0) {
@@ -214,6 +321,8 @@ fn simpler(step: &Step) -> Vec<Step> {
         Action::Connect(connect) => {
             all.push(with(Action::Connect(Connect { will: None, ..connect.clone() })));
             all.push(with(Action::Connect(Connect { receive: None, ..connect.clone() })));
+            all.push(with(Action::Connect(Connect { aliases: None, ..connect.clone() })));
+            all.push(with(Action::Connect(Connect { packet: None, ..connect.clone() })));
             all.push(with(Action::Connect(Connect { manual: false, ..connect.clone() })));
             if let Some(will) = &connect.will {
                 let publish = Publish { retain: false, expiry: None, ..will.publish.clone() };
@@ -224,6 +333,8 @@ fn simpler(step: &Step) -> Vec<Step> {
         Action::Publish(publish) => {
             all.push(with(Action::Publish(Publish { retain: false, ..publish.clone() })));
             all.push(with(Action::Publish(Publish { expiry: None, ..publish.clone() })));
+            all.push(with(Action::Publish(Publish { alias: None, is_blind: false, ..publish.clone() })));
+            all.push(with(Action::Publish(Publish { size: None, ..publish.clone() })));
         }
         Action::Subscribe { filter, options } => {
             for options in [

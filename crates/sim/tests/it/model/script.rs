@@ -1,12 +1,23 @@
 //! Histories as text: what several clients do, one line a step. A failing history is printed so, and read back so.
 //!
 //! ```text
-//! alice: connect 5.0 clean expiry=30 receive=2 manual will qos1 retain delay=5 expiry=9 "w" "bye"
+//! limits queue=3 bytes=9000 when-full=drop-oldest
+//! alice: connect 5.0 clean expiry=30 receive=2 aliases=1 packet=30 manual will qos1 retain delay=5 expiry=9 "w" "bye"
 //! alice: subscribe "a/+" qos1 nolocal rap rh=1 id=7
-//! alice: publish qos2 retain expiry=10 "a/b" "m7" cut=5
+//! alice: publish qos2 retain expiry=10 alias=1 size=100 "a/b" "m7" cut=5
 //! alice: ack pubrec 2
 //! wait 5
+//! hold commits
+//! commit 2
+//! hold questions
+//! answer no 1
 //! ```
+//!
+//! `limits` comes first: what the broker's queues hold, and what goes when one is full. A message of `size=100` has so many
+//! bytes of payload. With `alias=1` a client names the alias instead of the topic once it has told what that stands for;
+//! a `blind` one never tells. While commits or questions are held, `commit 2` lets two journal groups be durable, and `answer
+//! no 1` answers the second question that is open; `commit` and `answer` alone end that. What is asked about is in
+//! `held.rs`.
 //!
 //! `cut=5` sends the first five bytes of the packet, then the connection breaks. A `manual` client answers nothing until
 //! it is told to `ack`: its oldest answer that is due, or the oldest of a type, or so many of them. `refuse` answers the
@@ -21,10 +32,50 @@ pub(crate) struct Script(pub(crate) Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// What a queue holds. Counts as the first step only.
+    Limits(Limits),
     /// So many seconds go by.
     Wait(u64),
+    /// From here on commits or questions are not answered at once.
+    Hold(Late),
+    /// So many journal groups become durable; `None`: all, and the later ones at once.
+    Commit(Option<usize>),
+    /// Yes or no to the question at a place among the open ones; `None`: yes to all, and to the later ones at once.
+    Answer(Option<(bool, usize)>),
     /// A client does something; `cut`: only so many bytes of it arrive before its connection breaks.
     Client { name: String, action: Action, cut: Option<usize> },
+}
+
+/// What may come late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    Commits,
+    Questions,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Messages that wait for one client.
+    pub(crate) queue: Option<u32>,
+    /// Their bytes.
+    pub(crate) bytes: Option<u64>,
+    pub(crate) when_full: WhenFull,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    #[default]
+    DropNewest,
+    DropOldest,
+    CloseLegacyPublisher,
+}
+
+impl WhenFull {
+    pub(crate) const ALL: [(Self, &'static str); 3] = [
+        (Self::DropNewest, "drop-newest"),
+        (Self::DropOldest, "drop-oldest"),
+        (Self::CloseLegacyPublisher, "close-legacy-publisher"),
+    ];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +99,10 @@ pub(crate) struct Connect {
     pub(crate) expiry: Option<u32>,
     /// 5.0: Receive Maximum.
     pub(crate) receive: Option<u16>,
+    /// 5.0: Topic Alias Maximum.
+    pub(crate) aliases: Option<u16>,
+    /// 5.0: Maximum Packet Size.
+    pub(crate) packet: Option<u32>,
     pub(crate) manual: bool,
     pub(crate) will: Option<Will>,
 }
@@ -63,8 +118,22 @@ pub(crate) struct Publish {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) expiry: Option<u32>,
+    /// 5.0: Topic Alias.
+    pub(crate) alias: Option<u16>,
+    /// The alias is sent without the topic, whether the broker knows it or not.
+    pub(crate) is_blind: bool,
+    /// Bytes of the payload, if they are more than its text has.
+    pub(crate) size: Option<usize>,
     pub(crate) topic: String,
     pub(crate) payload: String,
+}
+
+impl Publish {
+    /// With the payload as long as it is to be.
+    pub(crate) fn padded(&self) -> Self {
+        let size = self.size.unwrap_or(0);
+        Self { size: None, payload: format!("{:.<size$}", self.payload), ..self.clone() }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +168,20 @@ impl fmt::Display for Script {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Limits(limits) => {
+                f.write_str("limits")?;
+                number(f, "queue", limits.queue)?;
+                number(f, "bytes", limits.bytes)?;
+                let word = WhenFull::ALL.iter().find(|(known, _)| *known == limits.when_full).map(|(_, word)| *word);
+                number(f, "when-full", word)
+            }
             Self::Wait(seconds) => write!(f, "wait {seconds}"),
+            Self::Hold(Late::Commits) => f.write_str("hold commits"),
+            Self::Hold(Late::Questions) => f.write_str("hold questions"),
+            Self::Commit(None) => f.write_str("commit"),
+            Self::Commit(Some(count)) => write!(f, "commit {count}"),
+            Self::Answer(None) => f.write_str("answer"),
+            Self::Answer(Some((yes, at))) => write!(f, "answer {} {at}", if *yes { "yes" } else { "no" }),
             Self::Client { name, action, cut } => {
                 write!(f, "{name}: {action}")?;
                 cut.map_or(Ok(()), |cut| write!(f, " cut={cut}"))
@@ -124,6 +206,8 @@ impl fmt::Display for Action {
                 flag(f, connect.clean, "clean")?;
                 number(f, "expiry", connect.expiry)?;
                 number(f, "receive", connect.receive)?;
+                number(f, "aliases", connect.aliases)?;
+                number(f, "packet", connect.packet)?;
                 flag(f, connect.manual, "manual")?;
                 let Some(will) = &connect.will else { return Ok(()) };
                 write!(f, " will delay={}{}", will.delay, will.publish)
@@ -161,6 +245,9 @@ impl fmt::Display for Publish {
         write!(f, " qos{}", self.qos)?;
         flag(f, self.retain, "retain")?;
         number(f, "expiry", self.expiry)?;
+        number(f, "alias", self.alias)?;
+        flag(f, self.is_blind, "blind")?;
+        number(f, "size", self.size)?;
         write!(f, " \"{}\" \"{}\"", self.topic, self.payload)
     }
 }
@@ -216,8 +303,16 @@ impl<'a> Words<'a> {
     }
 
     fn publish(&mut self) -> Result<Publish, String> {
-        let (qos, retain, expiry) = (self.qos(), self.flag("retain"), self.number("expiry")?);
-        Ok(Publish { qos, retain, expiry, topic: self.first()?.into(), payload: self.first()?.into() })
+        Ok(Publish {
+            qos: self.qos(),
+            retain: self.flag("retain"),
+            expiry: self.number("expiry")?,
+            alias: self.number("alias")?,
+            is_blind: self.flag("blind"),
+            size: self.number("size")?,
+            topic: self.first()?.into(),
+            payload: self.first()?.into(),
+        })
     }
 
     fn connect(&mut self) -> Result<Connect, String> {
@@ -234,9 +329,16 @@ impl<'a> Words<'a> {
         } else {
             None
         };
-        let (clean, manual) = (self.flag("clean"), self.flag("manual"));
-        let connect =
-            Connect { is_v5, clean, expiry: self.number("expiry")?, receive: self.number("receive")?, manual, will };
+        let connect = Connect {
+            is_v5,
+            clean: self.flag("clean"),
+            expiry: self.number("expiry")?,
+            receive: self.number("receive")?,
+            aliases: self.number("aliases")?,
+            packet: self.number("packet")?,
+            manual: self.flag("manual"),
+            will,
+        };
         self.0.append(&mut behind.0);
         Ok(connect)
     }
@@ -259,9 +361,37 @@ impl<'a> Words<'a> {
     }
 }
 
+/// A step that is nobody's.
+fn step_of_all(words: &mut Words<'_>) -> Result<Step, String> {
+    let count = |words: &mut Words<'_>| words.first()?.parse().map_err(|_| String::from("a number"));
+    Ok(match words.first()? {
+        "limits" => {
+            let policy: Option<String> = words.number("when-full")?;
+            let named = |(_, word): &&(WhenFull, &str)| policy.as_deref() == Some(*word);
+            let when_full = match (WhenFull::ALL.iter().find(named), &policy) {
+                (Some((when_full, _)), _) => *when_full,
+                (None, None) => WhenFull::default(),
+                (None, Some(policy)) => return Err(policy.clone()),
+            };
+            Step::Limits(Limits { queue: words.number("queue")?, bytes: words.number("bytes")?, when_full })
+        }
+        "wait" => Step::Wait(words.first()?.parse().map_err(|_| "a number")?),
+        "hold" if words.flag("commits") => Step::Hold(Late::Commits),
+        "hold" if words.flag("questions") => Step::Hold(Late::Questions),
+        "commit" if words.0.is_empty() => Step::Commit(None),
+        "commit" => Step::Commit(Some(count(words)?)),
+        "answer" if words.0.is_empty() => Step::Answer(None),
+        "answer" if words.flag("yes") => Step::Answer(Some((true, count(words)?))),
+        "answer" if words.flag("no") => Step::Answer(Some((false, count(words)?))),
+        word => return Err(word.into()),
+    })
+}
+
 fn step(line: &str) -> Result<Step, String> {
-    if let Some(seconds) = line.strip_prefix("wait ") {
-        return seconds.parse().map(Step::Wait).map_err(|_| seconds.into());
+    if line.split('"').next().is_some_and(|plain| !plain.contains(": ")) {
+        let mut words = Words::of(line)?;
+        let step = step_of_all(&mut words)?;
+        return if words.0.is_empty() { Ok(step) } else { Err(words.0.join(" ")) };
     }
     let (name, rest) = line.split_once(": ").ok_or("whose step it is")?;
     let mut words = Words::of(rest)?;
