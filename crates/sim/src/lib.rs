@@ -3,10 +3,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod conformance;
+mod drive;
+mod fault;
 mod link;
 mod random;
 mod sim;
+mod store;
+mod trace;
 mod world;
 
+pub use fault::{End, StartError};
 pub use sim::{MemberId, Sim};
 pub use world::World;

@@ -13,11 +13,18 @@ pub struct World {
     pub latency: (Duration, Duration),
     /// The largest piece that travels as one, in bytes; the sizes are drawn from 1 to this. Default: 64.
     pub max_piece: usize,
+    /// How many bytes of one direction a link holds: sent, and not read by the other end. A sender that has more waits.
+    /// Default: 65,536.
+    pub capacity: usize,
     /// Each connection is cut at a time drawn from zero to this; `None` leaves them alone. Default: `None`.
     pub cut_within: Option<Duration>,
     /// How long an end may take to notice that its connection was cut: it draws from zero to this, so the broker may
     /// still hold the old connection when the client comes back. Default: 1 s.
     pub notice_within: Duration,
+    /// How long the store of a client with an outbox takes for a group, from and to. Default: 0.1 to 5 ms.
+    pub store_latency: (Duration, Duration),
+    /// Whether [`Sim::trace`](crate::Sim::trace) is written. It takes more time than all the rest. Default: true.
+    pub is_traced: bool,
 }
 
 impl Default for World {
@@ -26,8 +33,11 @@ impl Default for World {
             broker: damselfly_broker::Config::default(),
             latency: (Duration::from_micros(100), Duration::from_millis(5)),
             max_piece: 64,
+            capacity: 65_536,
             cut_within: None,
             notice_within: Duration::from_secs(1),
+            store_latency: (Duration::from_micros(100), Duration::from_millis(5)),
+            is_traced: true,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod conformance;
 mod delivery;
 mod determinism;
+mod faults;
 mod lost_sessions;
 mod model;
 mod requests;

@@ -1,0 +1,358 @@
+//! Performs what the cores ask for, and moves bytes between them.
+
+use std::time::Duration;
+
+use damselfly_broker::{Answer, ConnectionId, Output as BrokerOutput, Peer};
+use damselfly_client::{CommitId, Output as ClientOutput, TransportLost};
+use damselfly_session::Timestamp;
+
+use crate::{
+    MemberId, Sim,
+    link::{Held, Link, Way},
+    sim::{Action, Member},
+};
+
+/// Of the groups a client stores, one of so many is a snapshot that takes the place of all before it.
+const GROUPS_PER_SNAPSHOT: u64 = 16;
+
+impl Sim {
+    pub(crate) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Connect { member, crashes } => {
+                let asks = |process: &Member| process.crashes == crashes && process.link.is_none();
+                if self.members.get(member.0).is_some_and(asks) {
+                    self.connect(member);
+                }
+            }
+            Action::Arrive { link, way, bytes } => self.arrive(link, way, bytes),
+            Action::Notice { link, way } => self.notice_from_afar(link, way),
+            Action::Cut { link } => self.cut_link(link, &[Way::ToBroker, Way::ToClient]),
+            Action::Read { link, way } => self.hand_in(link, way),
+            Action::Synced { member, crashes, commit } => self.synced(member, crashes, commit),
+            Action::Start(member) => self.start(member),
+        }
+    }
+
+    pub(crate) fn connect(&mut self, id: MemberId) {
+        let Some(member) = self.members.get_mut(id.0) else { return };
+        if member.is_partitioned {
+            self.trace.note(self.now, format_args!("{} cannot reach the broker", member.name));
+            return member.client.handle_transport_lost(self.now, TransportLost::NotOpened);
+        }
+        let number = self.last_number + 1;
+        self.last_number = number;
+        let Ok(connection) = self.broker.handle_connection(self.now, Peer::default()) else {
+            self.trace.note(self.now, format_args!("{} is not let in", member.name));
+            return member.client.handle_transport_lost(self.now, TransportLost::NotOpened);
+        };
+        self.trace.note(self.now, format_args!("{} connects as link {number}", member.name));
+        self.links.insert(number, Link::new(id, connection));
+        self.by_connection.insert(connection, number);
+        member.link = Some(number);
+        member.client.handle_transport_up(self.now, &member.parameters);
+        if let Some(longest) = self.world.cut_within {
+            let at = self.now.saturating_add(self.random.duration(Duration::ZERO, longest));
+            self.plan(at, Action::Cut { link: number });
+        }
+    }
+
+    fn is_partitioned(&self, link: &Link) -> bool {
+        self.members.get(link.member.0).is_some_and(|member| member.is_partitioned)
+    }
+
+    fn arrive(&mut self, number: u64, way: Way, bytes: Vec<u8>) {
+        let Some(is_held) = self.links.get(&number).map(|link| self.is_partitioned(link)) else { return };
+        let Some(link) = self.links.get_mut(&number) else { return };
+        if is_held {
+            return link.held.push(Held::Piece(way, bytes));
+        }
+        link.pipe(way).arrived.extend_from_slice(&bytes);
+        self.hand_in(number, way);
+    }
+
+    /// Gives a receiver what has arrived for it.
+    pub(crate) fn hand_in(&mut self, number: u64, way: Way) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let (member, connection) = (link.member, link.connection);
+        let pipe = link.pipe(way);
+        if pipe.is_lost || pipe.is_paused || pipe.stalled_until > now {
+            return;
+        }
+        pipe.under_way = pipe.under_way.saturating_sub(pipe.arrived.len());
+        pipe.unread.append(&mut pipe.arrived);
+        let is_room_awaited = std::mem::take(&mut pipe.is_full);
+        if !pipe.unread.is_empty() {
+            let (consumed, is_paused) = match way {
+                Way::ToBroker => {
+                    let intake = self.broker.handle_input(now, connection, &pipe.unread);
+                    (intake.consumed, intake.paused)
+                }
+                Way::ToClient => {
+                    let Some(member) = self.members.get_mut(member.0) else { return };
+                    let intake = member.client.handle_input(now, &pipe.unread);
+                    (intake.consumed, intake.paused)
+                }
+            };
+            pipe.unread.drain(..consumed.min(pipe.unread.len()));
+            pipe.is_paused = is_paused;
+        }
+        if is_room_awaited {
+            match way {
+                Way::ToBroker => self.send_from_client(member),
+                Way::ToClient => self.send_from_broker(connection),
+            }
+        }
+    }
+
+    /// The other end's goodbye, or word of the loss, reaches this one: not through a partition.
+    fn notice_from_afar(&mut self, number: u64, way: Way) {
+        let Some(link) = self.links.get(&number) else { return };
+        let is_held = self.is_partitioned(link) && link.cut_at.is_none();
+        match self.links.get_mut(&number) {
+            Some(link) if is_held => link.held.push(Held::Notice(way)),
+            _ => self.notice(number, way),
+        }
+    }
+
+    /// One end learns that its connection is gone.
+    pub(crate) fn notice(&mut self, number: u64, way: Way) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let pipe = link.pipe(way);
+        if std::mem::replace(&mut pipe.is_lost, true) {
+            return;
+        }
+        let (member, connection, is_over) = (link.member, link.connection, link.is_over());
+        match way {
+            Way::ToBroker => {
+                self.trace.note(self.now, format_args!("broker notices the end of link {number}"));
+                self.broker.handle_connection_lost(self.now, connection);
+                self.by_connection.remove(&connection);
+            }
+            Way::ToClient => {
+                if let Some(member) = self.members.get_mut(member.0).filter(|member| member.link == Some(number)) {
+                    self.trace.note(self.now, format_args!("{} notices the end of link {number}", member.name));
+                    member.link = None;
+                    member.client.handle_transport_lost(self.now, TransportLost::Failed);
+                }
+            }
+        }
+        if is_over {
+            self.links.remove(&number);
+        }
+    }
+
+    /// Nothing that is sent arrives from now on; these ends notice in their own time, the others by silence.
+    pub(crate) fn cut_link(&mut self, number: u64, noticed_by: &[Way]) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(&number).filter(|link| link.cut_at.is_none()) else { return };
+        link.cut_at = Some(now);
+        link.held.clear();
+        self.trace.note(now, format_args!("link {number} is cut"));
+        self.agenda.retain(|_, action| !matches!(action, Action::Arrive { link, .. } if *link == number));
+        for way in noticed_by {
+            let notice = self.random.duration(Duration::ZERO, self.world.notice_within);
+            self.plan(now.saturating_add(notice), Action::Notice { link: number, way: *way });
+        }
+    }
+
+    /// Performs what the cores ask for until they ask for nothing more at this time.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let mut is_quiet = true;
+            while let Some(output) = self.broker.poll_output() {
+                is_quiet = false;
+                self.perform_broker(output);
+            }
+            for index in 0..self.members.len() {
+                let up = |sim: &mut Self| {
+                    let member = sim.members.get_mut(index).filter(|member| !member.is_down)?;
+                    member.client.poll_output()
+                };
+                while let Some(output) = up(self) {
+                    is_quiet = false;
+                    self.perform_client(MemberId(index), output);
+                }
+            }
+            if is_quiet {
+                return;
+            }
+        }
+    }
+
+    fn perform_broker(&mut self, output: BrokerOutput) {
+        match output {
+            BrokerOutput::Transmit(connection) => self.send_from_broker(connection),
+            BrokerOutput::Close(connection) => {
+                self.send_from_broker(connection);
+                if let Some(number) = self.by_connection.get(&connection).copied() {
+                    self.close(number, Way::ToBroker);
+                }
+            }
+            BrokerOutput::Resume(connection) => {
+                if let Some(number) = self.by_connection.get(&connection).copied() {
+                    self.resume(number, Way::ToBroker);
+                }
+            }
+            BrokerOutput::Ask { id, .. } => self.broker.handle_answer(self.now, id, Answer::allow()),
+            BrokerOutput::Commit(id) => self.broker.handle_committed(self.now, id),
+            BrokerOutput::Event(event) => self.trace.note(self.now, format_args!("broker: {event:?}")),
+            // One broker has nobody to talk to, and no participants of its own.
+            BrokerOutput::Interest { .. } | BrokerOutput::Forward { .. } | BrokerOutput::Deliver { .. } => {}
+        }
+    }
+
+    fn perform_client(&mut self, id: MemberId, output: ClientOutput) {
+        let Some(member) = self.members.get_mut(id.0) else { return };
+        match output {
+            ClientOutput::NeedTransport(need) => {
+                let (at, crashes) = (need.not_before.max(self.now), member.crashes);
+                self.plan(at, Action::Connect { member: id, crashes });
+            }
+            ClientOutput::Transmit => self.send_from_client(id),
+            ClientOutput::Close => {
+                self.send_from_client(id);
+                if let Some(number) = self.members.get(id.0).and_then(|member| member.link) {
+                    self.close(number, Way::ToClient);
+                }
+            }
+            ClientOutput::Resume => {
+                if let Some(number) = member.link {
+                    self.resume(number, Way::ToClient);
+                }
+            }
+            ClientOutput::Journal(operation) => {
+                if let Some(store) = &mut member.store {
+                    store.record(operation);
+                }
+            }
+            ClientOutput::Commit(commit) => self.store(id, commit),
+            ClientOutput::Event(event) => {
+                self.trace.note(self.now, format_args!("{}: {event:?}", member.name));
+                member.events.push(event);
+            }
+        }
+    }
+
+    fn store(&mut self, id: MemberId, commit: CommitId) {
+        let (shortest, longest) = self.world.store_latency;
+        let Some(member) = self.members.get_mut(id.0) else { return };
+        let Some(store) = &mut member.store else { return };
+        let is_snapshot = self.random.between(1, GROUPS_PER_SNAPSHOT) == 1;
+        store.write(commit, is_snapshot.then(|| member.client.snapshot()));
+        let at = self.now.saturating_add(self.random.duration(shortest, longest)).max(member.last_sync);
+        member.last_sync = at;
+        let crashes = member.crashes;
+        self.trace.note(self.now, format_args!("{} writes a group, stored at {at}", member.name));
+        self.plan(at, Action::Synced { member: id, crashes, commit });
+    }
+
+    fn synced(&mut self, id: MemberId, crashes: u32, commit: CommitId) {
+        let Some(member) = self.members.get_mut(id.0).filter(|member| member.crashes == crashes) else { return };
+        if let Some(store) = &mut member.store {
+            store.sync(commit);
+            member.client.handle_committed(self.now, commit);
+        }
+    }
+
+    fn resume(&mut self, number: u64, way: Way) {
+        if let Some(link) = self.links.get_mut(&number) {
+            link.pipe(way).is_paused = false;
+            self.hand_in(number, way);
+        }
+    }
+
+    /// The end that receives what comes this `way` closes; the other one notices once the last bytes have arrived, if
+    /// anything arrives there.
+    fn close(&mut self, number: u64, way: Way) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        if link.cut_at.is_none() {
+            let at = link.pipe(way.back()).last_arrival.max(self.now);
+            self.plan(at, Action::Notice { link: number, way: way.back() });
+        }
+        self.notice(number, way);
+    }
+
+    fn send_from_broker(&mut self, connection: ConnectionId) {
+        let number = self.by_connection.get(&connection).copied();
+        loop {
+            let room = number.map_or(usize::MAX, |number| self.room(number, Way::ToClient));
+            let bytes = take(room, |chunks| self.broker.transmit(connection, chunks));
+            if bytes.is_empty() {
+                break;
+            }
+            self.broker.handle_transmitted(self.now, connection, bytes.len());
+            if let Some(number) = number {
+                self.send(number, Way::ToClient, &bytes);
+            }
+        }
+        if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
+            link.pipe(Way::ToClient).is_full = self.broker.transmit_len(connection) > 0;
+        }
+    }
+
+    fn send_from_client(&mut self, id: MemberId) {
+        loop {
+            let Some(number) = self.members.get(id.0).map(|member| member.link) else { return };
+            let room = number.map_or(usize::MAX, |number| self.room(number, Way::ToBroker));
+            let Some(member) = self.members.get_mut(id.0) else { return };
+            let bytes = take(room, |chunks| member.client.transmit(chunks));
+            if bytes.is_empty() {
+                let is_full = member.client.transmit(&mut [&[]]) > 0;
+                if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
+                    link.pipe(Way::ToBroker).is_full = is_full;
+                }
+                return;
+            }
+            member.client.handle_transmitted(self.now, bytes.len());
+            if let Some(number) = number {
+                self.send(number, Way::ToBroker, &bytes);
+            }
+        }
+    }
+
+    /// Bytes that the link takes.
+    fn room(&mut self, number: u64, way: Way) -> usize {
+        let under_way = self.links.get_mut(&number).map_or(0, |link| link.pipe(way).under_way);
+        self.world.capacity.max(1).saturating_sub(under_way)
+    }
+
+    /// Sends bytes on their way, in pieces.
+    fn send(&mut self, number: u64, way: Way, bytes: &[u8]) {
+        let now = self.now;
+        let (shortest, longest) = self.world.latency;
+        let max_piece = u64::try_from(self.world.max_piece).unwrap_or(u64::MAX).max(1);
+        let Some(link) = self.links.get_mut(&number) else { return };
+        link.pipe(way).under_way += bytes.len();
+        if link.cut_at.is_some() {
+            return;
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let len = usize::try_from(self.random.between(1, max_piece)).unwrap_or(usize::MAX).min(rest.len());
+            let (piece, tail) = rest.split_at(len);
+            rest = tail;
+            let latency = self.random.duration(shortest, longest);
+            let Some(link) = self.links.get_mut(&number) else { return };
+            let at = arrival(link, way, now.saturating_add(latency));
+            self.trace.note(now, format_args!("link {number} {way:?} {len} bytes for {at}"));
+            self.plan(at, Action::Arrive { link: number, way, bytes: piece.to_vec() });
+        }
+    }
+}
+
+/// When something arrives that would be there at `at`: not before what was sent earlier.
+pub(crate) fn arrival(link: &mut Link, way: Way, at: Timestamp) -> Timestamp {
+    let pipe = link.pipe(way);
+    pipe.last_arrival = pipe.last_arrival.max(at);
+    pipe.last_arrival
+}
+
+/// Copies what a core has to send, as far as there is room.
+fn take<'a>(room: usize, transmit: impl FnOnce(&mut [&'a [u8]]) -> usize) -> Vec<u8> {
+    let mut chunks = [&[][..]; 64];
+    let count = transmit(&mut chunks);
+    let mut bytes = chunks.get(..count).unwrap_or_default().concat();
+    bytes.truncate(room);
+    bytes
+}
