@@ -96,3 +96,16 @@ fn a_message_that_replaces_one_with_the_same_end_is_given_up_at_that_end() {
     world.pass_secs(12);
     assert_eq!(world.broker.retained_len(), 0);
 }
+
+#[test]
+fn each_retained_message_is_given_up_at_its_own_end() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    for (name, seconds) in [("a", 10), ("b", 20)] {
+        world.publish_with(alice, name, "x", delivery(0, 1, false), true, &[Property::MessageExpiryInterval(seconds)]);
+    }
+    for (seconds, left) in [(12, 1), (10, 0)] {
+        world.pass_secs(seconds);
+        assert_eq!(world.broker.retained_len(), left);
+    }
+}
