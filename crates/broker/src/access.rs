@@ -132,6 +132,26 @@ mod tests {
     }
 
     #[test]
+    fn publishing_and_receiving_have_rules_of_their_own() {
+        let access = Access::new(Permission::Deny)
+            .rule(Action::Publish, "up/#", Permission::Allow)
+            .and_then(|access| access.rule(Action::Subscribe, "down/#", Permission::Allow))
+            .and_then(|access| access.rule(Action::Any, "both/#", Permission::Allow))
+            .unwrap();
+        let may = |permission| permission == Permission::Allow;
+        for (topic, publish, receive) in
+            [("up/a", true, false), ("down/a", false, true), ("both/a", true, true), ("a", false, false)]
+        {
+            let name = TopicName::new(topic).unwrap();
+            assert_eq!((may(access.publish(name)), may(access.receive(name))), (publish, receive), "{topic}");
+            assert_eq!(may(access.subscribe(filter(topic))), receive, "{topic}");
+        }
+        // Places for four rules, and their texts.
+        assert_eq!(access.heap_bytes(), 4 * size_of::<Rule>() + 4 + 6 + 6);
+        assert_eq!(Access::new(Permission::Deny).heap_bytes(), 0);
+    }
+
+    #[test]
     fn the_first_rule_that_fits_decides() {
         let access = Access::new(Permission::Deny)
             .rule(Action::Publish, "a/b", Permission::Ask)

@@ -112,6 +112,19 @@ mod tests {
     }
 
     #[test]
+    fn eight_are_a_few_and_nine_are_many() {
+        let mut set = FilterSet::default();
+        for n in 1..=9 {
+            assert!(matches!(set, FilterSet::Few(_)));
+            assert!(!set.contains(&format!("{n}")));
+            set.insert(format!("{n}").into());
+            assert_eq!((set.len(), set.is_empty()), (n, false));
+            assert!((1..=n).all(|n| set.contains(&format!("{n}"))));
+        }
+        assert!(matches!(set, FilterSet::Many(_)));
+    }
+
+    #[test]
     fn a_few_take_no_room_to_spare() {
         let mut set = FilterSet::default();
         set.insert("b".into());

@@ -380,7 +380,30 @@ mod tests {
             cache.find(hash_topic(&keys, topic), topic, 1).is_some()
         };
         assert!(names.iter().filter(known).count() <= 4);
-        assert!(cache.heap_bytes() > 0);
+        // Four places; a topic of three bytes and one receiver in each that is used.
+        let used = names.iter().filter(known).count();
+        let places = 4 * size_of::<Option<CachedRoute>>();
+        assert_eq!(cache.heap_bytes(), places + used * (3 + size_of::<Receiver>()));
+    }
+
+    #[test]
+    fn a_route_that_changed_is_kept_in_place_of_the_old_one() {
+        let keys = KeyedState::new(3);
+        let mut cache = RouteCache::new();
+        let limits = RouteCacheLimits { entries: 4, receivers: 4 };
+        let topic = TopicName::new("a").unwrap();
+        let hash = hash_topic(&keys, topic);
+        let index = index(&[("#", 1, options(QoS::AtMostOnce, false, 5)), ("a", 2, PackedOptions::default())]);
+        let route = resolve(&index, "a", None);
+        // Four places; a topic of one byte, two receivers and one identifier in one of them.
+        let content = 1 + 2 * size_of::<Receiver>() + size_of::<SubscriptionId>();
+        let expected = 4 * size_of::<Option<CachedRoute>>() + content;
+        for generation in 1..4 {
+            cache.keep((hash, topic, generation), Permission::Allow, &route, limits);
+            assert!(cache.find(hash, topic, generation).is_some());
+            assert!(cache.find(hash, topic, generation - 1).is_none());
+            assert_eq!(cache.heap_bytes(), expected, "{generation}");
+        }
     }
 
     #[test]

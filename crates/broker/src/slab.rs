@@ -136,6 +136,42 @@ mod tests {
     }
 
     #[test]
+    fn memory_comes_in_blocks_of_64_and_stays() {
+        let mut slab = Slab::new();
+        assert_eq!(slab.heap_bytes(), 0);
+        let block = 64 * size_of::<Slot<u64>>();
+        // Four places for blocks at first, then twice as many.
+        let blocks = |count: usize| count.next_power_of_two().max(4) * size_of::<Vec<Slot<u64>>>() + count * block;
+        for n in 0..300_u32 {
+            slab.insert(u64::from(n));
+            assert_eq!(slab.heap_bytes(), blocks(index(n) / 64 + 1), "{n}");
+        }
+        for n in 0..300 {
+            assert_eq!(slab.remove(n), Some(u64::from(n)));
+        }
+        assert_eq!((slab.len(), slab.heap_bytes()), (0, blocks(5)));
+        assert_eq!((slab.insert(7).0, slab.insert(8).0), (299, 298), "the one freed last");
+    }
+
+    #[test]
+    fn a_generation_is_that_of_a_taken_slot() {
+        let mut slab = Slab::new();
+        for n in 0..70_u32 {
+            assert_eq!(slab.insert(n), (n, 1));
+        }
+        assert_eq!((slab.generation(69), slab.generation(70), slab.generation(128)), (Some(1), None, None));
+        assert_eq!((slab.get(69), slab.get(70), slab.get_checked(70, 1)), (Some(&69), None, None));
+        assert!(slab.remove(69).is_some());
+        assert_eq!((slab.generation(69), slab.get(69)), (None, None));
+        assert_eq!(slab.get_mut(69), None);
+        assert_eq!(slab.insert(7), (69, 3));
+        assert_eq!(slab.generation(69), Some(3));
+        assert_eq!(slab.get_checked_mut(69, 3).map(core::mem::take), Some(7));
+        assert_eq!(slab.get_checked_mut(69, 1), None);
+        assert_eq!(slab.get_mut(69), Some(&mut 0));
+    }
+
+    #[test]
     fn values_stay_in_order_of_their_slots_over_block_borders() {
         let mut slab = Slab::new();
         for n in 0..130_u32 {

@@ -126,3 +126,42 @@ impl WaitingFilters {
         self.by_filter.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::new(text).unwrap()
+    }
+
+    fn subscribe(answer: u64, decision: Decision) -> Waiting {
+        let request = Request::Subscribe { options: SubscriptionOptions::default(), id: None, decision };
+        Waiting { answer, place: 0, request }
+    }
+
+    #[test]
+    fn what_waits_for_a_filter_leaves_in_order_and_is_counted_until_then() {
+        let mut waiting = WaitingFilters::default();
+        assert_eq!((waiting.next_answer(), waiting.next_answer()), (1, 2));
+        let question = QuestionId(7);
+        waiting.push(filter("a/b"), subscribe(1, Decision::Asked(question)));
+        waiting.push(filter("a/b"), Waiting { answer: 2, place: 0, request: Request::Unsubscribe });
+        waiting.push(filter("c"), subscribe(2, Decision::Yes));
+        assert_eq!((waiting.subscribes(), waiting.bytes(), waiting.count()), (2, 4, 3));
+        assert!(waiting.questions().eq([question]) && !waiting.is_empty());
+        assert!(matches!(waiting.last(filter("a/b")), Some(Request::Unsubscribe)));
+        assert!(waiting.last(filter("b")).is_none());
+
+        assert!(waiting.pop_decided("a/b").is_none(), "a question is open");
+        assert_eq!(waiting.pop_decided("c").map(|first| first.answer), Some(2));
+        assert_eq!((waiting.subscribes(), waiting.bytes(), waiting.count()), (1, 3, 2));
+        assert_eq!(waiting.decide(QuestionId(8), None), None);
+        assert_eq!(waiting.decide(question, None), Some(("a/b".into(), 1)));
+        assert_eq!(waiting.questions().len(), 0);
+        let answers = core::iter::from_fn(|| waiting.pop_decided("a/b")).map(|first| first.answer);
+        assert!(answers.eq([1, 2]));
+        assert_eq!((waiting.subscribes(), waiting.bytes(), waiting.count()), (0, 0, 0));
+        assert!(waiting.is_empty());
+    }
+}
