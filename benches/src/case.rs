@@ -12,6 +12,7 @@ use crate::{
     },
     invalid::label,
     load::{
+        both::Both,
         exchange::{Exchange, Shape},
         fleet::Fleet,
         packets::{self, Stream},
@@ -42,6 +43,15 @@ const EXCHANGES: [(&str, Shape, QoS, bool); 8] = [
 ];
 /// Cases about codecs begin so.
 pub const CODEC: [&str; 3] = ["decode/", "encode/", "forward/"];
+/// Both cores: version, QoS, messages published at once.
+const BOTH: [(&str, Version, QoS, usize); 6] = [
+    ("q0-window-1", Version::V5_0, QoS::AtMostOnce, 1),
+    ("q0-window-32", Version::V5_0, QoS::AtMostOnce, 32),
+    ("q1-window-1", Version::V5_0, QoS::AtLeastOnce, 1),
+    ("q1-window-32", Version::V5_0, QoS::AtLeastOnce, 32),
+    ("q1-window-1-3.1.1", Version::V3_1_1, QoS::AtLeastOnce, 1),
+    ("q2-window-32", Version::V5_0, QoS::ExactlyOnce, 32),
+];
 /// Cases that take callgrind too long: they have times alone.
 pub const TIMED_ONLY: [&str; 1] = ["match/fleet-1m"];
 /// A contender that only does what has to be done before one that splits its buffer can decode.
@@ -58,6 +68,7 @@ pub fn names() -> Vec<String> {
     names.push("forward/5.0/publish-5-properties".to_owned());
     names.extend(["match/fleet-10k", "match/fleet-100k", "match/plus-8", "match/hash-heavy"].map(str::to_owned));
     names.extend(EXCHANGES.iter().map(|(name, ..)| format!("broker/{name}")));
+    names.extend(BOTH.iter().map(|(name, ..)| format!("both/{name}")));
     names
 }
 
@@ -76,7 +87,7 @@ pub fn contenders(case: &str) -> Vec<&'static str> {
             let spoken = |version: &Version| rest.starts_with(label(*version));
             codec::all().iter().filter(|codec| codec.versions.iter().any(spoken)).map(|codec| codec.name).collect()
         }
-        Some(("broker", _)) => vec!["damselfly"],
+        Some(("broker" | "both", _)) => vec!["damselfly"],
         _ => Vec::new(),
     }
 }
@@ -102,6 +113,7 @@ pub fn prepare(case: &str, contender: &str) -> Result<Prepared, String> {
         }
         ["match", load] => matching(load, contender),
         ["broker", name] => exchange(name),
+        ["both", name] => both(name),
         _ => Err(format!("no case {case}")),
     }
 }
@@ -167,6 +179,28 @@ fn exchange(name: &str) -> Result<Prepared, String> {
         black_box(exchange.turn());
     });
     Ok(Prepared { run, operations })
+}
+
+fn both(name: &str) -> Result<Prepared, String> {
+    /// Messages of one run, as often as the window fits: one alone is too few to be told from the start.
+    const RUN: u64 = 960;
+    let known = BOTH.iter().find(|(known, ..)| *known == name);
+    let &(_, version, qos, window) = known.ok_or_else(|| format!("no exchange {name}"))?;
+    let mut both = Both::new(version, qos, window)?;
+    let turns = RUN / both.expected();
+    // More than there are Packet Identifiers in a block, and until every buffer has its size.
+    for _ in 0..turns {
+        let arrived = both.turn();
+        if arrived != both.expected() {
+            return Err(format!("{arrived} messages of {}", both.expected()));
+        }
+    }
+    let run = Box::new(move || {
+        for _ in 0..turns {
+            black_box(both.turn());
+        }
+    });
+    Ok(Prepared { run, operations: RUN })
 }
 
 /// A matcher and the topics to look up in it.

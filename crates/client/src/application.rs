@@ -1,8 +1,10 @@
 //! What the application asks for.
 
-use damselfly_codec::{Properties, PropertiesBuf, Property, QoS, ReasonCode, SubscriptionOptions, Version};
+use damselfly_codec::{
+    Delivery, PacketId, Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode, SubscriptionOptions, Version,
+};
 use damselfly_session::{Message, Timestamp};
-use damselfly_topic::TopicFilter;
+use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::{
     AckToken, Client, DropReason, Outcome, OverflowPolicy, Refused, Ticket, UsageError,
@@ -13,6 +15,28 @@ use crate::{
 };
 
 impl Client {
+    /// [`Message::compose`] in memory that an earlier message of about the same length had: sent and done with, or
+    /// [given back](Self::give_back). A small message at QoS 0 is then published without any allocation.
+    pub fn compose(
+        &mut self,
+        now: Timestamp,
+        topic: TopicName<'_>,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+        properties: Properties<'_>,
+    ) -> Message {
+        let delivery = Delivery::first(qos, PacketId::MIN);
+        let publish = Publish { delivery, retain, topic: Some(topic), properties, payload };
+        Message::new_in(&mut self.messages, &publish, topic, now)
+    }
+
+    /// Takes the memory of a message that the application is done with, for [messages to come](Self::compose) in either
+    /// direction. Nothing is wrong without it.
+    pub fn give_back(&mut self, message: Message) {
+        message.give_back(&mut self.messages);
+    }
+
     /// Takes a message for sending. It leaves at once if the connection and the broker's Receive Maximum allow it,
     /// and waits in the queue otherwise, behind the messages taken before.
     ///
@@ -42,7 +66,10 @@ impl Client {
         if !is_stored && self.is_turn_of_next() {
             let ticket = self.peek_ticket();
             match self.send_message(now, ticket, &message) {
-                Ok(()) => return Ok(self.next_ticket()),
+                Ok(()) => {
+                    message.give_back(&mut self.messages);
+                    return Ok(self.next_ticket());
+                }
                 Err(Held::Refused(why)) => return Err(Refused { why, message }),
                 Err(Held::Wait) => {}
             }

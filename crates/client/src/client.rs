@@ -5,7 +5,7 @@ use core::num::NonZeroU16;
 
 use damselfly_codec::{Connect, Foreign, FrameLimits, PublishTemplate, ReasonCode, Version, Will as CodecWill};
 use damselfly_session::{
-    BufferPool, InboundAliases, PacketIds, PeerError, ReceiveWindow, Role, SessionExpiry, Timestamp,
+    BufferPool, InboundAliases, MessagePool, PacketIds, PeerError, ReceiveWindow, Role, SessionExpiry, Timestamp,
 };
 
 use crate::{
@@ -47,6 +47,7 @@ pub struct Client {
     pub(crate) pool: BufferPool,
     /// Where a PUBLISH is put together; it keeps its memory.
     pub(crate) template: PublishTemplate,
+    pub(crate) messages: MessagePool,
     pub(crate) connection: Option<Box<Connection>>,
     /// Of the last attempt to connect; 1 is the first of all.
     attempt: u32,
@@ -131,6 +132,7 @@ impl Client {
             outputs: VecDeque::from([Output::NeedTransport(first)]),
             pool: BufferPool::default(),
             template: PublishTemplate::default(),
+            messages: MessagePool::default(),
             connection: None,
             attempt: 1,
             server_reference: None,

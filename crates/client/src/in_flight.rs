@@ -34,9 +34,16 @@ pub(crate) struct Sent {
 pub(crate) struct InFlight {
     /// Sorted by sequence. Finished and moved ones in the middle are gaps; they go when they are more than half.
     entries: VecDeque<Slot>,
+    /// Those that are no gaps.
+    len: usize,
+    /// The sequence of each, once there were more than a few.
     by_packet_id: HashMap<PacketId, u64, KeyedState>,
+    is_indexed: bool,
     last_sequence: u64,
 }
+
+/// So many entries are looked through faster than an index is kept.
+const FEW: usize = 32;
 
 #[derive(Debug)]
 struct Slot {
@@ -46,15 +53,21 @@ struct Slot {
 
 impl InFlight {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { entries: VecDeque::new(), by_packet_id: HashMap::with_hasher(KeyedState::new(seed)), last_sequence: 0 }
+        Self {
+            entries: VecDeque::new(),
+            len: 0,
+            by_packet_id: HashMap::with_hasher(KeyedState::new(seed)),
+            is_indexed: false,
+            last_sequence: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_packet_id.len()
+        self.len
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_packet_id.is_empty()
+        self.len == 0
     }
 
     /// Adds a message at its first sending, after all others.
@@ -110,8 +123,16 @@ impl InFlight {
     fn add(&mut self, mut sent: Sent) -> u64 {
         self.last_sequence += 1;
         sent.sequence = self.last_sequence;
-        self.by_packet_id.insert(sent.packet_id, sent.sequence);
+        self.len += 1;
+        if self.is_indexed {
+            self.by_packet_id.insert(sent.packet_id, sent.sequence);
+        }
         self.entries.push_back(Slot { sequence: sent.sequence, sent: Some(sent) });
+        if !self.is_indexed && self.entries.len() > FEW {
+            self.is_indexed = true;
+            let known = self.entries.iter().filter_map(|slot| slot.sent.as_ref());
+            self.by_packet_id.extend(known.map(|sent| (sent.packet_id, sent.sequence)));
+        }
         self.last_sequence
     }
 
@@ -128,11 +149,15 @@ impl InFlight {
     pub(crate) fn remove(&mut self, packet_id: PacketId) -> Option<Sent> {
         let index = self.index_of(packet_id)?;
         let sent = self.entries.get_mut(index)?.sent.take();
-        self.by_packet_id.remove(&packet_id);
+        self.len -= 1;
+        if self.is_indexed {
+            self.by_packet_id.remove(&packet_id);
+            self.is_indexed = self.len > 0;
+        }
         while self.entries.front().is_some_and(|slot| slot.sent.is_none()) {
             self.entries.pop_front();
         }
-        if self.entries.len() > 2 * self.by_packet_id.len() + 16 {
+        if self.entries.len() > 2 * self.len + 16 {
             self.entries.retain(|slot| slot.sent.is_some());
         }
         sent
@@ -158,6 +183,7 @@ impl InFlight {
     /// All messages in the order of sending; nothing is left.
     pub(crate) fn drain(&mut self) -> impl DoubleEndedIterator<Item = Sent> + '_ {
         self.by_packet_id.clear();
+        (self.len, self.is_indexed) = (0, false);
         self.entries.drain(..).filter_map(|slot| slot.sent)
     }
 
@@ -173,6 +199,10 @@ impl InFlight {
         let front = self.entries.front()?;
         if front.sent.as_ref().is_some_and(|sent| sent.packet_id == packet_id) {
             return Some(0);
+        }
+        if !self.is_indexed {
+            let is_it = |slot: &Slot| slot.sent.as_ref().is_some_and(|sent| sent.packet_id == packet_id);
+            return self.entries.iter().position(is_it);
         }
         let sequence = self.by_packet_id.get(&packet_id)?;
         self.entries.binary_search_by_key(sequence, |slot| slot.sequence).ok()

@@ -214,7 +214,7 @@ impl Client {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         // The alias is set even if the message is then refused: the broker goes on using it.
         let topic = connection.inbound_aliases.resolve(publish.topic, publish.properties.topic_alias())?;
-        let message = Message::new(publish, topic, now);
+        let message = Message::new_in(&mut self.messages, publish, topic, now);
         let arrival = match publish.delivery {
             Delivery::AtMostOnce => None,
             Delivery::AtLeastOnce { id, .. } => {
@@ -293,7 +293,10 @@ impl Client {
                 self.finish_exchange(packet_id, outcome);
             }
             SendAction::SendPubrel => {
-                let ticket = sent.map(|sent| sent.ticket);
+                let (ticket, message) = sent.map(|sent| (sent.ticket, sent.message.take())).unzip();
+                if let Some(message) = message.flatten() {
+                    message.give_back(&mut self.messages);
+                }
                 let is_last = self.session.in_flight.received(packet_id, ack.reason_code);
                 if let Some(ticket) = ticket.filter(|_| is_last && self.outbox.is_some()) {
                     let gate = self.record_released(ticket, packet_id, ack.reason_code);

@@ -27,7 +27,7 @@ impl Client {
     /// Sends all that may leave now: restored subscriptions and requests, what a resumed session has in flight, then
     /// the queue.
     pub(crate) fn pump(&mut self, now: Timestamp) {
-        if !self.is_connected() {
+        if !self.is_connected() || self.has_nothing_to_send() {
             return;
         }
         self.ask_for_response_topic(now);
@@ -36,6 +36,14 @@ impl Client {
         self.replay_publishes(now);
         self.send_queue(now);
         self.tell_room();
+    }
+
+    fn has_nothing_to_send(&self) -> bool {
+        self.queue.is_empty()
+            && !self.is_room_awaited
+            && !self.session.requests.has_waiting()
+            && self.calls.is_none()
+            && self.connection.as_ref().is_some_and(|connection| connection.replay.is_done())
     }
 
     /// Has the transport taken enough of what it was given?
@@ -187,6 +195,7 @@ impl Client {
             match sent {
                 Ok(()) => {
                     self.queue.pop_front();
+                    message.give_back(&mut self.messages);
                 }
                 Err(Held::Wait) => return,
                 Err(Held::Refused(error)) => {
@@ -259,6 +268,9 @@ impl Client {
         self.session.ids.release(packet_id);
         if let Some(connection) = self.connection.as_mut().filter(|_| sent.holds_slot) {
             connection.window.release();
+        }
+        if let Some(message) = sent.message {
+            message.give_back(&mut self.messages);
         }
         self.complete(sent.ticket, outcome);
     }

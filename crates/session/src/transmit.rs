@@ -88,6 +88,16 @@ impl TransmitBuffer {
 
     /// Fills `out` with what comes next, in order, and tells how many slices that is. Nothing is consumed.
     pub fn chunks<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
+        if self.shared.is_none() {
+            let rest = self.copied.get(self.head..).unwrap_or_default();
+            return match out.first_mut() {
+                Some(place) if !rest.is_empty() => {
+                    *place = rest;
+                    1
+                }
+                _ => 0,
+            };
+        }
         let mut places = out.iter_mut();
         let mut filled = 0;
         let mut push = |chunk: &'a [u8]| {

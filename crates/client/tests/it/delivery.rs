@@ -1,11 +1,11 @@
 //! QoS 0, 1 and 2 to the broker, and the outcome of each ticket.
 
-use damselfly_client::{IndeterminateReason, Outcome, OverflowPolicy, Refusal, Unfinished, UsageError};
+use damselfly_client::{IndeterminateReason, Message, Outcome, OverflowPolicy, Refusal, Unfinished, UsageError};
 use damselfly_codec::{AckType, Property, QoS, ReasonCode, Version};
 
 use damselfly_session::SessionExpiry;
 
-use crate::peer::{Peer, message};
+use crate::peer::{EMPTY, Peer, message};
 
 const BOTH: [Version; 2] = [Version::V3_1_1, Version::V5_0];
 
@@ -323,4 +323,28 @@ fn topic_alias_goes_with_properties_expiry_and_large_payloads() {
             &format!("PUBLISH q1 #4  {large} alias 1 expiry 9"),
         ]
     );
+}
+
+#[test]
+fn message_composed_in_used_memory_is_the_message() {
+    let mut peer = Peer::connected(Version::V5_0, |_| ());
+    let topic = damselfly_topic::TopicName::new("home/a").unwrap();
+    for (qos, payload) in [(QoS::AtMostOnce, "one"), (QoS::AtLeastOnce, "four"), (QoS::ExactlyOnce, "")] {
+        let message = peer.client.compose(peer.now, topic, payload.as_bytes(), qos, true, EMPTY);
+        let expected = Message::compose(topic, payload.as_bytes(), qos, true, EMPTY, peer.now);
+        assert_eq!(message, expected);
+        peer.client.publish(peer.now, message).unwrap();
+        peer.poll();
+    }
+    assert_eq!(
+        peer.take_sent(),
+        ["PUBLISH q0 retain home/a one", "PUBLISH q1 #1 retain home/a four", "PUBLISH q2 #2 retain home/a "]
+    );
+    peer.receive_ack(AckType::Puback, 1);
+    peer.receive_ack(AckType::Pubrec, 2);
+    let given_back = Message::compose(topic, b"xxxx", QoS::AtMostOnce, false, EMPTY, peer.now);
+    let held = given_back.clone();
+    peer.client.give_back(given_back);
+    let message = peer.client.compose(peer.now, topic, b"5", QoS::AtMostOnce, false, EMPTY);
+    assert_eq!((message.payload(), held.payload()), (&b"5"[..], &b"xxxx"[..]));
 }
