@@ -1,6 +1,6 @@
 //! The client core: one session over many connections.
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque};
 use core::num::NonZeroU16;
 
 use damselfly_codec::{Connect, Foreign, FrameLimits, PublishTemplate, ReasonCode, Version, Will as CodecWill};
@@ -9,10 +9,11 @@ use damselfly_session::{
 };
 
 use crate::{
-    Acknowledgement, CleanStart, Config, ConnectParameters, ConnectionEnd, DropReason, Event, IndeterminateReason,
+    Acknowledgement, CleanStart, Config, ConnectParameters, ConnectionEnd, Event, InboundMessage, IndeterminateReason,
     NeedTransport, Operation, Outcome, Output, ServerLimits, Ticket, TransportLost, UsageError,
     backoff::Random,
     calls::Calls,
+    closing::Closing,
     connect::connect_properties,
     connection::{Authentication, Connection, Phase},
     in_flight::InFlight,
@@ -52,7 +53,7 @@ pub struct Client {
     /// Of the last attempt to connect; 1 is the first of all.
     attempt: u32,
     server_reference: Option<Box<str>>,
-    closing: Option<Closing>,
+    pub(crate) closing: Option<Closing>,
     pub(crate) last_ticket: u64,
     pub(crate) queue: Queue,
     /// A publish was refused because the queue was full, and nobody was told since that there is room.
@@ -82,19 +83,26 @@ pub(crate) struct Session {
 pub(crate) struct Pause {
     /// The application asked for it.
     by_application: bool,
-    /// Received messages that wait in `outputs`.
-    pub(crate) waiting_messages: usize,
+    /// Received messages that wait in `outputs`, or for their commit to get there.
+    waiting_messages: usize,
+    /// The memory they hold.
+    waiting_bytes: usize,
     /// The driver was told to stop reading.
     pub(crate) is_told: bool,
     /// The driver was told to go on; the timers were not, because nobody has said what time it is.
     is_resuming: bool,
 }
 
-/// [`Client::close`] was called.
-#[derive(Clone, Copy, Debug)]
-struct Closing {
-    deadline: Timestamp,
-    is_done: bool,
+impl Pause {
+    pub(crate) fn add(&mut self, inbound: &InboundMessage) {
+        self.waiting_messages += 1;
+        self.waiting_bytes = self.waiting_bytes.saturating_add(inbound.message.heap_bytes());
+    }
+
+    fn remove(&mut self, inbound: &InboundMessage) {
+        self.waiting_messages -= 1;
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(inbound.message.heap_bytes());
+    }
 }
 
 impl Client {
@@ -154,8 +162,13 @@ impl Client {
             // Here and not after each call: all that was asked for since the last time shares one commit.
             return self.outbox.as_mut()?.close_group().map(Output::Commit);
         };
-        if matches!(output, Output::Event(Event::Message(_))) {
-            self.pause.waiting_messages -= 1;
+        let taken = match &output {
+            Output::Event(Event::Message(inbound)) => Some(inbound),
+            Output::Event(Event::Completed { outcome: Outcome::Response(inbound), .. }) => Some(&**inbound),
+            _ => None,
+        };
+        if let Some(inbound) = taken {
+            self.pause.remove(inbound);
             self.resume_if_possible();
         }
         Some(output)
@@ -293,16 +306,6 @@ impl Client {
         self.note_resumed(now);
     }
 
-    /// Takes no more requests, waits for those under way at most until `deadline`, then says DISCONNECT.
-    /// [`Event::Closed`] is the last output, and by then each ticket has its outcome, except those of
-    /// [stored messages](Client::stored_tickets): those go on in the next process. [MQTT-3.14]
-    pub fn close(&mut self, now: Timestamp, deadline: Timestamp) {
-        let deadline = self.closing.map_or(deadline, |closing| closing.deadline.min(deadline));
-        let is_done = self.closing.is_some_and(|closing| closing.is_done);
-        self.closing = Some(Closing { deadline, is_done });
-        self.go_on_closing(now);
-    }
-
     /// Is the connection open: accepted by CONNACK, and not closing?
     pub fn is_connected(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.is_open())
@@ -346,7 +349,9 @@ impl Client {
     }
 
     pub(crate) fn is_input_paused(&self) -> bool {
-        self.pause.by_application || self.pause.waiting_messages >= self.config.max_waiting_messages.max(1)
+        self.pause.by_application
+            || self.pause.waiting_messages >= self.config.max_waiting_messages.max(1)
+            || self.pause.waiting_bytes >= self.config.max_waiting_bytes.max(1)
     }
 
     pub(crate) const fn acknowledges(&self) -> bool {
@@ -355,7 +360,8 @@ impl Client {
 
     /// Tells the driver to go on, not at the first free place but at half of them.
     fn resume_if_possible(&mut self) {
-        let is_low = self.pause.waiting_messages <= self.config.max_waiting_messages / 2;
+        let is_low = self.pause.waiting_messages <= self.config.max_waiting_messages / 2
+            && self.pause.waiting_bytes <= self.config.max_waiting_bytes / 2;
         if self.pause.by_application || !is_low {
             return;
         }
@@ -484,55 +490,6 @@ impl Client {
             self.record_session_until(false, until);
         }
         self.pause.is_told = false;
-    }
-
-    /// Goes as far towards the end as is possible now.
-    pub(crate) fn go_on_closing(&mut self, now: Timestamp) {
-        let Some(closing) = self.closing.filter(|closing| !closing.is_done) else { return };
-        let is_drained = self.queue.is_empty()
-            && self.session.in_flight.is_empty()
-            && self.session.requests.len() == 0
-            && self.calls.as_ref().is_none_or(|calls| calls.len() == 0)
-            && !self.connection.as_ref().is_some_and(|connection| connection.has_marks())
-            && !self.outbox.as_ref().is_some_and(|outbox| outbox.is_telling());
-        if !is_drained && now < closing.deadline {
-            return;
-        }
-        if self.connection.as_ref().is_some_and(|connection| !connection.is_closing()) {
-            self.end(ConnectionEnd::Requested);
-        }
-        self.closing = Some(Closing { is_done: true, ..closing });
-        self.settle_everything();
-        self.say_event(Event::Closed);
-    }
-
-    /// What is stored goes on in the next process, so it has no outcome in this one.
-    fn settle_everything(&mut self) {
-        let mut settled = Vec::new();
-        let mut tell = |ticket, outcome| settled.push((ticket, outcome));
-        if self.outbox.is_none() {
-            for sent in self.session.in_flight.drain() {
-                tell(sent.ticket, Outcome::Indeterminate(IndeterminateReason::Closed));
-            }
-            self.session.ids.clear();
-        }
-        if let Some(connection) = &mut self.connection {
-            while let Some(ticket) = connection.next_lost() {
-                tell(ticket, Outcome::Indeterminate(IndeterminateReason::Closed));
-            }
-        }
-        self.session.requests.drain_tickets(|ticket| tell(ticket, Outcome::Indeterminate(IndeterminateReason::Closed)));
-        let outbox = &self.outbox;
-        let is_kept = |ticket| outbox.as_ref().is_some_and(|outbox| outbox.holds(ticket));
-        for ticket in self.queue.take_unless(is_kept) {
-            tell(ticket, Outcome::Dropped(DropReason::Closed));
-        }
-        for (ticket, outcome) in settled {
-            if !self.is_hidden(ticket) {
-                self.say_event(Event::Completed { ticket, outcome });
-            }
-        }
-        self.settle_calls();
     }
 
     fn expire(&mut self, now: Timestamp) {

@@ -60,6 +60,8 @@ pub struct Config {
     /// How many received messages may wait for [`poll_output`](crate::Client::poll_output) before input is paused.
     /// Default: 1,024.
     pub max_waiting_messages: usize,
+    /// How many bytes of memory they may hold before input is paused; the last one may go beyond. Default: 16 MiB.
+    pub max_waiting_bytes: usize,
     /// What the offline queue holds, and what happens at its end.
     pub queue: QueueConfig,
     /// Keeps messages, identifiers and subscriptions on disk, by a journal that the driver stores. Default: `None`, all
@@ -107,6 +109,7 @@ impl Default for Config {
             max_alias_bytes: 64 * 1_024,
             acknowledgement: Acknowledgement::default(),
             max_waiting_messages: 1_024,
+            max_waiting_bytes: 16 * 1_024 * 1_024,
             queue: QueueConfig::default(),
             outbox: None,
             max_transmit_bytes: 256 * 1_024,

@@ -85,6 +85,15 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     },
+    /// The broker refused a subscription. The outcome of the request follows, with the results of all its Topic Filters.
+    SubscriptionRefused {
+        /// The request.
+        ticket: Ticket,
+        /// The Topic Filter.
+        filter: TopicFilterBuf,
+        /// The broker's reason.
+        reason_code: ReasonCode,
+    },
     /// A subscription could not be restored on a new session: the broker refused it this time.
     SubscriptionLost {
         /// The Topic Filter, which is not tried again.
@@ -232,6 +241,38 @@ pub enum IndeterminateReason {
     Closed,
 }
 
+/// One line for a log: no payload, no credentials. Topics and reasons are as the peer or the application wrote them.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected(connected) => {
+                write!(f, "connected as {}, session {}", connected.client_id, connected.session)
+            }
+            Self::Message(inbound) => {
+                let message = &inbound.message;
+                write!(f, "message on {}, QoS {}, {} bytes", message.topic(), message.qos(), message.payload().len())
+            }
+            Self::Stored { ticket } => write!(f, "{ticket}: stored"),
+            Self::Completed { ticket, outcome } => write!(f, "{ticket}: {outcome}"),
+            Self::SubscriptionRefused { ticket, filter, reason_code } => {
+                write!(f, "{ticket}: subscription to {filter} refused: {reason_code}")
+            }
+            Self::SubscriptionLost { filter, reason_code } => write!(f, "subscription to {filter} lost: {reason_code}"),
+            Self::AuthenticationStep { .. } => f.write_str("the broker asks for the next step of the authentication"),
+            Self::Reauthenticated { .. } => f.write_str("authenticated anew"),
+            Self::QueueHasRoom => f.write_str("there is room for messages again"),
+            Self::Disconnected(end) => write!(f, "disconnected: {end}"),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request {}", self.0)
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -319,6 +360,7 @@ mod tests {
             Outcome::Refused(refusal),
             Outcome::Indeterminate(IndeterminateReason::SessionLost),
             Outcome::Subscribed(vec![Ok(QoS::AtMostOnce), Err(ReasonCode::NotAuthorized)]),
+            Outcome::Unanswered(UnansweredReason::Deadline),
         ];
         assert_eq!(
             outcomes.map(|outcome| outcome.to_string()),
@@ -326,6 +368,41 @@ mod tests {
                 "refused: Quota exceeded (0x97) (come back later)",
                 "nobody knows whether it arrived: the broker forgot the session",
                 "1 of 2 subscriptions granted",
+                "not answered: the deadline passed",
+            ]
+        );
+    }
+
+    #[test]
+    fn events_are_said_in_words_without_payload() {
+        let filter = damselfly_topic::TopicFilter::new("home/+").unwrap().to_buf();
+        let topic = damselfly_topic::TopicName::new("home/lamp").unwrap();
+        let message = Message::compose(
+            topic,
+            b"on",
+            QoS::AtLeastOnce,
+            false,
+            damselfly_codec::Properties::EMPTY,
+            Timestamp::ZERO,
+        );
+        let (ticket, reason_code) = (Ticket(7), ReasonCode::NotAuthorized);
+        let events = [
+            Event::Message(InboundMessage { message, dup: false, subscription_ids: Vec::new(), ack: None }),
+            Event::Stored { ticket },
+            Event::Completed { ticket, outcome: Outcome::Expired },
+            Event::SubscriptionRefused { ticket, filter: filter.clone(), reason_code },
+            Event::SubscriptionLost { filter, reason_code },
+            Event::Disconnected(ConnectionEnd::PingTimeout),
+        ];
+        assert_eq!(
+            events.map(|event| event.to_string()),
+            [
+                "message on home/lamp, QoS 1, 2 bytes",
+                "request 7: stored",
+                "request 7: expired before it could be sent",
+                "request 7: subscription to home/+ refused: Not authorized (0x87)",
+                "subscription to home/+ lost: Not authorized (0x87)",
+                "disconnected: the broker did not answer PINGREQ in time",
             ]
         );
     }

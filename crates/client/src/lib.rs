@@ -9,6 +9,7 @@ mod application;
 mod backoff;
 mod calls;
 mod client;
+mod closing;
 mod config;
 mod connect;
 mod connection;

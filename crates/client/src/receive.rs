@@ -3,8 +3,8 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use damselfly_codec::{
-    Ack, AckType, Auth, Connack, DecodeError, Delivery, Disconnect, Packet, PacketId, PacketType, Properties, Publish,
-    QoS, ReasonCode, Suback, Unsuback, Version, peek,
+    Ack, AckType, Auth, Connack, DecodeError, Delivery, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
+    Publish, QoS, ReasonCode, Suback, Unsuback, Version, peek,
 };
 use damselfly_session::{
     Message, OutboundAliases, PeerError, Phase as Direction, PingTimer, Role, SendAction, SendInput, SendState,
@@ -17,6 +17,7 @@ use crate::{
     connection::{Authentication, Phase, Replay},
     inbound::{Answer, Arrival},
     requests::{Ask, Request},
+    send::SHARE_FROM,
 };
 
 impl Client {
@@ -40,7 +41,7 @@ impl Client {
                 self.pause_input(now);
                 break;
             }
-            match self.handle_frame_at_front(now, rest) {
+            match self.handle_frame_at_front(now, rest, None) {
                 Ok(Taken::Frame(len)) => rest = rest.get(len..).unwrap_or_default(),
                 Ok(Taken::NotYet { wanted }) => {
                     intake.wanted = wanted;
@@ -55,6 +56,37 @@ impl Client {
         intake
     }
 
+    /// One whole packet that the driver received in a buffer of its own, as large as
+    /// [`Intake::wanted`](crate::Intake::wanted) said: its payload is then shared, not copied. Consumes all of it or,
+    /// paused, nothing.
+    pub fn handle_frame(&mut self, now: Timestamp, frame: &Frame) -> Intake {
+        self.handle_progress(now);
+        let mut intake = Intake { consumed: frame.len(), wanted: 0, paused: false };
+        if self.connection.as_ref().is_some_and(|connection| !connection.is_closing()) {
+            if self.is_input_paused() {
+                self.pause_input(now);
+                return Intake { consumed: 0, wanted: 0, paused: true };
+            }
+            match self.handle_frame_at_front(now, frame, Some(frame)) {
+                Ok(Taken::Frame(_)) => {}
+                // A frame is whole.
+                Ok(Taken::NotYet { .. }) => intake.consumed = 0,
+                Err(error) => self.end_for_bytes(error),
+            }
+        }
+        self.pump(now);
+        self.go_on_closing(now);
+        intake
+    }
+
+    /// More of a packet arrived in a buffer of the driver's own, for [`Client::handle_frame`]: the broker is alive.
+    pub fn handle_progress(&mut self, now: Timestamp) {
+        self.note_resumed(now);
+        if let Some(connection) = &mut self.connection {
+            connection.ping.received(now);
+        }
+    }
+
     fn pause_input(&mut self, now: Timestamp) {
         self.pause.is_told = true;
         if let Some(connection) = &mut self.connection {
@@ -62,7 +94,12 @@ impl Client {
         }
     }
 
-    fn handle_frame_at_front(&mut self, now: Timestamp, input: &[u8]) -> Result<Taken, DecodeError> {
+    fn handle_frame_at_front(
+        &mut self,
+        now: Timestamp,
+        input: &[u8],
+        frame: Option<&Frame>,
+    ) -> Result<Taken, DecodeError> {
         let version = self.config.version;
         let Some(header) = peek(input, &self.frame_limits).map_err(|error| error.for_version(version))? else {
             return Ok(Taken::NotYet { wanted: 0 });
@@ -76,7 +113,7 @@ impl Client {
             return Ok(Taken::Frame(len));
         }
         let packet = Packet::decode_body(version, header, body)?;
-        if let Err(error) = self.handle_packet(now, &packet) {
+        if let Err(error) = self.handle_packet(now, &packet, frame) {
             self.end_for(error);
         }
         // At once: the acknowledgements of both kinds then leave in the order of arrival, however the input was split.
@@ -94,10 +131,10 @@ impl Client {
         }
     }
 
-    fn handle_packet(&mut self, now: Timestamp, packet: &Packet<'_>) -> Result<(), PeerError> {
+    fn handle_packet(&mut self, now: Timestamp, packet: &Packet<'_>, frame: Option<&Frame>) -> Result<(), PeerError> {
         match packet {
             Packet::Connack(connack) => self.handle_connack(now, connack),
-            Packet::Publish(publish) => self.handle_publish(now, publish),
+            Packet::Publish(publish) => self.handle_publish(now, publish, frame),
             Packet::Puback(ack) => self.handle_ack(PacketType::Puback, ack),
             Packet::Pubrec(ack) => self.handle_ack(PacketType::Pubrec, ack),
             Packet::Pubcomp(ack) => self.handle_ack(PacketType::Pubcomp, ack),
@@ -209,12 +246,20 @@ impl Client {
         self.session.inbound.session_lost();
     }
 
-    fn handle_publish(&mut self, now: Timestamp, publish: &Publish<'_>) -> Result<(), PeerError> {
+    fn handle_publish(
+        &mut self,
+        now: Timestamp,
+        publish: &Publish<'_>,
+        frame: Option<&Frame>,
+    ) -> Result<(), PeerError> {
         let version = self.config.version;
         let Some(connection) = &mut self.connection else { return Ok(()) };
         // The alias is set even if the message is then refused: the broker goes on using it.
         let topic = connection.inbound_aliases.resolve(publish.topic, publish.properties.topic_alias())?;
-        let message = Message::new_in(&mut self.messages, publish, topic, now);
+        let message = match frame {
+            Some(frame) if publish.payload.len() >= SHARE_FROM => Message::shared(frame, publish, topic, now),
+            _ => Message::new_in(&mut self.messages, publish, topic, now),
+        };
         let arrival = match publish.delivery {
             Delivery::AtMostOnce => None,
             Delivery::AtLeastOnce { id, .. } => {
@@ -256,11 +301,10 @@ impl Client {
             subscription_ids: publish.properties.subscription_ids().collect(),
             ack,
         };
-        let event = if let Some(ticket) = answered {
-            Event::Completed { ticket, outcome: Outcome::Response(Box::new(inbound)) }
-        } else {
-            self.pause.waiting_messages += 1;
-            Event::Message(inbound)
+        self.pause.add(&inbound);
+        let event = match answered {
+            Some(ticket) => Event::Completed { ticket, outcome: Outcome::Response(Box::new(inbound)) },
+            None => Event::Message(inbound),
         };
         match publish.delivery {
             // What counts as received without a word of the application must be delivered at most once, so it is stored
@@ -337,11 +381,17 @@ impl Client {
         for ((filter, options), result) in filters.into_iter().zip(&results) {
             match result {
                 Ok(_) => self.register(filter, options, properties.as_properties()),
-                Err(reason_code) if ticket.is_none() => {
-                    self.unregister(&filter);
-                    self.say_event(Event::SubscriptionLost { filter, reason_code: *reason_code });
+                Err(reason_code) => {
+                    let reason_code = *reason_code;
+                    match ticket {
+                        None => {
+                            self.unregister(&filter);
+                            self.say_event(Event::SubscriptionLost { filter, reason_code });
+                        }
+                        Some(ticket) if self.is_hidden(ticket) => {}
+                        Some(ticket) => self.say_event(Event::SubscriptionRefused { ticket, filter, reason_code }),
+                    }
                 }
-                Err(_) => {}
             }
         }
         match ticket {

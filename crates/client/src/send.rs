@@ -429,8 +429,8 @@ impl Client {
     }
 }
 
-/// From this length on, in bytes, a payload is not copied into the transmit buffer.
-const SHARE_FROM: usize = 4_096;
+/// From this length on, in bytes, a payload is not copied: neither into the transmit buffer nor out of a frame of its own.
+pub(crate) const SHARE_FROM: usize = 4_096;
 
 /// An encoder's refusal is the caller's mistake.
 pub(crate) fn usage_error(error: EncodeError) -> UsageError {

@@ -4,6 +4,7 @@
 mod acknowledgement;
 mod connection;
 mod delivery;
+mod frames;
 mod limits;
 mod outbox;
 mod peer;

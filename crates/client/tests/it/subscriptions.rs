@@ -19,6 +19,10 @@ fn each_filter_has_its_result() {
         peer.receive_suback(1, &[ReasonCode::Success, ReasonCode::GrantedQoS1, refusal]);
         let results = vec![Ok(QoS::AtMostOnce), Ok(QoS::AtLeastOnce), Err(refusal)];
         assert_eq!(peer.take_outcomes(), [(ticket, Outcome::Subscribed(results))]);
+        let [Event::SubscriptionRefused { ticket: of, filter, reason_code }] = &peer.events[..] else {
+            panic!("the refused one is named: {:?}", peer.events)
+        };
+        assert_eq!((of.get(), filter.as_str(), *reason_code), (ticket, "c", refusal));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use damselfly_client::{ConnectionEnd, Event};
+use damselfly_client::{ConnectionEnd, Event, Output};
 use damselfly_codec::{Packet, Property, QoS, Version};
 use damselfly_session::Timestamp;
 
@@ -158,6 +158,32 @@ fn messages_that_nobody_takes_pause_the_input() {
     assert_eq!(peer.resumes, 1);
     let rest = peer.client.handle_input(peer.now, &many[intake.consumed..]);
     assert_eq!((rest.consumed, rest.paused), (2 * one.len(), false));
+}
+
+#[test]
+fn bytes_that_nobody_takes_pause_the_input() {
+    // A message of 4 bytes with a topic of 1 takes as much as the next of its size.
+    let one = [0x30, 0x08, 0x00, 0x01, b'a', 0x00, b'b', b'c', b'd', b'e'];
+    let many: Vec<u8> = one.repeat(9);
+    let mut peer = Peer::connected(Version::V5_0, |_| ());
+    let _ = peer.client.handle_input(peer.now, &one);
+    let Some(Output::Event(Event::Message(inbound))) = peer.client.poll_output() else { panic!("a message") };
+    let bytes = inbound.message.heap_bytes();
+
+    for (max, taken) in [(3 * bytes, 3), (3 * bytes + 1, 4)] {
+        let mut peer = Peer::connected(Version::V5_0, |config| config.max_waiting_bytes = max);
+        let intake = peer.client.handle_input(peer.now, &many);
+        assert_eq!((intake.consumed, intake.paused), (taken * one.len(), true));
+    }
+
+    // Reading goes on not at the first free place, but at half of them.
+    let mut peer = Peer::connected(Version::V5_0, |config| config.max_waiting_bytes = 3 * bytes);
+    assert!(peer.client.handle_input(peer.now, &many).paused);
+    assert!(matches!(peer.client.poll_output(), Some(Output::Event(Event::Message(_)))));
+    assert_eq!(peer.client.handle_input(peer.now, &one).consumed, one.len());
+    let rest: Vec<bool> =
+        core::iter::from_fn(|| peer.client.poll_output()).map(|output| matches!(output, Output::Resume)).collect();
+    assert_eq!(rest, [false, false, false, true]);
 }
 
 #[test]
