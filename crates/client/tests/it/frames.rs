@@ -10,8 +10,9 @@ use crate::peer::{EMPTY, Peer, publish};
 
 fn frame(version: Version, qos: QoS, payload: &str) -> Frame {
     let mut bytes = Vec::new();
-    Packet::Publish(publish(qos, 7, false, "a", payload, EMPTY)).encode(version, Foreign::Reject, &mut bytes).unwrap();
-    Frame::new(Bytes::from(bytes), &FrameLimits::default()).unwrap()
+    let packet = Packet::Publish(publish(qos, 7, false, "a", payload, EMPTY));
+    packet.encode(version, Foreign::Reject, &mut bytes).expect("tests send what can be encoded");
+    Frame::new(Bytes::from(bytes), &FrameLimits::default()).expect("it is one packet")
 }
 
 fn last_message(peer: &mut Peer) -> Message {
