@@ -16,6 +16,7 @@ mod information;
 mod joined;
 mod limits;
 mod local;
+mod memory;
 mod order;
 mod packets;
 mod payloads;
