@@ -82,7 +82,7 @@ impl Owed {
 
     /// Whether something of its topic and QoS that was owed later may come earlier.
     pub(crate) const fn lets_pass(&self, batch: u64) -> bool {
-        self.after_suback.is_some() || batch < self.began
+        self.after_suback.is_some() || batch <= self.began
     }
 }
 

@@ -17,6 +17,7 @@ fn scripts_of_what_was_wrong_once_are_agreed_about() {
         ONCE_FOR_WHO_GOT_IT,
         EXPIRED_BEFORE_ITS_COMMIT,
         DRIVES_NOTHING_OUT,
+        LIVE_BEFORE_THE_SUBACK,
     ] {
         let script: Script = script.parse().unwrap();
         if let Err(error) = run::play_aloud(&script) {
@@ -192,3 +193,19 @@ const DRIVES_NOTHING_OUT: &str = r#"
     bob: publish qos1 "a/b" "m1"
     bob: publish qos1 size=5000 "a/b" "m2"
 "#;
+
+/// What comes live between a SUBSCRIBE and its SUBACK stands before the retained messages.
+const LIVE_BEFORE_THE_SUBACK: &str = r##"
+    alice: connect 5.0 expiry=4294967295
+    bob: connect 3.1.1
+    dave: connect 3.1.1 manual
+    dave: subscribe "#" qos1
+    hold commits
+    dave: publish qos1 "a" "m12"
+    bob: publish qos1 retain "b" "m15"
+    alice: publish qos1 "a/ccc" "m16"
+    alice: publish qos1 "a/b" "m19"
+    dave: publish qos2 "b" "m20"
+    bob: publish qos1 "a/b" "m26"
+    dave: subscribe "#" qos0
+"##;
