@@ -1,8 +1,8 @@
 //! Each kind of memory follows what it is about, and no other does.
 
-use damselfly_broker::Memory;
+use damselfly_broker::{Memory, Secret};
 
-use crate::world::{Client, World, v5};
+use crate::world::{Client, World, beside, v5};
 
 const COUNT: u64 = 100;
 
@@ -110,4 +110,36 @@ fn a_message_is_held_once_however_many_sessions_wait_for_it() {
     assert_eq!(of(1, 100 + 320) - one, 320);
     let each = (of(50, 100) - one) / 49;
     assert!((30..40).contains(&each), "{each} bytes for a reference");
+}
+
+#[test]
+fn memory_is_used_up_while_the_budget_is_full_and_only_then() {
+    let mut world = World::with(|config| config.max_memory = beside(1, 20_000));
+    assert!(!world.broker.is_out_of_memory());
+    let alice = world.connect(v5("alice"));
+    let names: Vec<String> = (0..40).map(|n| format!("r/{n}")).collect();
+    for name in &names {
+        world.retain(alice, name, &"x".repeat(1_000));
+    }
+    let kept = world.broker.retained_len();
+    assert!((10..30).contains(&kept), "{kept}");
+    assert!(world.broker.is_out_of_memory());
+    world.retain(alice, &names[0], "");
+    assert!(!world.broker.is_out_of_memory(), "there is room for one more");
+}
+
+#[test]
+fn debug_says_how_much_there_is_and_no_secret() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    world.connect(v5("bob"));
+    world.subscribe(alice, &[("pond", 1), ("lake", 1), ("$share/g/pond", 1)]);
+    world.retain(alice, "sea", "x");
+    let shown = format!("{:?}", world.broker);
+    let expected = "Broker { connections: 2, sessions: 2, subscriptions: 3, retained: 1, messages: 0, config: ";
+    assert!(shown.starts_with(expected), "{shown}");
+    for text in ["alice", "pond", "sea"] {
+        assert!(!shown.contains(text), "{text} in {shown}");
+    }
+    assert_eq!(format!("{:?}", Secret::from(&b"s3cret"[..])), "Secret(hidden)");
 }

@@ -33,7 +33,7 @@ fn a_second_insertion_replaces_the_value() {
         assert_eq!((index.get(filter(text), 1), index.get(filter(text), 2)), (Some(11), Some(21)));
         assert_eq!(index.get(filter(text), 3), None);
     }
-    assert_eq!(index.len(), 8);
+    assert_eq!((index.len(), index.is_empty()), (8, false));
     assert_eq!(index.get(filter("a"), 1), None);
     assert_eq!(index.get(filter("+"), 1), None);
     assert_eq!(index.get(filter("a/+/#"), 1), None);

@@ -43,7 +43,7 @@ fn values_are_set_replaced_changed_and_removed() {
     assert_eq!(map.insert(name("a"), 7), Ok(Some(0)));
     *map.get_mut(name("a/b")).unwrap() += 10;
     assert_eq!((map.get(name("a")), map.get(name("a/b")), map.get(name("b"))), (Some(&7), Some(&11), None));
-    assert_eq!(map.len(), 2);
+    assert_eq!((map.len(), map.is_empty()), (2, false));
     assert_eq!(map.remove(name("a")), Some(7));
     assert_eq!(map.remove(name("a")), None);
     assert_eq!(map.remove(name("a/b")), Some(11));
