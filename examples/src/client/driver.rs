@@ -1,6 +1,6 @@
 //! The task of one client: it opens sockets when the core asks for one, moves bytes and keeps the time.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use damselfly_client::{NeedTransport, TransportLost};
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::handle::{Provider, Shared};
+use super::{options::Provider, state::Shared};
 
 /// How long opening a connection may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -19,8 +19,22 @@ const READ_SIZE: usize = 64 * 1_024;
 /// How many slices one write takes.
 const MAX_CHUNKS: usize = 32;
 
+/// Tells that the task is over, also when the runtime ends it or never begins it.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.lock().end();
+    }
+}
+
 /// Runs until the client is closed.
-pub(super) async fn run(shared: Arc<Shared>, mut provider: Provider) {
+pub(super) fn run(shared: Arc<Shared>, provider: Provider) -> impl Future<Output = ()> + Send {
+    let ending = Ending(shared);
+    async move { serve(&ending.0, provider).await }
+}
+
+async fn serve(shared: &Shared, mut provider: Provider) {
     loop {
         let (need, is_finished, deadline) = {
             let mut state = shared.lock();
@@ -30,29 +44,34 @@ pub(super) async fn run(shared: Arc<Shared>, mut provider: Provider) {
             return;
         }
         if let Some(need) = need {
-            attempt(&shared, &need, &mut provider).await;
+            attempt(shared, need, &mut provider).await;
             continue;
         }
         tokio::select! {
             () = shared.wake.notified() => {}
-            () = wait(deadline) => handle_timeout(&shared),
+            () = wait(deadline) => handle_timeout(shared),
         }
     }
 }
 
 /// One attempt to connect and, if it succeeds, the whole life of the connection.
-async fn attempt(shared: &Shared, need: &NeedTransport, provider: &mut Provider) {
-    if !wait_for_start(shared, need).await {
+async fn attempt(shared: &Shared, need: NeedTransport, provider: &mut Provider) {
+    if !wait_for_start(shared, &need).await {
         return;
     }
-    let (endpoint, parameters) = provider(need);
-    let open = timeout(OPEN_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port)));
+    let asked = provider(need);
+    let open = async {
+        let (endpoint, parameters) = asked.await?;
+        let stream = timeout(OPEN_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port)));
+        let stream = stream.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        Ok((stream, parameters))
+    };
     let opened = tokio::select! {
-        opened = open => opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        opened = open => opened,
         () = closed(shared) => return,
     };
     match opened {
-        Ok(stream) => {
+        Ok((stream, parameters)) => {
             // Packets are small and written together already: waiting for more only delays them.
             let _ = stream.set_nodelay(true);
             {

@@ -1,49 +1,13 @@
 //! The client driver against our broker: its futures may be dropped, its bounds hold, its attempts ask anew.
 
-use std::{future::Future, net::SocketAddr, pin::pin, task::Context, time::Duration};
+use std::{future::Future, pin::pin, task::Context, time::Duration};
 
 use damselfly_client::{Config, ConnectParameters, Event, Outcome, UsageError};
-use damselfly_codec::{Properties, QoS, SubscriptionOptions};
-use damselfly_examples::client::{Client, Endpoint, Events, Options};
-use damselfly_topic::TopicFilter;
+use damselfly_codec::QoS;
+use damselfly_examples::client::{Client, Drain, Options};
 use futures::task::noop_waker_ref;
 
-use crate::support::{BrokerProcess, LIMIT};
-
-/// Runs a test's work on a runtime of its own, for a bounded time.
-fn run(work: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LIMIT, work).await }).unwrap();
-}
-
-fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint::new(address.ip().to_string(), address.port())
-}
-
-fn options(broker: &BrokerProcess, client_id: &str) -> Options {
-    Options::new(endpoint(broker.address()), Config::new(client_id))
-}
-
-async fn subscribe(client: &Client, filter: &str, qos: QoS) {
-    let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
-    let filter = TopicFilter::new(filter).unwrap();
-    let outcome = client.subscribe(&[(filter, options)], Properties::EMPTY).unwrap().await;
-    assert_eq!(outcome, Outcome::Subscribed(vec![Ok(qos)]));
-}
-
-fn message(client: &Client, payload: &str, qos: QoS) -> damselfly_session::Message {
-    client.message("t", payload.as_bytes(), qos, false, Properties::EMPTY).unwrap()
-}
-
-async fn next_payload(events: &mut Events) -> String {
-    loop {
-        match events.next().await {
-            Some(Event::Message(inbound)) => return String::from_utf8_lossy(inbound.message.payload()).into_owned(),
-            Some(_) => {}
-            None => panic!("the client ended"),
-        }
-    }
-}
+use crate::support::{BrokerProcess, endpoint, message, next_payload, options, run, subscribe};
 
 #[test]
 fn outcome_is_awaited_and_dropping_its_future_changes_nothing() {
@@ -65,34 +29,8 @@ fn outcome_is_awaited_and_dropping_its_future_changes_nothing() {
                 assert_eq!(next_payload(&mut events).await, format!("{kind} {number}"));
             }
         }
-        client.close(Duration::from_secs(5));
+        client.close(Drain::within(Duration::from_secs(5)));
         events.join().await;
-    });
-    broker.end();
-}
-
-#[test]
-fn dropping_the_future_of_the_next_event_loses_none() {
-    let broker = BrokerProcess::start(&[]);
-    run(async {
-        let (client, mut events) = Client::connect(options(&broker, "both"));
-        subscribe(&client, "t", QoS::AtLeastOnce).await;
-        for number in 0..50 {
-            drop(client.publish(message(&client, &number.to_string(), QoS::AtLeastOnce)).unwrap());
-        }
-        let mut received = Vec::new();
-        while received.len() < 50 {
-            tokio::select! {
-                biased;
-                () = tokio::task::yield_now() => {}
-                payload = next_payload(&mut events) => received.push(payload),
-            }
-            // The branch above was polled and dropped as often as not.
-            if let Ok(payload) = tokio::time::timeout(Duration::from_millis(1), next_payload(&mut events)).await {
-                received.push(payload);
-            }
-        }
-        assert!(received.iter().enumerate().all(|(number, payload)| *payload == number.to_string()), "{received:?}");
     });
     broker.end();
 }
@@ -132,7 +70,7 @@ fn messages_taken_before_there_is_a_connection_leave_before_the_client_closes() 
         for number in 0..1_000 {
             drop(client.publish(message(&client, &number.to_string(), QoS::AtLeastOnce)).unwrap());
         }
-        client.close(Duration::from_secs(20));
+        client.close(Drain::within(Duration::from_secs(20)));
         let refused = client.publish(message(&client, "late", QoS::AtMostOnce)).err().unwrap();
         assert_eq!(refused.why, UsageError::Closed);
         events.join().await;
@@ -150,10 +88,9 @@ fn each_attempt_asks_where_to_connect_and_as_whom() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let alive = broker.address();
     run(async {
-        let mut options = options(&broker, "nomad");
-        options.provider = Box::new(move |need| {
+        let mut options = Options::asking(Config::new("nomad"), move |need| {
             let address = if need.attempt < 3 { dead } else { alive };
-            (endpoint(address), ConnectParameters::default())
+            std::future::ready(Ok((endpoint(address), ConnectParameters::default())))
         });
         options.config.backoff.first = Duration::from_millis(5);
         let (client, mut events) = Client::connect(options);

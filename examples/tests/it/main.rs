@@ -3,9 +3,13 @@
 
 mod bad_input;
 mod broker_program;
+mod client_cancel;
 mod client_driver;
+mod client_end;
+mod client_streams;
 mod conformance;
 mod embed_broker;
+mod embed_client;
 mod limits;
 mod mqtt;
 mod scram;

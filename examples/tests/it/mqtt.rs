@@ -2,14 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    thread,
+    process::{Command, Output, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::support::{BrokerProcess, LIMIT, eventually};
+use crate::support::{BrokerProcess, Running, eventually};
 
 const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
 
@@ -34,76 +32,17 @@ fn stderr(output: &Output) -> String {
 }
 
 /// `mqtt` in the background, killed when dropped.
-struct Running {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
+fn start(broker: &BrokerProcess, command: &str, line: &[&str]) -> Running {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_mqtt"));
+    program.args(with_address(broker, command, line));
+    Running::spawn(program)
 }
 
-impl Running {
-    fn start(broker: &BrokerProcess, command: &str, line: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mqtt"))
-            .args(with_address(broker, command, line))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let stdout = child.stdout.take().unwrap();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    return;
-                }
-            }
-        });
-        let stdin = child.stdin.take();
-        Self { child, stdin, lines }
-    }
-
-    /// `mqtt sub`, its SUBACK received: its log says so.
-    fn subscribed(broker: &BrokerProcess, line: &[&str]) -> Self {
-        let mut running = Self::start(broker, "sub", &[line, &["-d"]].concat());
-        let mut log = BufReader::new(running.child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        assert!(log.any(|line| line.contains("Subscribed")));
-        thread::spawn(move || log.count());
-        running
-    }
-
-    fn line(&self) -> String {
-        match self.lines.recv_timeout(LIMIT) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => panic!("no line on standard output"),
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Waits for the end: the status and what it said on standard error.
-    fn end(mut self) -> (ExitStatus, String) {
-        drop(self.stdin.take());
-        let mut status = None;
-        eventually("mqtt ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        let mut text = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            let _ = stderr.read_to_string(&mut text);
-        }
-        (status.unwrap(), text)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails if the process has ended already, which is as well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// `mqtt sub`, its SUBACK received: its log says so.
+fn subscribed(broker: &BrokerProcess, line: &[&str]) -> Running {
+    let mut running = start(broker, "sub", &[line, &["-d"]].concat());
+    running.wait_for_log("Subscribed");
+    running
 }
 
 #[test]
@@ -162,7 +101,7 @@ fn messages_arrive_at_each_qos_in_each_version() {
     for version in VERSIONS {
         for qos in ["0", "1", "2"] {
             let format = "%t %p q%q r%r l%l";
-            let sub = Running::subscribed(&broker, &["-V", version, "-q", qos, "-t", "a/+", "-F", format, "-C", "3"]);
+            let sub = subscribed(&broker, &["-V", version, "-q", qos, "-t", "a/+", "-F", format, "-C", "3"]);
             for payload in ["one", "two", "three"] {
                 publish(&broker, &["-V", version, "-q", qos, "-t", "a/b", "-m", payload]);
             }
@@ -180,11 +119,11 @@ fn messages_arrive_at_each_qos_in_each_version() {
 fn retained_message_is_shown_and_deleted() {
     let broker = BrokerProcess::start(&[]);
     publish(&broker, &["-t", "r/1", "-m", "kept", "-r", "-q", "1"]);
-    let sub = Running::start(&broker, "sub", &["-t", "r/#", "-v", "-C", "1", "--remove-retained"]);
+    let sub = start(&broker, "sub", &["-t", "r/#", "-v", "-C", "1", "--remove-retained"]);
     assert_eq!(sub.line(), "r/1 kept");
     assert!(sub.end().0.success());
     publish(&broker, &["-t", "r/2", "-m", "last", "-r"]);
-    let sub = Running::start(&broker, "sub", &["-t", "r/#", "-v", "-C", "1"]);
+    let sub = start(&broker, "sub", &["-t", "r/#", "-v", "-C", "1"]);
     assert_eq!(sub.line(), "r/2 last", "r/1 is gone");
     broker.end();
 }
@@ -193,13 +132,13 @@ fn retained_message_is_shown_and_deleted() {
 fn filtered_out_and_retained_messages_are_not_shown() {
     let broker = BrokerProcess::start(&[]);
     publish(&broker, &["-t", "a/old", "-m", "old", "-r"]);
-    let sub = Running::start(&broker, "sub", &["-t", "a/#", "-T", "a/x", "-F", "%p"]);
+    let sub = start(&broker, "sub", &["-t", "a/#", "-T", "a/x", "-F", "%p"]);
     assert_eq!(sub.line(), "old");
     publish(&broker, &["-t", "a/x", "-m", "hidden"]);
     publish(&broker, &["-t", "a/y", "-m", "shown"]);
     assert_eq!(sub.line(), "shown");
     drop(sub);
-    let sub = Running::subscribed(&broker, &["-t", "a/#", "-R", "-C", "1"]);
+    let sub = subscribed(&broker, &["-t", "a/#", "-R", "-C", "1"]);
     publish(&broker, &["-t", "a/z", "-m", "new"]);
     assert_eq!(sub.line(), "new", "the retained one is older than the subscription");
     broker.end();
@@ -208,8 +147,8 @@ fn filtered_out_and_retained_messages_are_not_shown() {
 #[test]
 fn each_line_of_stdin_is_a_message() {
     let broker = BrokerProcess::start(&[]);
-    let sub = Running::subscribed(&broker, &["-t", "lines", "-q", "1"]);
-    let mut publisher = Running::start(&broker, "pub", &["-t", "lines", "-l", "-q", "1"]);
+    let sub = subscribed(&broker, &["-t", "lines", "-q", "1"]);
+    let mut publisher = start(&broker, "pub", &["-t", "lines", "-l", "-q", "1"]);
     let mut stdin = publisher.stdin.take().unwrap();
     for number in 0..500 {
         writeln!(stdin, "line {number}").unwrap();
@@ -229,12 +168,12 @@ fn file_and_stdin_are_messages_as_they_are() {
     let payload = "0123456789abcdef".repeat(16 * 1_024);
     let path = std::env::temp_dir().join(format!("damselfly-mqtt-{}", std::process::id()));
     std::fs::write(&path, &payload).unwrap();
-    let sub = Running::subscribed(&broker, &["-t", "file", "-q", "2", "-F", "%l %p"]);
+    let sub = subscribed(&broker, &["-t", "file", "-q", "2", "-F", "%l %p"]);
     publish(&broker, &["-t", "file", "-f", path.to_str().unwrap(), "-q", "2"]);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(sub.line(), format!("{} {payload}", payload.len()));
 
-    let mut publisher = Running::start(&broker, "pub", &["-t", "file", "-s"]);
+    let mut publisher = start(&broker, "pub", &["-t", "file", "-s"]);
     publisher.stdin.take().unwrap().write_all(b"a b").unwrap();
     assert_eq!(sub.line(), "3 a b");
     broker.end();
@@ -244,7 +183,7 @@ fn file_and_stdin_are_messages_as_they_are() {
 fn properties_travel_in_5_0() {
     let broker = BrokerProcess::start(&[]);
     let id = ["-D", "subscribe", "subscription-identifier", "7"];
-    let sub = Running::subscribed(&broker, &[&["-t", "p", "-F", "%C|%R|%D|%P|%E"][..], &id].concat());
+    let sub = subscribed(&broker, &[&["-t", "p", "-F", "%C|%R|%D|%P|%E"][..], &id].concat());
     let mut line = vec!["-t", "p", "-m", "x", "-D", "publish", "user-property", "k", "v"];
     for property in [["content-type", "text/plain"], ["response-topic", "re"], ["correlation-data", "42"]] {
         line.extend(["-D", "publish"]);
@@ -258,10 +197,10 @@ fn properties_travel_in_5_0() {
 #[test]
 fn will_of_a_killed_client_arrives_and_that_of_an_interrupted_one_does_not() {
     let broker = BrokerProcess::start(&[]);
-    let watcher = Running::subscribed(&broker, &["-t", "will/#", "-F", "%t %p"]);
+    let watcher = subscribed(&broker, &["-t", "will/#", "-F", "%t %p"]);
     for (signal, name) in [(Signal::INT, "int"), (Signal::TERM, "term"), (Signal::KILL, "kill")] {
         let topic = format!("will/{name}");
-        let client = Running::subscribed(&broker, &["-t", "x", "--will-topic", &topic, "--will-payload", "died"]);
+        let client = subscribed(&broker, &["-t", "x", "--will-topic", &topic, "--will-payload", "died"]);
         client.signal(signal);
         let (status, text) = client.end();
         assert_eq!(status.success(), signal != Signal::KILL, "{name}: {text}");
@@ -283,8 +222,8 @@ fn refused_subscription_says_why_once_and_the_status_is_3() {
 #[test]
 fn client_whose_session_is_taken_over_ends() {
     let broker = BrokerProcess::start(&[]);
-    let first = Running::subscribed(&broker, &["-t", "a", "-i", "twin"]);
-    let second = Running::subscribed(&broker, &["-t", "a", "-i", "twin"]);
+    let first = subscribed(&broker, &["-t", "a", "-i", "twin"]);
+    let second = subscribed(&broker, &["-t", "a", "-i", "twin"]);
     assert_eq!(first.end().0.code(), Some(1));
     publish(&broker, &["-t", "a", "-m", "still here"]);
     assert_eq!(second.line(), "still here");
@@ -296,18 +235,18 @@ fn session_keeps_messages_for_a_subscriber_that_is_away() {
     for version in VERSIONS {
         let id = format!("keeper-{version}");
         let session = ["-V", version, "-i", &id, "-c", "-q", "1", "-t", "s"];
-        let first = Running::start(&broker, "sub", &[&session[..], &["-E"]].concat());
+        let first = start(&broker, "sub", &[&session[..], &["-E"]].concat());
         let (status, text) = first.end();
         assert!(status.success(), "{text}");
         for payload in ["1", "2", "3"] {
             publish(&broker, &["-V", version, "-t", "s", "-m", payload, "-q", "1"]);
         }
-        let second = Running::start(&broker, "sub", &[&session[..], &["-C", "3"]].concat());
+        let second = start(&broker, "sub", &[&session[..], &["-C", "3"]].concat());
         for payload in ["1", "2", "3"] {
             assert_eq!(second.line(), payload);
         }
         assert!(second.end().0.success());
-        let third = Running::start(&broker, "sub", &["-V", version, "-i", &id, "-c", "-U", "s"]);
+        let third = start(&broker, "sub", &["-V", version, "-i", &id, "-c", "-U", "s"]);
         let (status, text) = third.end();
         assert!(status.success(), "{text}");
     }
@@ -317,7 +256,7 @@ fn session_keeps_messages_for_a_subscriber_that_is_away() {
 #[test]
 fn timeout_has_a_status_of_its_own() {
     let broker = BrokerProcess::start(&[]);
-    let (status, text) = Running::start(&broker, "sub", &["-t", "nothing", "-W", "0.2"]).end();
+    let (status, text) = start(&broker, "sub", &["-t", "nothing", "-W", "0.2"]).end();
     assert_eq!(status.code(), Some(27), "{text}");
     broker.end();
 }
@@ -373,9 +312,9 @@ fn mistakes_are_one_line_that_says_what_to_do() {
 fn connecting_again_says_why() {
     let broker = BrokerProcess::start(&[]);
     publish(&broker, &["-t", "a", "-m", "ready", "-r"]);
-    let mut sub = Running::start(&broker, "sub", &["-t", "a"]);
+    let mut sub = start(&broker, "sub", &["-t", "a"]);
     assert_eq!(sub.line(), "ready");
     broker.end();
-    let mut said = BufReader::new(sub.child.stderr.take().unwrap()).lines().map_while(Result::ok).take(5);
+    let mut said = BufReader::new(sub.stderr()).lines().map_while(Result::ok).take(5);
     assert!(said.any(|line| line.contains("refused (os error") && line.ends_with("; connecting again")));
 }

@@ -7,14 +7,14 @@ use damselfly_client::{
     CleanStart, Config, ConnectParameters, ConnectionEnd, Event, LostSession, OverflowPolicy, TransportLost, Will,
 };
 use damselfly_codec::{ReasonCode, Version};
-use damselfly_examples::client::{Client, Endpoint, Events, Options};
+use damselfly_examples::client::{Client, Drain, Endpoint, Events, Options};
 use damselfly_session::SessionExpiry;
 use damselfly_topic::TopicNameBuf;
 
 use crate::{Failure, args::ConnectArgs, property::PropertyArgs};
 
 /// How long the last packets may take when the program ends.
-pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN: Drain = Drain::within(Duration::from_secs(2));
 
 /// A connection being made, and where to.
 pub(crate) struct Link {

@@ -95,7 +95,7 @@ fn subscribe(
             if args.no_retained { RetainHandling::DoNotSend } else { RetainHandling::SendAtSubscribe };
     }
     let filters: Vec<_> = filters.iter().map(|filter| (filter.as_filter(), options)).collect();
-    let completion = link.client.subscribe(&filters, properties);
+    let completion = link.client.subscribe_to_events(&filters, properties);
     completion.map(Some).map_err(|error| Failure::Refused(format!("the subscription cannot be sent: {error}")))
 }
 

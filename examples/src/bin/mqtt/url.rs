@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use damselfly_examples::client::{Endpoint, EndpointError};
+
 /// The parts of `mqtt://[user[:password]@]host[:port][/topic]`; percent-encoding is decoded in each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
@@ -31,7 +33,7 @@ impl FromStr for Url {
             Some((user_info, host_port)) => (Some(user_info), host_port),
             None => (None, authority),
         };
-        let (host, port) = host_and_port(host_port)?;
+        let Endpoint { host, port } = host_port.parse().map_err(|error: EndpointError| error.to_string())?;
         let (username, password) = match user_info.map(|text| text.split_once(':').unwrap_or((text, ""))) {
             None => (None, None),
             Some((user, "")) => (Some(decode(user)?), None),
@@ -40,30 +42,6 @@ impl FromStr for Url {
         let topic = topic.filter(|topic| !topic.is_empty()).map(decode).transpose()?;
         Ok(Self { host, port, username, password, topic })
     }
-}
-
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((host, after)) = rest.split_once(']') else { return Err("'[' without ']' in the host".into()) };
-        match after.strip_prefix(':') {
-            Some(port) => (host, Some(port)),
-            None if after.is_empty() => (host, None),
-            None => return Err("after the address in brackets only :port may follow".into()),
-        }
-    } else {
-        match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        }
-    };
-    if host.is_empty() {
-        return Err("the host is missing".into());
-    }
-    let port = match port {
-        None => 1883,
-        Some(text) => text.parse().map_err(|_| format!("the port {text:?} is not a number from 1 to 65535"))?,
-    };
-    Ok((host.to_owned(), port))
 }
 
 fn decode(text: &str) -> Result<String, String> {

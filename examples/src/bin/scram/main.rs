@@ -6,6 +6,8 @@
 //! ```
 
 use std::error::Error;
+use std::future::ready;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -15,7 +17,7 @@ use damselfly_broker::Broker;
 use damselfly_client::{Config, ConnectParameters, ConnectionEnd, Event, Outcome};
 use damselfly_codec::{Properties, QoS};
 use damselfly_examples::broker::{Driver, Settings};
-use damselfly_examples::client::{Client, Endpoint, Events, Options};
+use damselfly_examples::client::{Client, Drain, Endpoint, Events, Options};
 use damselfly_examples::scram::{Credentials, Host, LEAST_ITERATIONS, Login, nonce};
 
 const USER: &str = "greenhouse";
@@ -57,19 +59,13 @@ enum Came {
 
 fn connect(address: SocketAddr, login: &Arc<Login>) -> (Client, Events) {
     let endpoint = Endpoint::new(address.ip().to_string(), address.port());
-    let mut options = Options::new(endpoint.clone(), Config::new(USER));
     let login = Arc::clone(login);
     // Asked at each attempt: no nonce is used twice.
-    options.provider = Box::new(move |_| {
+    Client::connect(Options::asking(Config::new(USER), move |_| {
         let mut parameters = ConnectParameters::default();
-        match login.begin() {
-            Ok(properties) => parameters.properties = properties,
-            // Without an Authentication Method this broker refuses us.
-            Err(error) => eprintln!("scram: {error}"),
-        }
-        (endpoint.clone(), parameters)
-    });
-    Client::connect(options)
+        let begun = login.begin().map(|properties| parameters.properties = properties);
+        ready(begun.map(|()| (endpoint.clone(), parameters)).map_err(io::Error::other))
+    }))
 }
 
 /// Answers the broker's steps until there is nothing more to answer.
@@ -120,7 +116,7 @@ async fn accepted(address: SocketAddr) -> Result<(), Failure> {
     published?;
     let Came::Reauthenticated = came? else { return Err("the broker refused a re-authentication".into()) };
     println!("{USER} authenticated anew while {MESSAGES} messages were acknowledged");
-    client.close(Duration::from_secs(5));
+    client.close(Drain::within(Duration::from_secs(5)));
     events.join().await;
     Ok(())
 }
@@ -130,7 +126,7 @@ async fn refused(address: SocketAddr, user: &str, password: &str) -> Result<(), 
     let login = Arc::new(Login::new(user, password));
     let (client, mut events) = connect(address, &login);
     let came = authenticate(&client, &mut events, &login).await?;
-    client.close(Duration::ZERO);
+    client.close(Drain::at_once());
     events.join().await;
     match came {
         Came::Ended(why) => println!("{user} with another password is refused: {why}"),

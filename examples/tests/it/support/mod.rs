@@ -1,9 +1,16 @@
-//! What the tests of the programs share: a broker in a process of its own, and a client that knows bytes only.
+//! What the tests of the programs share: a broker in a process of its own, and a client that knows bytes only, and
+//! words for the client driver.
 
+mod client;
 mod process;
+mod running;
 mod settings_file;
 mod wire;
 
+pub(crate) use client::{
+    endpoint, message, next_payload, options, outcome_of_subscribing, payload_of, run, stream, subscribe,
+};
 pub(crate) use process::{BrokerProcess, LIMIT, eventually, run_broker};
+pub(crate) use running::Running;
 pub(crate) use settings_file::SettingsFile;
 pub(crate) use wire::{Wire, publish_frame, string};

@@ -1,5 +1,5 @@
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use super::LIMIT;
 
@@ -18,6 +18,35 @@ impl Wire {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         Self { stream, level: 0 }
+    }
+
+    /// The other side: a broker that has accepted the next client with 5.0, whose CONNECT it passes over.
+    pub(crate) fn accept(listener: &TcpListener) -> Self {
+        Self::accept_with(listener, b"\0\0\0")
+    }
+
+    /// The same with this CONNACK, after its fixed header.
+    pub(crate) fn accept_with(listener: &TcpListener, connack: &[u8]) -> Self {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
+        let mut wire = Self { stream, level: 5 };
+        assert_eq!(wire.receive().0, 0x10, "CONNECT");
+        wire.send(&frame(0x20, connack));
+        wire
+    }
+
+    /// A broker grants the next SUBSCRIBE, of one filter.
+    pub(crate) fn grant(&mut self, qos: u8) {
+        let (first, body) = self.receive();
+        assert_eq!(first, 0x82, "SUBSCRIBE");
+        self.send(&frame(0x90, &[body[0], body[1], 0, qos]));
+    }
+
+    /// A second handle to the same connection.
+    pub(crate) fn again(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), level: self.level }
     }
 
     /// A client that was accepted, with a clean session and no Keep Alive.
@@ -196,7 +225,7 @@ impl Wire {
 
     /// Waits for DISCONNECT with Server shutting down, whatever comes before, and stays.
     pub(crate) fn expect_shutdown(&self) {
-        let mut own = Self { stream: self.stream.try_clone().unwrap(), level: self.level };
+        let mut own = self.again();
         while own.receive() != (0xE0, vec![0x8B]) {}
     }
 

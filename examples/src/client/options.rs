@@ -1,0 +1,252 @@
+//! What a client needs to know before it starts: where to connect to, as whom, and how much may wait.
+
+use std::{
+    fmt,
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    io,
+    str::FromStr,
+    time::Duration,
+};
+
+use damselfly_client::{Config, ConnectParameters, NeedTransport};
+use futures::future::BoxFuture;
+
+/// The port of MQTT over TCP.
+const PORT: u16 = 1883;
+
+/// Where a broker listens.
+///
+/// ```
+/// use damselfly_examples::client::Endpoint;
+///
+/// assert_eq!("[::1]:1884".parse(), Ok(Endpoint::new("::1", 1884)));
+/// assert_eq!("broker.example".parse(), Ok(Endpoint::new("broker.example", 1883)));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// A name or an address.
+    pub host: String,
+    /// A TCP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// A host and its port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
+    /// The endpoints of a [Server Reference](NeedTransport::server_reference), which is a list with blanks between; what
+    /// cannot be read is left out. [MQTT-4.13]
+    pub fn of_server_reference(text: &str) -> Vec<Self> {
+        text.split_whitespace().filter_map(|part| part.parse().ok()).collect()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Why a text is no [`Endpoint`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// Nothing stands before the port.
+    #[error("the host is missing")]
+    NoHost,
+    /// An address of IP version 6 stands in brackets.
+    #[error("'[' without ']' in the host")]
+    OpenBracket,
+    /// Something else than a port follows the brackets.
+    #[error("after the address in brackets only :port may follow")]
+    AfterBracket,
+    /// This is not a port.
+    #[error("the port {0:?} is not a number from 1 to 65535")]
+    Port(String),
+}
+
+/// `host`, `host:port`, `[address]` or `[address]:port`.
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (host, after) = rest.split_once(']').ok_or(EndpointError::OpenBracket)?;
+            match after.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if after.is_empty() => (host, None),
+                None => return Err(EndpointError::AfterBracket),
+            }
+        } else {
+            match text.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
+            }
+        };
+        if host.is_empty() {
+            return Err(EndpointError::NoHost);
+        }
+        let port = match port {
+            None => PORT,
+            Some(text) => match text.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(EndpointError::Port(text.to_owned())),
+            },
+        };
+        Ok(Self::new(host, port))
+    }
+}
+
+/// What an attempt to connect begins with; an error fails the attempt.
+pub type Asked = io::Result<(Endpoint, ConnectParameters)>;
+
+/// Asked at each attempt to connect: where to, and as whom. The answer may take its time, a token may have to be fetched.
+pub type Provider = Box<dyn FnMut(NeedTransport) -> BoxFuture<'static, Asked> + Send>;
+
+/// What [`Client::connect`](super::Client::connect) needs to know.
+pub struct Options {
+    /// Of the core.
+    pub config: Config,
+    /// Where to connect to and with which parameters, asked anew at each attempt.
+    pub provider: Provider,
+    /// How many messages may wait among the [`Events`](super::Events) before reading from the socket is paused. Default:
+    /// 1,024.
+    pub max_waiting_messages: usize,
+    /// The seed of the core's jitter and hashing. Default: taken from the process's random hasher keys.
+    pub seed: u64,
+}
+
+impl Options {
+    /// One endpoint, anonymous.
+    pub fn new(endpoint: Endpoint, config: Config) -> Self {
+        Self::with_parameters(endpoint, config, ConnectParameters::default())
+    }
+
+    /// One endpoint, the same parameters at each attempt.
+    pub fn with_parameters(endpoint: Endpoint, config: Config, parameters: ConnectParameters) -> Self {
+        Self::asking(config, move |_| std::future::ready(Ok((endpoint.clone(), parameters.clone()))))
+    }
+
+    /// One endpoint after the other, the first again after the last, and where the broker sends us if it does.
+    ///
+    /// A broker that sends us elsewhere gets our credentials to that place: use [`Options::asking`] to look first.
+    pub fn rotating(endpoints: Vec<Endpoint>, config: Config, parameters: ConnectParameters) -> Self {
+        let mut next = 0;
+        Self::asking(config, move |need| {
+            let referred = need.server_reference.as_deref().map(Endpoint::of_server_reference).unwrap_or_default();
+            let endpoint = referred.into_iter().next().or_else(|| {
+                let endpoint = endpoints.get(next).cloned();
+                next = if next + 1 < endpoints.len() { next + 1 } else { 0 };
+                endpoint
+            });
+            let nowhere = || io::Error::new(io::ErrorKind::InvalidInput, "there is no endpoint to connect to");
+            std::future::ready(endpoint.ok_or_else(nowhere).map(|endpoint| (endpoint, parameters.clone())))
+        })
+    }
+
+    /// The application says at each attempt where to connect to, and as whom.
+    pub fn asking<F>(config: Config, mut ask: impl FnMut(NeedTransport) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Asked> + Send + 'static,
+    {
+        Self {
+            config,
+            provider: Box::new(move |need| Box::pin(ask(need))),
+            max_waiting_messages: 1_024,
+            seed: RandomState::new().hash_one(0_u8),
+        }
+    }
+}
+
+/// How [`Client::close`](super::Client::close) goes about what is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// How long to wait for it, counted from the call. Default: not at all.
+    pub deadline: Duration,
+}
+
+impl Drain {
+    /// Waits this long at most.
+    pub const fn within(deadline: Duration) -> Self {
+        Self { deadline }
+    }
+
+    /// Waits for nothing.
+    pub const fn at_once() -> Self {
+        Self::within(Duration::ZERO)
+    }
+}
+
+/// How many messages may wait in a [`Subscription`](super::Subscription), and what happens then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inbox {
+    /// How many, at least one. Default: 1,024.
+    pub max_messages: usize,
+    /// What happens to the next one. Default: [`Overflow::Pause`].
+    pub overflow: Overflow,
+}
+
+impl Inbox {
+    /// So many, and then this.
+    pub const fn new(max_messages: usize, overflow: Overflow) -> Self {
+        Self { max_messages, overflow }
+    }
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self::new(1_024, Overflow::Pause)
+    }
+}
+
+/// What happens to a message that meets a full [`Inbox`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Reading from the socket pauses until half of the messages are taken, for all streams of the client; PINGREQ is
+    /// still sent. What was read before still comes in, so that a few more than
+    /// [`max_messages`](Inbox::max_messages) may wait: 64 KiB of packets, or one larger packet.
+    #[default]
+    Pause,
+    /// The oldest one is dropped.
+    DropOldest,
+    /// It is dropped itself.
+    DropNewest,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoint_reads_as_it_is_written() {
+        for endpoint in [Endpoint::new("localhost", 1), Endpoint::new("::1", 65_535), Endpoint::new("10.0.0.1", 1883)] {
+            assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+        }
+        assert_eq!("[::1]".parse(), Ok(Endpoint::new("::1", 1883)));
+        for (text, error) in [
+            (":1883", EndpointError::NoHost),
+            ("[::1", EndpointError::OpenBracket),
+            ("[::1]1883", EndpointError::AfterBracket),
+            ("host:0", EndpointError::Port("0".to_owned())),
+            ("host:65536", EndpointError::Port("65536".to_owned())),
+        ] {
+            assert_eq!(text.parse::<Endpoint>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn server_reference_names_one_endpoint_after_the_other() {
+        let endpoints = Endpoint::of_server_reference("a.example:1884 [::1] :1 b.example");
+        assert_eq!(
+            endpoints,
+            [Endpoint::new("a.example", 1884), Endpoint::new("::1", 1883), Endpoint::new("b.example", 1883)]
+        );
+    }
+}
