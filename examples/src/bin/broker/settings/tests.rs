@@ -132,10 +132,11 @@ fn the_sample_is_in_the_docs_names_every_key_and_says_the_defaults() {
     assert_eq!(listen.first().and_then(|listen| listen.max_connections), Some(Some(100)));
 }
 
-/// The rows of the table in `docs/limits.md`: name, default, and what clients are told.
+/// The rows of the broker's table in `docs/limits.md`: name, default, and what clients are told.
 fn limits() -> Vec<(String, String, String)> {
     let docs = docs("limits.md");
-    let rows = docs.lines().filter(|line| line.starts_with("| `"));
+    let of_broker = docs.lines().take_while(|line| *line != "## The client core");
+    let rows = of_broker.filter(|line| line.starts_with("| `"));
     let cell = |cells: &[&str], n: usize| cells[n].trim().trim_matches('`').to_owned();
     rows.map(|row| row.split('|').collect::<Vec<_>>())
         .map(|cells| (cell(&cells, 1), cell(&cells, 3), format!("{} {}", cells[4], cells[5])))
