@@ -5,6 +5,11 @@ pub mod client;
 pub mod conformance;
 pub mod scram;
 
+/// The guide's examples are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/client.md")]
+pub struct ClientGuide;
+
 mod clock;
 mod command_line;
 mod descriptors;

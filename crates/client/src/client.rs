@@ -157,21 +157,25 @@ impl Client {
     }
 
     /// What the driver has to do next; `None` when there is nothing until the next input or deadline.
+    #[inline]
     pub fn poll_output(&mut self) -> Option<Output> {
-        let Some(output) = self.outputs.pop_front() else {
-            // Here and not after each call: all that was asked for since the last time shares one commit.
-            return self.outbox.as_mut()?.close_group().map(Output::Commit);
-        };
-        let taken = match &output {
-            Output::Event(Event::Message(inbound)) => Some(inbound),
-            Output::Event(Event::Completed { outcome: Outcome::Response(inbound), .. }) => Some(&**inbound),
-            _ => None,
-        };
-        if let Some(inbound) = taken {
-            self.pause.remove(inbound);
-            self.resume_if_possible();
+        let Some(output) = self.outputs.pop_front() else { return self.poll_commit() };
+        match &output {
+            Output::Event(Event::Message(inbound)) => self.note_taken(inbound),
+            Output::Event(Event::Completed { outcome: Outcome::Response(inbound), .. }) => self.note_taken(inbound),
+            _ => {}
         }
         Some(output)
+    }
+
+    /// Here and not after each call: all that was asked for since the last time shares one commit.
+    fn poll_commit(&mut self) -> Option<Output> {
+        self.outbox.as_mut()?.close_group().map(Output::Commit)
+    }
+
+    fn note_taken(&mut self, inbound: &InboundMessage) {
+        self.pause.remove(inbound);
+        self.resume_if_possible();
     }
 
     /// When [`Client::handle_timeout`] is due.

@@ -51,6 +51,7 @@ fn links() -> io::Result<Vec<Link>> {
             if target.contains("://") || target.starts_with('#') {
                 continue;
             }
+            let target = target.split_once('#').map_or(target, |(file, _)| file);
             let directory = document.parent().unwrap_or(Path::new(""));
             links.push(Link { document: document.clone(), text: name.to_owned(), target: directory.join(target) });
         }

@@ -8,6 +8,7 @@ mod frames;
 mod limits;
 mod outbox;
 mod peer;
+mod promises;
 mod requests;
 mod session;
 mod subscriptions;

@@ -7,5 +7,6 @@ mod determinism;
 mod faults;
 mod lost_sessions;
 mod model;
+mod outbox;
 mod requests;
 mod wills;
