@@ -1,9 +1,11 @@
-//! Where a client connects to, how it ends, and what is said about what it leaves.
+//! Where a client connects to, what it asks, how it ends, and what is said about what it leaves.
 
 use std::{future::Future, net::TcpListener, pin::pin, task::Context, thread, time::Duration};
 
-use damselfly_client::{Config, ConnectParameters, DropReason, Event, IndeterminateReason, Outcome, UnansweredReason};
-use damselfly_codec::QoS;
+use damselfly_client::{
+    Config, ConnectParameters, DropReason, Event, IndeterminateReason, Outcome, UnansweredReason, UsageError,
+};
+use damselfly_codec::{Properties, QoS};
 use damselfly_examples::client::{Client, Drain, Inbox, Left, Options};
 use futures::task::noop_waker_ref;
 
@@ -180,6 +182,20 @@ fn request_that_nobody_answers_ends_at_its_deadline() {
         let _silent = stream(&client, &["t"], Inbox::default()).await;
         let asked = client.request(message(&client, "?", QoS::AtLeastOnce), Duration::from_millis(50)).unwrap();
         assert_eq!(asked.await, Err(Outcome::Unanswered(UnansweredReason::Deadline)));
+    });
+    broker.end();
+}
+
+#[test]
+fn reply_to_what_is_no_request_is_refused() {
+    let broker = BrokerProcess::start(&[]);
+    run(async {
+        let (client, _events) = Client::connect(options(&broker, "both"));
+        let mut messages = stream(&client, &["t"], Inbox::default()).await;
+        drop(client.publish(message(&client, "no question", QoS::AtLeastOnce)).unwrap());
+        let inbound = messages.next().await.unwrap();
+        let refused = client.reply(&inbound, b"what?", Properties::EMPTY).map(drop);
+        assert_eq!(refused, Err(UsageError::NoResponseTopic));
     });
     broker.end();
 }

@@ -12,6 +12,7 @@ mod embed_broker;
 mod embed_client;
 mod limits;
 mod mqtt;
+mod mqtt_ask;
 mod scram;
 mod settings;
 mod support;

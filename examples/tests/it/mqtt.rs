@@ -1,4 +1,4 @@
-//! `mqtt pub` and `mqtt sub` against our broker, and against nobody.
+//! The subcommands of `mqtt` against our broker, and against nobody.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -46,11 +46,11 @@ fn subscribed(broker: &BrokerProcess, line: &[&str]) -> Running {
 }
 
 #[test]
-fn help_explains_both_commands_and_the_exit_status() {
+fn help_explains_the_commands_and_the_exit_status() {
     let output = mqtt(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8_lossy(&output.stdout);
-    for word in ["pub", "sub", "Exit status"] {
+    for word in ["pub", "sub", "rr", "bench", "conformance", "Exit status"] {
         assert!(text.contains(word), "{text}");
     }
 }
@@ -317,4 +317,17 @@ fn connecting_again_says_why() {
     broker.end();
     let mut said = BufReader::new(sub.stderr()).lines().map_while(Result::ok).take(5);
     assert!(said.any(|line| line.contains("refused (os error") && line.ends_with("; connecting again")));
+}
+
+#[test]
+fn long_work_says_each_second_how_far_it_is() {
+    let broker = BrokerProcess::start(&[]);
+    let line = ["-t", "a", "-m", "x", "--repeat", "3", "--repeat-delay", "0.6", "--progress"];
+    let (status, said) = start(&broker, "pub", &line).end();
+    assert!(status.success(), "{said}");
+    assert!(said.contains(" of 3 messages sent"), "{said}");
+    // Nobody watches a pipe, so nothing is said into one.
+    let (_, said) = start(&broker, "pub", &line[..8]).end();
+    assert_eq!(said, "");
+    broker.end();
 }

@@ -1,4 +1,4 @@
-//! The command line: flags as users of `mosquitto_pub` and `mosquitto_sub` know them.
+//! The command line: flags as users of `mosquitto_pub`, `mosquitto_sub` and `mosquitto_rr` know them.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -7,9 +7,11 @@ use damselfly_codec::{QoS, Version};
 use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::{
+    bench::BenchArgs,
     conformance::{self, ConformanceArgs},
-    format::Format,
+    output::OutputArgs,
     property::PropertyArgs,
+    rr::RrArgs,
     url::Url,
 };
 
@@ -24,7 +26,7 @@ use crate::{
     after_help = EXIT_STATUS
 )]
 pub(crate) struct Cli {
-    /// Print help (after pub and sub, -h is the host, as in mosquitto_pub).
+    /// Print help (after a subcommand, -h is the host, as in mosquitto_pub).
     #[arg(long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
 
@@ -51,6 +53,12 @@ pub(crate) enum Command {
     /// Subscribe to topics and print what arrives.
     #[command(disable_help_flag = true, after_help = EXIT_STATUS)]
     Sub(Box<SubArgs>),
+    /// Publish a request and print its response.
+    #[command(disable_help_flag = true, after_help = EXIT_STATUS)]
+    Rr(Box<RrArgs>),
+    /// Load a broker, and measure rates and latencies.
+    #[command(disable_help_flag = true, after_help = EXIT_STATUS)]
+    Bench(Box<BenchArgs>),
     /// Hold a broker against the standards, and name the statement of each failed case.
     #[command(disable_help_flag = true, long_about = conformance::ABOUT, after_help = conformance::EXIT_STATUS)]
     Conformance(Box<ConformanceArgs>),
@@ -182,6 +190,9 @@ pub(crate) struct PubArgs {
     /// Give up after this many seconds (exit status 27).
     #[arg(short = 'W', long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
+    /// Say each second on stderr how many messages are sent; done anyway if stderr is a terminal.
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) progress: bool,
 }
 
 /// `mqtt sub`
@@ -202,15 +213,8 @@ pub(crate) struct SubArgs {
     /// Exit after this many seconds (exit status 27).
     #[arg(short = 'W', long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
-    /// Print the topic before the payload.
-    #[arg(short = 'v', long, conflicts_with = "format")]
-    pub(crate) verbose: bool,
-    /// How to print a message: %t topic, %p payload, %q QoS, %r retain, %l length, %x hex, %j JSON, ...
-    #[arg(short = 'F', long = "output-format", value_name = "FORMAT", long_help = crate::format::HELP)]
-    pub(crate) format: Option<Format>,
-    /// No line end after a message.
-    #[arg(short = 'N')]
-    pub(crate) no_line_end: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Do not print retained messages that were there before (the RETAIN flag is set).
     #[arg(short = 'R', long, conflicts_with = "retained_only")]
     pub(crate) no_retained: bool,
@@ -240,7 +244,7 @@ fn version(text: &str) -> Result<Version, String> {
     }
 }
 
-fn qos(text: &str) -> Result<QoS, String> {
+pub(crate) fn qos(text: &str) -> Result<QoS, String> {
     match text {
         "0" => Ok(QoS::AtMostOnce),
         "1" => Ok(QoS::AtLeastOnce),
@@ -259,7 +263,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(value).map_err(|error| error.to_string())
 }
 
-fn topic_name(text: &str) -> Result<String, String> {
+pub(crate) fn topic_name(text: &str) -> Result<String, String> {
     TopicName::new(text).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string())
 }
 
@@ -325,10 +329,19 @@ mod tests {
         let args = parse_sub("-t a/+ -t b/# -q 1 -C 5 -W 3 -v -R -T a/x -U c -E -N -I pre --remove-retained");
         assert_eq!(args.topic, ["a/+", "b/#"]);
         assert_eq!((args.count, args.timeout), (Some(5), Some(Duration::from_secs(3))));
-        assert!(args.verbose && args.no_retained && args.exit_after_subscribed && args.no_line_end);
+        assert!(args.output.verbose && args.no_retained && args.exit_after_subscribed && args.output.no_line_end);
         assert!(args.remove_retained);
         assert_eq!((args.filter_out, args.unsubscribe), (vec!["a/x".to_owned()], vec!["c".to_owned()]));
         assert_eq!(args.connect.id_prefix.as_deref(), Some("pre"));
+    }
+
+    #[test]
+    fn flags_of_mosquitto_rr_are_understood() {
+        let line = "rr -t ask -e answer -m ? -q 1 -W 3 -R -v -N -V 5 -D publish content-type a -h broker";
+        let Ok(Command::Rr(args)) = parse(line) else { panic!("{line}") };
+        assert_eq!((args.topic.as_deref(), args.response_topic.as_deref()), (Some("ask"), Some("answer")));
+        assert_eq!((args.qos, args.timeout), (QoS::AtLeastOnce, Some(Duration::from_secs(3))));
+        assert!(args.no_retained && args.output.verbose && args.output.no_line_end);
     }
 
     #[test]
@@ -370,6 +383,12 @@ mod tests {
             ("sub -t a -v -F %p", "cannot be used with"),
             ("sub -t a -F %z", "%z is no field"),
             ("sub -t a --retained-onyl", "--retained-only"),
+            ("rr -t a -e b", "--message"),
+            ("rr -m x -e b", "--topic"),
+            ("rr -t a -m x -e b/#", "wildcard"),
+            ("bench --size 7", "8"),
+            ("bench --publishers 0", "0 is not in"),
+            ("bench --count 5 --duration 5", "cannot be used with"),
             ("bulb", "unrecognized subcommand"),
         ] {
             let error = parse(line).unwrap_err();

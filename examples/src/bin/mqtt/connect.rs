@@ -1,6 +1,6 @@
-//! What `mqtt pub` and `mqtt sub` share: from flags to a connection, and its end in words.
+//! What the subcommands share: from flags to a connection, and its end in words.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use damselfly_client::{
@@ -30,13 +30,24 @@ pub(crate) struct Link {
 impl Link {
     /// Starts to connect as the flags say.
     pub(crate) fn open(args: &ConnectArgs, properties: &PropertyArgs) -> Result<Self, Failure> {
+        Self::open_with(args, properties, |_| {})
+    }
+
+    /// The same with something more to say about it.
+    pub(crate) fn open_with(
+        args: &ConnectArgs,
+        properties: &PropertyArgs,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Result<Self, Failure> {
         args.check().map_err(Failure::Usage)?;
         let endpoint = match &args.url {
             Some(url) => Endpoint::new(url.host.clone(), url.port),
             None => Endpoint::new(args.host.clone(), args.port),
         };
         let parameters = parameters(args, properties)?;
-        let options = Options::with_parameters(endpoint.clone(), config(args, properties), parameters);
+        let mut config = config(args, properties);
+        adjust(&mut config);
+        let options = Options::with_parameters(endpoint.clone(), config, parameters);
         tracing::debug!(%endpoint, version = %args.protocol_version, "connecting");
         let (client, events) = Client::connect(options);
         Ok(Self { client, events, endpoint, was_connected: false, is_quiet: args.quiet })
@@ -66,6 +77,24 @@ impl Link {
             None => {}
         }
         Ok(event)
+    }
+
+    /// Waits for the first connection.
+    pub(crate) async fn connected(&mut self) -> Result<(), Failure> {
+        while !matches!(self.next().await?, Some(Event::Connected(_))) {}
+        Ok(())
+    }
+
+    /// Does something while the connection is looked after.
+    pub(crate) async fn until<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut work => return Ok(output),
+                event = self.next() => { event?; }
+            }
+        }
     }
 
     /// Says DISCONNECT, waiting for what is under way, and ends when all is said.

@@ -1,13 +1,18 @@
-//! `mqtt pub` and `mqtt sub`: publish and subscribe from the command line, with the flags that users of
-//! `mosquitto_pub` and `mosquitto_sub` know. `mqtt conformance`: hold a broker against the standards.
+//! `mqtt pub`, `mqtt sub` and `mqtt rr`: publish, subscribe and ask from the command line, with the flags that users of
+//! `mosquitto_pub`, `mosquitto_sub` and `mosquitto_rr` know. `mqtt bench`: load a broker. `mqtt conformance`: hold it
+//! against the standards.
 
 mod args;
+mod bench;
 mod conformance;
 mod connect;
 mod format;
+mod histogram;
 mod missing;
+mod output;
 mod property;
 mod publish;
+mod rr;
 mod subscribe;
 mod url;
 
@@ -25,6 +30,8 @@ fn main() -> ExitCode {
     let (is_quiet, is_debug) = match &cli.command {
         Command::Pub(args) => (args.connect.quiet, args.connect.debug),
         Command::Sub(args) => (args.connect.quiet, args.connect.debug),
+        Command::Rr(args) => (args.connect.quiet, args.connect.debug),
+        Command::Bench(args) => (args.connect.quiet, args.connect.debug),
         Command::Conformance(_) => (false, false),
     };
     start_log(is_debug);
@@ -39,6 +46,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Pub(args) => publish::run(*args).await,
             Command::Sub(args) => subscribe::run(*args).await,
+            Command::Rr(args) => rr::run(*args).await,
+            Command::Bench(args) => bench::run(*args).await,
             Command::Conformance(args) => conformance::run(*args).await,
         }
     });
@@ -55,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-const COMMAND_FIRST: &str = "begin with 'mqtt pub' or 'mqtt sub'; --help shows what there is";
+const COMMAND_FIRST: &str = "begin with 'mqtt pub', 'mqtt sub' or 'mqtt rr'; --help shows what there is";
 
 fn complain(error: &clap::Error) -> ExitCode {
     let flag = damselfly_examples::unknown_flag(error);

@@ -1,4 +1,4 @@
-//! Flags of `mosquitto_pub` and `mosquitto_sub` that are not there, and what to do instead.
+//! Flags of `mosquitto_pub`, `mosquitto_sub` and `mosquitto_rr` that are not there, and what to do instead.
 
 const TLS: &str = "TLS is not supported yet: leave the TLS flags out and connect to a port without TLS, usually 1883, or \
                    to a TLS tunnel on this machine";

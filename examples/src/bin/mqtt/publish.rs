@@ -1,6 +1,11 @@
 //! `mqtt pub`
 
-use std::{collections::VecDeque, io, path::PathBuf, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    time::Duration,
+};
 
 use damselfly_client::{Event, Outcome, Refusal, Refused, UsageError};
 use damselfly_codec::{PropertiesBuf, QoS};
@@ -32,8 +37,12 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
     let outgoing = Outgoing { topic, qos: args.qos, retain: args.retain, properties: properties.publish.clone() };
     // Read before anything is connected: a file that is not there is no reason to disturb a broker.
     let mut source = Source::open(&args)?;
-    let mut publisher = Publisher { link: Link::open(&args.connect, &properties)?, pending: VecDeque::new() };
-    publisher.wait_for_connection().await?;
+    let mut publisher = Publisher {
+        link: Link::open(&args.connect, &properties)?,
+        pending: VecDeque::new(),
+        progress: Progress::new(&args),
+    };
+    publisher.link.connected().await?;
     while let Some(payload) = publisher.next_payload(&mut source).await? {
         let message = outgoing.message(&publisher.link.client, &payload)?;
         publisher.publish(message).await?;
@@ -44,15 +53,16 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
     publisher.finish().await
 }
 
-struct Outgoing {
-    topic: String,
-    qos: QoS,
-    retain: bool,
-    properties: PropertiesBuf,
+/// What all messages of one run share.
+pub(crate) struct Outgoing {
+    pub(crate) topic: String,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) properties: PropertiesBuf,
 }
 
 impl Outgoing {
-    fn message(&self, client: &Client, payload: &[u8]) -> Result<Message, Failure> {
+    pub(crate) fn message(&self, client: &Client, payload: &[u8]) -> Result<Message, Failure> {
         client
             .message(&self.topic, payload, self.qos, self.retain, self.properties.as_properties())
             .map_err(|error| Failure::Usage(format!("the topic {:?}: {error}", self.topic)))
@@ -72,13 +82,8 @@ impl Source {
         if args.stdin_line {
             return Ok(Self::Lines(lines_of_stdin()));
         }
-        let payload = match (&args.message, &args.file) {
-            (Some(text), _) => text.clone().into_bytes(),
-            (None, Some(path)) => read_file(path)?,
-            (None, None) if args.stdin_file => read_stdin()?,
-            (None, None) => Vec::new(),
-        };
-        Ok(Self::Repeated { payload, left: args.repeat })
+        let payload = Payload { message: args.message.as_ref(), file: args.file.as_ref(), is_stdin: args.stdin_file };
+        Ok(Self::Repeated { payload: payload.read()?, left: args.repeat })
     }
 
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
@@ -92,6 +97,24 @@ impl Source {
                 None => Ok(None),
                 Some(line) => line.map(Some).map_err(|error| Failure::Usage(format!("stdin: {error}"))),
             },
+        }
+    }
+}
+
+/// Where one payload comes from; it is empty if nothing is said.
+pub(crate) struct Payload<'a> {
+    pub(crate) message: Option<&'a String>,
+    pub(crate) file: Option<&'a PathBuf>,
+    pub(crate) is_stdin: bool,
+}
+
+impl Payload<'_> {
+    pub(crate) fn read(&self) -> Result<Vec<u8>, Failure> {
+        match (self.message, self.file) {
+            (Some(text), _) => Ok(text.clone().into_bytes()),
+            (None, Some(path)) => read_file(path),
+            (None, None) if self.is_stdin => read_stdin(),
+            (None, None) => Ok(Vec::new()),
         }
     }
 }
@@ -132,19 +155,47 @@ fn lines_of_stdin() -> mpsc::Receiver<io::Result<Vec<u8>>> {
 struct Publisher {
     link: Link,
     pending: VecDeque<Completion>,
+    progress: Progress,
 }
 
-impl Publisher {
-    async fn wait_for_connection(&mut self) -> Result<(), Failure> {
-        loop {
-            match self.link.next().await? {
-                Some(Event::Connected(_)) => return Ok(()),
-                Some(_) => {}
-                None => return Err(Failure::Connection("the connection ended".into())),
-            }
+/// Says on stderr how far long work is.
+struct Progress {
+    ticks: Option<time::Interval>,
+    settled: u64,
+    /// How many messages there will be, if that is known.
+    total: Option<u64>,
+}
+
+impl Progress {
+    fn new(args: &PubArgs) -> Self {
+        const SECOND: Duration = Duration::from_secs(1);
+        let is_shown = args.progress || !args.connect.quiet && io::stderr().is_terminal();
+        Self {
+            ticks: is_shown.then(|| time::interval_at(time::Instant::now() + SECOND, SECOND)),
+            settled: 0,
+            total: (!args.stdin_line).then_some(args.repeat),
         }
     }
 
+    /// Ends when it is time to say something. Cancel-safe.
+    async fn tick(&mut self) {
+        match &mut self.ticks {
+            Some(ticks) => ticks.tick().await,
+            None => std::future::pending().await,
+        };
+    }
+
+    fn settled(&mut self) {
+        self.settled += 1;
+    }
+
+    fn say(&self) {
+        let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+        eprintln!("mqtt: {}{of} messages sent", self.settled);
+    }
+}
+
+impl Publisher {
     /// The next payload, while outcomes and events are taken as they come.
     async fn next_payload(&mut self, source: &mut Source) -> Result<Option<Vec<u8>>, Failure> {
         loop {
@@ -153,6 +204,7 @@ impl Publisher {
                 outcome = next_outcome(&mut self.pending), if !self.pending.is_empty() => self.settle(outcome)?,
                 payload = source.next(), if self.pending.len() < WINDOW => return payload,
                 event = self.link.next() => still_running(event?.as_ref())?,
+                () = self.progress.tick() => self.progress.say(),
             }
         }
     }
@@ -180,6 +232,7 @@ impl Publisher {
                 () = &mut sleep => return Ok(()),
                 outcome = next_outcome(&mut self.pending), if !self.pending.is_empty() => self.settle(outcome)?,
                 event = self.link.next() => still_running(event?.as_ref())?,
+                () = self.progress.tick() => self.progress.say(),
             }
         }
     }
@@ -190,6 +243,7 @@ impl Publisher {
                 biased;
                 outcome = next_outcome(&mut self.pending) => self.settle(outcome)?,
                 event = self.link.next() => still_running(event?.as_ref())?,
+                () = self.progress.tick() => self.progress.say(),
             }
         }
         self.link.close().await;
@@ -199,15 +253,21 @@ impl Publisher {
     fn settle(&mut self, outcome: Outcome) -> Result<(), Failure> {
         self.pending.pop_front();
         tracing::debug!(?outcome, "outcome");
-        match outcome {
-            Outcome::Refused(refused) => Err(refusal(&refused)),
-            Outcome::Indeterminate(why) => {
-                Err(Failure::Connection(format!("nobody knows whether the message arrived: {why}")))
-            }
-            Outcome::Expired => Err(Failure::Connection("the message expired before it could be sent".into())),
-            Outcome::Dropped(_) => Err(Failure::Connection("the message was not sent".into())),
-            _ => Ok(()),
+        self.progress.settled();
+        settled(outcome)
+    }
+}
+
+/// Did the broker take it?
+pub(crate) fn settled(outcome: Outcome) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Refused(refused) => Err(refusal(&refused)),
+        Outcome::Indeterminate(why) => {
+            Err(Failure::Connection(format!("nobody knows whether the message arrived: {why}")))
         }
+        Outcome::Expired => Err(Failure::Connection("the message expired before it could be sent".into())),
+        Outcome::Dropped(_) => Err(Failure::Connection("the message was not sent".into())),
+        _ => Ok(()),
     }
 }
 
@@ -224,7 +284,7 @@ async fn next_outcome(pending: &mut VecDeque<Completion>) -> Outcome {
     }
 }
 
-fn refusal(refusal: &Refusal) -> Failure {
+pub(crate) fn refusal(refusal: &Refusal) -> Failure {
     Failure::Refused(match refusal {
         Refusal::ByServer { reason_code, reason_string: Some(text) } => {
             format!("the broker refused the message: {reason_code} ({text})")

@@ -1,19 +1,12 @@
 //! `mqtt sub`
 
-use std::io::{self, BufWriter, Stdout, Write};
-
 use damselfly_client::{Event, InboundMessage, Outcome, Refusal};
 use damselfly_codec::{Properties, QoS, RetainHandling, SubscriptionOptions};
 use damselfly_examples::client::Completion;
 use damselfly_topic::{TopicFilter, TopicFilterBuf};
 use tokio::{signal, time};
 
-use crate::{
-    Failure,
-    args::SubArgs,
-    connect::Link,
-    format::{Format, Received, now},
-};
+use crate::{Failure, args::SubArgs, connect::Link, output::Paper};
 
 /// Subscribes as the flags say and prints what arrives.
 pub(crate) async fn run(args: SubArgs) -> Result<(), Failure> {
@@ -29,7 +22,7 @@ pub(crate) async fn run(args: SubArgs) -> Result<(), Failure> {
         }
     };
     let work = async {
-        connected(&mut link).await?;
+        link.connected().await?;
         let unsubscribed = unsubscribe(&link, &args, properties.unsubscribe.as_properties())?;
         let subscribed = subscribe(&link, &args, &filters, properties.subscribe.as_properties())?;
         receive(&mut link, &args, &mut printer, unsubscribed, subscribed).await
@@ -57,16 +50,6 @@ fn filters(args: &SubArgs) -> Result<Vec<TopicFilterBuf>, Failure> {
 
 fn owned(text: &str) -> Result<TopicFilterBuf, Failure> {
     TopicFilterBuf::new(text).map_err(|error| Failure::Usage(format!("the topic filter {text:?}: {error}")))
-}
-
-async fn connected(link: &mut Link) -> Result<(), Failure> {
-    loop {
-        match link.next().await? {
-            Some(Event::Connected(_)) => return Ok(()),
-            Some(_) => {}
-            None => return Err(Failure::Connection("the connection ended".into())),
-        }
-    }
 }
 
 fn unsubscribe(link: &Link, args: &SubArgs, properties: Properties<'_>) -> Result<Option<Completion>, Failure> {
@@ -145,7 +128,7 @@ async fn outcome_of(completion: &mut Option<Completion>) -> Outcome {
     }
 }
 
-fn check_outcome(outcome: &Outcome, filters: &[String]) -> Result<(), Failure> {
+pub(crate) fn check_outcome(outcome: &Outcome, filters: &[String]) -> Result<(), Failure> {
     tracing::debug!(?outcome, "outcome");
     let refused = match outcome {
         Outcome::Subscribed(results) => results.iter().enumerate().find_map(|(at, result)| Some((at, result.err()?))),
@@ -174,7 +157,7 @@ fn remove_retained(link: &Link, inbound: &InboundMessage) {
 }
 
 /// Ends at SIGINT or SIGTERM.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     let terminated = async {
         #[cfg(unix)]
         if let Ok(mut stream) = signal::unix::signal(signal::unix::SignalKind::terminate()) {
@@ -191,9 +174,7 @@ async fn interrupted() {
 
 /// Decides what is shown, and shows it.
 struct Printer {
-    out: BufWriter<Stdout>,
-    format: Format,
-    has_line_end: bool,
+    paper: Paper,
     no_retained: bool,
     retained_only: bool,
     filtered_out: Vec<TopicFilterBuf>,
@@ -207,15 +188,8 @@ struct Step {
 
 impl Printer {
     fn new(args: &SubArgs) -> Result<Self, Failure> {
-        let format = match &args.format {
-            Some(format) => format.clone(),
-            None if args.verbose => Format::verbose(),
-            None => Format::payload(),
-        };
         Ok(Self {
-            out: BufWriter::new(io::stdout()),
-            format,
-            has_line_end: !args.no_line_end,
+            paper: Paper::new(&args.output),
             no_retained: args.no_retained,
             retained_only: args.retained_only,
             filtered_out: args.filter_out.iter().map(|text| owned(text)).collect::<Result<_, _>>()?,
@@ -233,34 +207,8 @@ impl Printer {
         if is_hidden {
             return Ok(Step { is_done: false });
         }
-        self.print(inbound).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
-            _ => Failure::Connection(format!("stdout: {error}")),
-        })?;
+        self.paper.print(inbound)?;
         self.left = self.left.map(|left| left - 1);
         Ok(Step { is_done: self.left == Some(0) })
-    }
-
-    /// Prints one message and hands it on at once: who reads the output wants to see it now.
-    fn print(&mut self, inbound: &InboundMessage) -> io::Result<()> {
-        let at = now();
-        let message = &inbound.message;
-        let received_at = damselfly_session::Timestamp::ZERO.saturating_add(at);
-        let subscription_ids: Vec<u32> = inbound.subscription_ids.iter().map(|id| id.get()).collect();
-        let received = Received {
-            topic: message.topic().as_str(),
-            payload: message.payload(),
-            qos: message.qos(),
-            retain: message.retain(),
-            properties: message.properties(),
-            subscription_ids: &subscription_ids,
-            message_expiry_interval: message.remaining_expiry(received_at),
-            at,
-        };
-        self.format.write(&received, &mut self.out)?;
-        if self.has_line_end {
-            self.out.write_all(b"\n")?;
-        }
-        self.out.flush()
     }
 }
