@@ -28,14 +28,6 @@ pub(crate) const fn upper(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
-/// Two halves as one word.
-#[inline]
-pub(crate) const fn join(upper: u32, lower: u32) -> u64 {
-    #[expect(clippy::as_conversions, reason = "widens, in a const function")]
-    let (upper, lower) = (upper as u64, lower as u64);
-    (upper << 32) | lower
-}
-
 /// The eight bytes at `at`, the first in the lowest bits; the caller keeps `at + 8` within the text.
 #[inline]
 pub(crate) fn load_u64(bytes: &[u8], at: usize) -> u64 {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::levels::{Cut, Level};
 use super::subscribers::Subscribers;
 use crate::KeyedState;
-use crate::num::{join, to_usize};
+use crate::num::to_usize;
 use crate::store::{IdTable, NONE, Slab, Texts, tag};
 
 /// A trie of levels. '+' and '#' are fields of a node, and so is an only child; where there are several, they are found in
@@ -201,7 +201,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
 
     #[inline]
     fn edge(&self, parent: u32, key: u64) -> u32 {
-        tag(self.hash.hash_pair(key, join(0, parent)))
+        tag(self.hash.hash_pair(key, u64::from(parent)))
     }
 
     /// Adds a filter that is not there yet, of so many levels. `None` if there is no room.

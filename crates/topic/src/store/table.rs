@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::grow;
-use crate::num::{join, to_usize, upper};
+use crate::num::{to_usize, upper};
 
 /// Ids under the hashes of their keys. Open addressing with linear probing, eight bytes a slot.
 ///
@@ -121,7 +121,7 @@ impl IdTable {
 
     #[inline]
     fn home(&self, tag: u32) -> usize {
-        to_usize(upper((join(0, tag) * join(0, self.homes)) << 1))
+        to_usize(upper((u64::from(tag) * u64::from(self.homes)) << 1))
     }
 
     fn rebuild(&mut self, homes: u32) {
