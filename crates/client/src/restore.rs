@@ -165,7 +165,9 @@ impl Client {
         if bytes > limits.max_bytes {
             return Err(RestoreError::TooManyBytes { stored: bytes, maximum: limits.max_bytes });
         }
-        let last = state.last_ticket.map_or(Some(0), |last| last.checked_next_multiple_of(TICKETS_PER_PROCESS));
+        // Above the last one that is known of, for the process before may have given out more.
+        let above = |last: u64| last.checked_add(1)?.checked_next_multiple_of(TICKETS_PER_PROCESS);
+        let last = state.last_ticket.map_or(Some(0), above);
         let last = last.filter(|last| last.checked_add(TICKETS_PER_PROCESS).is_some());
         let index = 0;
         let last = last.ok_or(RestoreError::Operation { index, why: Misfit::TicketOrder })?;

@@ -252,6 +252,18 @@ fn no_ticket_is_given_out_twice_stored_or_not() {
 }
 
 #[test]
+fn no_ticket_is_given_out_twice_by_processes_that_store_no_message() {
+    let mut peer = Peer::new(Version::V5_0, durable);
+    let mut last = 0;
+    for _ in 0..3 {
+        let ticket = peer.publish(QoS::AtMostOnce, "a", "");
+        assert!(ticket > last, "{ticket} after {last}");
+        last = ticket;
+        peer = peer.restart();
+    }
+}
+
+#[test]
 fn reason_code_of_pubrec_survives_the_process() {
     let mut peer = Peer::connected(Version::V5_0, durable);
     let ticket = peer.publish(QoS::ExactlyOnce, "a", "1");
