@@ -10,6 +10,11 @@ pub mod scram;
 #[doc = include_str!("../../docs/guide/client.md")]
 pub struct ClientGuide;
 
+/// Likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/simulate.md")]
+pub struct SimulationGuide;
+
 mod clock;
 mod command_line;
 mod descriptors;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use damselfly_broker::{Answer, ConnectionId, Output as BrokerOutput, Peer};
-use damselfly_client::{CommitId, Output as ClientOutput, TransportLost};
-use damselfly_session::Timestamp;
+use damselfly_broker::{Answer, ConnectionId, Event as BrokerEvent, Output as BrokerOutput, Peer, Why};
+use damselfly_client::{CommitId, ConnectionEnd, Event, Output as ClientOutput, TransportLost};
+use damselfly_session::{PeerError, Timestamp};
 
 use crate::{
-    MemberId, Sim,
+    Fault, MemberId, Sim,
     link::{Held, Link, Way},
     sim::{Action, Member},
 };
@@ -24,8 +24,9 @@ impl Sim {
                     self.connect(member);
                 }
             }
-            Action::Arrive { link, way, bytes } => self.arrive(link, way, bytes),
+            Action::Arrive { link, way, bytes } => self.arrive(link, way, &bytes),
             Action::Notice { link, way } => self.notice_from_afar(link, way),
+            Action::LetGo { link } => self.let_go(link),
             Action::Cut { link } => self.cut_link(link, &[Way::ToBroker, Way::ToClient]),
             Action::Read { link, way } => self.hand_in(link, way),
             Action::Synced { member, crashes, commit } => self.synced(member, crashes, commit),
@@ -48,25 +49,39 @@ impl Sim {
         self.trace.note(self.now, format_args!("{} connects as link {number}", member.name));
         self.links.insert(number, Link::new(id, connection));
         self.by_connection.insert(connection, number);
+        if let Some(watch) = &mut self.watch {
+            watch.opened(number, id);
+        }
         member.link = Some(number);
-        member.client.handle_transport_up(self.now, &member.parameters);
+        if member.has_numbered_wills {
+            let mut parameters = member.parameters.clone();
+            if let Some(will) = &mut parameters.will {
+                will.payload = format!("{} {number}", member.name).into();
+            }
+            member.client.handle_transport_up(self.now, &parameters);
+        } else {
+            member.client.handle_transport_up(self.now, &member.parameters);
+        }
         if let Some(longest) = self.world.cut_within {
             let at = self.now.saturating_add(self.random.duration(Duration::ZERO, longest));
             self.plan(at, Action::Cut { link: number });
         }
     }
 
-    fn is_partitioned(&self, link: &Link) -> bool {
+    pub(crate) fn is_partitioned(&self, link: &Link) -> bool {
         self.members.get(link.member.0).is_some_and(|member| member.is_partitioned)
     }
 
-    fn arrive(&mut self, number: u64, way: Way, bytes: Vec<u8>) {
-        let Some(is_held) = self.links.get(&number).map(|link| self.is_partitioned(link)) else { return };
+    pub(crate) fn arrive(&mut self, number: u64, way: Way, bytes: &[u8]) {
+        // What is held goes first.
+        let is_held = |link: &Link| self.is_partitioned(link) || !link.held.is_empty();
+        let Some(is_held) = self.links.get(&number).map(is_held) else { return };
         let Some(link) = self.links.get_mut(&number) else { return };
         if is_held {
-            return link.held.push(Held::Piece(way, bytes));
+            link.held.push(Held::Piece(way, bytes.to_vec()));
+            return self.count(Fault::Delayed);
         }
-        link.pipe(way).arrived.extend_from_slice(&bytes);
+        link.pipe(way).arrived.extend_from_slice(bytes);
         self.hand_in(number, way);
     }
 
@@ -81,7 +96,10 @@ impl Sim {
         }
         pipe.under_way = pipe.under_way.saturating_sub(pipe.arrived.len());
         pipe.unread.append(&mut pipe.arrived);
-        let is_room_awaited = std::mem::take(&mut pipe.is_full);
+        let is_room_awaited = pipe.is_full;
+        if is_room_awaited {
+            *self.faults.entry(Fault::LinkFull).or_default() += 1;
+        }
         if !pipe.unread.is_empty() {
             let (consumed, is_paused) = match way {
                 Way::ToBroker => {
@@ -94,7 +112,11 @@ impl Sim {
                     (intake.consumed, intake.paused)
                 }
             };
-            pipe.unread.drain(..consumed.min(pipe.unread.len()));
+            let consumed = consumed.min(pipe.unread.len());
+            if let Some(watch) = &mut self.watch {
+                watch.taken(now, number, way, pipe.unread.get(..consumed).unwrap_or_default());
+            }
+            pipe.unread.drain(..consumed);
             pipe.is_paused = is_paused;
         }
         if is_room_awaited {
@@ -108,7 +130,7 @@ impl Sim {
     /// The other end's goodbye, or word of the loss, reaches this one: not through a partition.
     fn notice_from_afar(&mut self, number: u64, way: Way) {
         let Some(link) = self.links.get(&number) else { return };
-        let is_held = self.is_partitioned(link) && link.cut_at.is_none();
+        let is_held = (self.is_partitioned(link) || !link.held.is_empty()) && link.cut_at.is_none();
         match self.links.get_mut(&number) {
             Some(link) if is_held => link.held.push(Held::Notice(way)),
             _ => self.notice(number, way),
@@ -126,10 +148,16 @@ impl Sim {
         match way {
             Way::ToBroker => {
                 self.trace.note(self.now, format_args!("broker notices the end of link {number}"));
+                if let Some(watch) = &mut self.watch {
+                    watch.broker_lost(self.now, number);
+                }
                 self.broker.handle_connection_lost(self.now, connection);
                 self.by_connection.remove(&connection);
             }
             Way::ToClient => {
+                if let Some(watch) = &mut self.watch {
+                    watch.client_lost(number);
+                }
                 if let Some(member) = self.members.get_mut(member.0).filter(|member| member.link == Some(number)) {
                     self.trace.note(self.now, format_args!("{} notices the end of link {number}", member.name));
                     member.link = None;
@@ -149,7 +177,12 @@ impl Sim {
         link.cut_at = Some(now);
         link.held.clear();
         self.trace.note(now, format_args!("link {number} is cut"));
+        let before = self.agenda.len();
         self.agenda.retain(|_, action| !matches!(action, Action::Arrive { link, .. } if *link == number));
+        self.count(Fault::Cut);
+        if self.agenda.len() < before {
+            self.count(Fault::BytesLost);
+        }
         for way in noticed_by {
             let notice = self.random.duration(Duration::ZERO, self.world.notice_within);
             self.plan(now.saturating_add(notice), Action::Notice { link: number, way: *way });
@@ -196,7 +229,19 @@ impl Sim {
             }
             BrokerOutput::Ask { id, .. } => self.broker.handle_answer(self.now, id, Answer::allow()),
             BrokerOutput::Commit(id) => self.broker.handle_committed(self.now, id),
-            BrokerOutput::Event(event) => self.trace.note(self.now, format_args!("broker: {event:?}")),
+            BrokerOutput::Event(event) => {
+                self.trace.note(self.now, format_args!("broker: {event:?}"));
+                if let (BrokerEvent::Disconnected { why, .. }, Some(watch)) = (&event, &mut self.watch) {
+                    let is_broken = match why {
+                        Why::Malformed(_) => true,
+                        Why::PeerError(error) => *error != PeerError::KeepAliveTimeout,
+                        _ => false,
+                    };
+                    if is_broken {
+                        watch.broken(self.now, format_args!("{event:?}"));
+                    }
+                }
+            }
             // One broker has nobody to talk to, and no participants of its own.
             BrokerOutput::Interest { .. } | BrokerOutput::Forward { .. } | BrokerOutput::Deliver { .. } => {}
         }
@@ -229,6 +274,9 @@ impl Sim {
             ClientOutput::Commit(commit) => self.store(id, commit),
             ClientOutput::Event(event) => {
                 self.trace.note(self.now, format_args!("{}: {event:?}", member.name));
+                if let (Event::Disconnected(ConnectionEnd::PeerError { .. }), Some(watch)) = (&event, &mut self.watch) {
+                    watch.broken(self.now, format_args!("{}: {event:?}", member.name));
+                }
                 member.events.push(event);
             }
         }
@@ -324,7 +372,11 @@ impl Sim {
         let max_piece = u64::try_from(self.world.max_piece).unwrap_or(u64::MAX).max(1);
         let Some(link) = self.links.get_mut(&number) else { return };
         link.pipe(way).under_way += bytes.len();
-        if link.cut_at.is_some() {
+        let (is_cut, is_late) = (link.cut_at.is_some(), link.pipe(way).is_full);
+        if let Some(watch) = &mut self.watch {
+            watch.sent(now, number, way, bytes, is_late);
+        }
+        if is_cut {
             return;
         }
         let mut rest = bytes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use damselfly_client::{Client, ConnectParameters, OperationError, RestoreError};
+use damselfly_client::{Client, OperationError, RestoreError};
 
 use crate::{
     MemberId, Sim,
@@ -30,6 +30,53 @@ impl End {
     }
 }
 
+/// A kind of fault, as [`Sim::faults`] counts them: those that took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A connection was cut.
+    Cut,
+    /// A connection was cut while bytes were under way.
+    BytesLost,
+    /// A connection was cut, and this end alone noticed.
+    HalfOpen(End),
+    /// This end stopped reading.
+    Stall(End),
+    /// A link was full, so that its sender had to wait.
+    LinkFull,
+    /// A client with a connection was parted from the broker.
+    Partition,
+    /// Something waited for the end of a partition.
+    Delayed,
+    /// A client made a second connection.
+    ConnectAgain,
+    /// A process ended.
+    Crash,
+    /// A store had groups that it was not told to have kept.
+    Unsynced,
+    /// A store cut off a group that was there in part.
+    TornGroup,
+}
+
+impl Fault {
+    /// All kinds.
+    pub const ALL: [Self; 13] = [
+        Self::Cut,
+        Self::BytesLost,
+        Self::HalfOpen(End::Broker),
+        Self::HalfOpen(End::Client),
+        Self::Stall(End::Broker),
+        Self::Stall(End::Client),
+        Self::LinkFull,
+        Self::Partition,
+        Self::Delayed,
+        Self::ConnectAgain,
+        Self::Crash,
+        Self::Unsynced,
+        Self::TornGroup,
+    ];
+}
+
 /// A client that does not go on with what it stored itself: a defect of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -55,10 +102,14 @@ impl Sim {
     }
 
     fn cut_connection(&mut self, member: MemberId, noticed_by: &[Way]) {
-        if let Some(link) = self.members.get(member.0).and_then(|member| member.link) {
-            self.cut_link(link, noticed_by);
-            self.settle();
+        let Some(link) = self.members.get(member.0).and_then(|member| member.link) else { return };
+        match noticed_by {
+            [Way::ToBroker] => self.count(Fault::HalfOpen(End::Broker)),
+            [Way::ToClient] => self.count(Fault::HalfOpen(End::Client)),
+            _ => {}
         }
+        self.cut_link(link, noticed_by);
+        self.settle();
     }
 
     /// One end of a client's connection reads nothing for so long: the link fills up, and the other end has to wait with
@@ -70,6 +121,7 @@ impl Sim {
         let Some(link) = self.links.get_mut(&number) else { return };
         link.pipe(way).stalled_until = until;
         self.trace.note(self.now, format_args!("{reader:?} stops reading link {number} until {until}"));
+        self.count(Fault::Stall(reader));
         self.plan(until, Action::Read { link: number, way });
     }
 
@@ -78,7 +130,11 @@ impl Sim {
     pub fn partition(&mut self, members: &[MemberId]) {
         for id in members {
             if let Some(member) = self.members.get_mut(id.0) {
+                let is_connected = member.link.is_some() && !std::mem::replace(&mut member.is_partitioned, true);
                 member.is_partitioned = true;
+                if is_connected {
+                    *self.faults.entry(Fault::Partition).or_default() += 1;
+                }
                 self.trace.note(self.now, format_args!("{} is parted from the broker", member.name));
             }
         }
@@ -92,28 +148,26 @@ impl Sim {
                 continue;
             }
             self.trace.note(self.now, format_args!("{} reaches the broker again", member.name));
-            let links = self.links.iter_mut().filter(|(_, link)| link.member == *id);
-            let links: Vec<_> = links.map(|(number, link)| (*number, std::mem::take(&mut link.held))).collect();
-            for (number, held) in links {
-                for held in held {
-                    self.let_go(number, held);
-                }
+            let (shortest, longest) = self.world.latency;
+            let links: Vec<_> = self.links.iter().filter(|(_, link)| link.member == *id).map(|(at, _)| *at).collect();
+            for link in links {
+                let at = self.now.saturating_add(self.random.duration(shortest, longest));
+                self.plan(at, Action::LetGo { link });
             }
         }
     }
 
-    fn let_go(&mut self, number: u64, held: Held) {
-        let (shortest, longest) = self.world.latency;
-        let at = self.now.saturating_add(self.random.duration(shortest, longest));
-        let Some(link) = self.links.get_mut(&number) else { return };
-        match held {
-            Held::Piece(way, bytes) => {
-                let at = arrival(link, way, at);
-                self.plan(at, Action::Arrive { link: number, way, bytes });
-            }
-            Held::Notice(way) => {
-                let at = arrival(link, way, at);
-                self.plan(at, Action::Notice { link: number, way });
+    /// What was held arrives, unless there is a partition again.
+    pub(crate) fn let_go(&mut self, number: u64) {
+        let Some(link) = self.links.get(&number).filter(|link| !self.is_partitioned(link)) else { return };
+        if link.cut_at.is_some() {
+            return;
+        }
+        let held = self.links.get_mut(&number).map(|link| std::mem::take(&mut link.held)).unwrap_or_default();
+        for held in held {
+            match held {
+                Held::Piece(way, bytes) => self.arrive(number, way, &bytes),
+                Held::Notice(way) => self.notice(number, way),
             }
         }
     }
@@ -121,9 +175,9 @@ impl Sim {
     /// The client gives up its connection without a word and makes another at once: the broker still holds the old one,
     /// on which bytes may be under way, and hears of its end later, if at all. Nothing happens to a client without a
     /// connection.
-    pub fn connect_again(&mut self, member: MemberId, parameters: ConnectParameters) {
+    pub fn connect_again(&mut self, member: MemberId) {
         let Some(number) = self.members.get_mut(member.0).and_then(|member| member.link.take()) else { return };
-        self.set_parameters(member, parameters);
+        self.count(Fault::ConnectAgain);
         self.notice(number, Way::ToClient);
         let notice = self.random.duration(Duration::ZERO, self.world.notice_within);
         let at = self.now.saturating_add(notice);
@@ -142,6 +196,10 @@ impl Sim {
         process.is_down = true;
         process.crashes += 1;
         let link = process.link.take();
+        *self.faults.entry(Fault::Crash).or_default() += 1;
+        if let Some(watch) = &mut self.watch {
+            watch.crashed(member);
+        }
         self.trace.note(self.now, format_args!("{} crashes", process.name));
         if let Some(link) = link {
             // A process that is killed leaves a system that closes for it; one whose power fails leaves silence.
@@ -163,6 +221,8 @@ impl Sim {
                 let (name, count, is_torn) = (&member.name, image.operations.len(), image.is_torn);
                 self.trace.note(self.now, format_args!("{name} starts with {count} operations, torn: {is_torn}"));
                 member.untold_messages += image.untold_messages;
+                *self.faults.entry(Fault::TornGroup).or_default() += u64::from(image.is_torn);
+                *self.faults.entry(Fault::Unsynced).or_default() += u64::from(image.has_unsynced);
                 Ok(Client::restore(config, seed, image.operations)?)
             }),
         };

@@ -7,11 +7,14 @@ mod drive;
 mod fault;
 mod link;
 mod random;
+mod scenario;
 mod sim;
 mod store;
 mod trace;
+mod watch;
 mod world;
 
-pub use fault::{End, StartError};
+pub use fault::{End, Fault, StartError};
+pub use scenario::{Failure, Report, Scenario, ScriptError};
 pub use sim::{MemberId, Sim};
 pub use world::World;

@@ -10,11 +10,12 @@ use damselfly_session::{Message, Timestamp};
 use damselfly_topic::{KeyedState, TopicFilter, TopicName};
 
 use crate::{
-    StartError, World,
+    Fault, StartError, World,
     link::{Link, Way},
     random::Random,
     store::Store,
     trace::Trace,
+    watch::Watch,
 };
 
 /// A client of a simulation.
@@ -57,6 +58,8 @@ pub struct Sim {
     /// Of links and of entries in the agenda: never used twice.
     pub(crate) last_number: u64,
     pub(crate) trace: Trace,
+    pub(crate) watch: Option<Watch>,
+    pub(crate) faults: BTreeMap<Fault, u64>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,8 @@ pub(crate) struct Member {
     /// When the last group that was written is synced.
     pub(crate) last_sync: Timestamp,
     pub(crate) untold_messages: usize,
+    /// The payload of the will says which connection it is of.
+    pub(crate) has_numbered_wills: bool,
     pub(crate) start_error: Option<StartError>,
 }
 
@@ -98,6 +103,10 @@ pub(crate) enum Action {
         way: Way,
     },
     Cut {
+        link: u64,
+    },
+    /// A partition is over.
+    LetGo {
         link: u64,
     },
     /// This end of the link reads again.
@@ -123,6 +132,7 @@ impl Sim {
         let mut random = Random::new(seed);
         let broker = Broker::new(world.broker.clone(), random.next())?;
         let trace = Trace::new(world.is_traced);
+        let watch = world.is_watched.then(Watch::default);
         Ok(Self {
             world,
             random,
@@ -134,6 +144,8 @@ impl Sim {
             agenda: BTreeMap::new(),
             last_number: 0,
             trace,
+            watch,
+            faults: BTreeMap::new(),
         })
     }
 
@@ -161,6 +173,7 @@ impl Sim {
             store,
             last_sync: self.now,
             untold_messages: 0,
+            has_numbered_wills: false,
             start_error: None,
         });
         self.settle();
@@ -252,6 +265,54 @@ impl Sim {
     /// A number for the [trace](Self::trace), to compare long ones.
     pub fn trace_hash(&self) -> u64 {
         KeyedState::new(0).hash_bytes(self.trace().as_bytes())
+    }
+
+    /// The first thing on a link that breaks a rule about packets: an identifier that is live twice, more in flight than
+    /// the Receive Maximum, a packet over the Maximum Packet Size, a PUBLISH after its PUBREC, a will that is not due, a
+    /// Message Expiry Interval that did not count down, bytes that are no packet, an end that says the other one broke a
+    /// rule. `None` if there is none, or nobody [watches](World::is_watched).
+    pub fn violation(&self) -> Option<&str> {
+        self.watch.as_ref().and_then(Watch::violation)
+    }
+
+    /// Which faults took effect so far, and how often.
+    pub fn faults(&self) -> impl Iterator<Item = (Fault, u64)> + '_ {
+        self.faults.iter().map(|(fault, count)| (*fault, *count))
+    }
+
+    /// Ends a session, as an operator would: false if there is none.
+    pub fn remove_session(&mut self, client_id: &str) -> bool {
+        let is_removed = self.broker.remove_session(self.now, client_id);
+        self.settle();
+        is_removed
+    }
+
+    /// From now on the payload of a client's will says which connection it is of.
+    pub(crate) fn number_wills(&mut self, member: MemberId) {
+        if let Some(member) = self.members.get_mut(member.0) {
+            member.has_numbered_wills = true;
+        }
+    }
+
+    /// Until when a message with this payload may be given to the broker.
+    pub(crate) fn note_expiry(&mut self, payload: &[u8], expires_at: Timestamp) {
+        if let Some(watch) = &mut self.watch {
+            watch.published(payload, expires_at);
+        }
+    }
+
+    /// The payloads of the wills that were due by now.
+    pub(crate) fn due_wills(&self) -> impl Iterator<Item = &[u8]> {
+        self.watch.iter().flat_map(|watch| watch.due_wills(self.now))
+    }
+
+    /// How often the client's process ended.
+    pub(crate) fn crashes(&self, member: MemberId) -> u32 {
+        self.members.get(member.0).map_or(0, |member| member.crashes)
+    }
+
+    pub(crate) fn count(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
     }
 
     /// Lets time pass.

@@ -41,6 +41,8 @@ pub(crate) struct Image {
     pub(crate) operations: Vec<Operation>,
     /// Received QoS 2 messages in groups that survived though nobody was told that they are stored.
     pub(crate) untold_messages: usize,
+    /// There are groups that were not known to be synced.
+    pub(crate) has_unsynced: bool,
     /// A part of a group was cut off.
     pub(crate) is_torn: bool,
 }
@@ -87,6 +89,7 @@ impl Store {
         for _ in 0..random.between(0, count) {
             let Some(written) = self.written.pop_front() else { break };
             image.untold_messages += written.messages;
+            image.has_unsynced = true;
             self.keep(written.write);
         }
         if let Some(Written { write: Write::Append(mut bytes), .. }) = self.written.pop_front() {

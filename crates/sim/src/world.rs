@@ -25,6 +25,9 @@ pub struct World {
     pub store_latency: (Duration, Duration),
     /// Whether [`Sim::trace`](crate::Sim::trace) is written. It takes more time than all the rest. Default: true.
     pub is_traced: bool,
+    /// Whether all packets are held against the rules that can be seen from packets alone:
+    /// [`Sim::violation`](crate::Sim::violation). Default: true.
+    pub is_watched: bool,
 }
 
 impl Default for World {
@@ -38,6 +41,7 @@ impl Default for World {
             notice_within: Duration::from_secs(1),
             store_latency: (Duration::from_micros(100), Duration::from_millis(5)),
             is_traced: true,
+            is_watched: true,
         }
     }
 }

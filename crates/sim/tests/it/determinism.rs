@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use damselfly_client::{Config, ConnectParameters, OutboxConfig};
+use damselfly_client::{Config, OutboxConfig};
 use damselfly_codec::{QoS, Version};
 use damselfly_session::SessionExpiry;
 use damselfly_sim::{End, Sim, World};
@@ -62,7 +62,7 @@ fn trace_of_faults(seed: u64) -> u64 {
             2 => sim.stall(member, End::Client, Duration::from_secs(3)),
             3 => sim.partition(&members[1..]),
             4 => sim.heal(&members),
-            5 => sim.connect_again(member, ConnectParameters::default()),
+            5 => sim.connect_again(member),
             _ => sim.crash(member, Duration::from_secs(1)),
         }
         if sim.is_up(member) {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use damselfly_client::{Config, ConnectParameters, ConnectionEnd, Event, OutboxConfig, Outcome};
+use damselfly_client::{Config, ConnectionEnd, Event, OutboxConfig, Outcome};
 use damselfly_codec::{QoS, Version};
 use damselfly_session::SessionExpiry;
 use damselfly_sim::{End, MemberId, Sim, World};
@@ -157,7 +157,7 @@ fn second_connection_takes_over_while_bytes_of_the_first_are_under_way() {
             publish(&mut sim, publisher, &number.to_string(), QoS::ExactlyOnce);
             sim.run_for(Duration::from_millis(90));
             let again = if number % 2 == 0 { publisher } else { subscriber };
-            sim.connect_again(again, ConnectParameters::default());
+            sim.connect_again(again);
         }
         sim.run_for(100 * SECOND);
         assert_eq!(payloads(&sim.take_events(subscriber)), numbers(20), "seed {seed}");

@@ -9,4 +9,5 @@ mod lost_sessions;
 mod model;
 mod outbox;
 mod requests;
+mod scenario;
 mod wills;

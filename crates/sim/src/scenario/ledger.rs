@@ -1,0 +1,228 @@
+//! What was published, what became of it, and who got it.
+
+use std::collections::BTreeMap;
+
+use damselfly_client::{Event, InboundMessage, Outcome, Ticket};
+use damselfly_codec::QoS;
+use damselfly_topic::{TopicFilter, TopicName};
+
+use crate::{
+    Failure, MemberId, Report, Sim,
+    scenario::{FILTERS, TOPICS},
+};
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    sent: Vec<Vec<Sent>>,
+    tickets: BTreeMap<(usize, Ticket), usize>,
+    /// How often a client got which message of whom.
+    received: BTreeMap<(usize, usize, usize), u64>,
+    /// The last one of a receiver, publisher, topic and QoS.
+    last: BTreeMap<(usize, usize, usize, QoS), usize>,
+    wills: BTreeMap<Vec<u8>, u64>,
+    deliveries: u64,
+}
+
+#[derive(Debug)]
+struct Sent {
+    topic: usize,
+    qos: QoS,
+    expires: bool,
+    /// How often its publisher had crashed.
+    crashes: u32,
+    outcomes: u32,
+    is_acknowledged: bool,
+    is_stored: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(clients: usize) -> Self {
+        Self {
+            sent: (0..clients).map(|_| Vec::new()).collect(),
+            tickets: BTreeMap::new(),
+            received: BTreeMap::new(),
+            last: BTreeMap::new(),
+            wills: BTreeMap::new(),
+            deliveries: 0,
+        }
+    }
+
+    /// How many messages a client has published.
+    pub(super) fn published(&self, client: usize) -> usize {
+        self.sent.get(client).map_or(0, Vec::len)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is to be known of a message")]
+    pub(super) fn publish(
+        &mut self,
+        sim: &Sim,
+        client: usize,
+        member: MemberId,
+        ticket: Ticket,
+        topic: usize,
+        qos: QoS,
+        expires: bool,
+    ) {
+        let Some(sent) = self.sent.get_mut(client) else { return };
+        self.tickets.insert((client, ticket), sent.len());
+        let crashes = sim.crashes(member);
+        sent.push(Sent { topic, qos, expires, crashes, outcomes: 0, is_acknowledged: false, is_stored: false });
+    }
+
+    pub(super) fn note(&mut self, client: usize, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Message(inbound) => self.receive(client, &inbound),
+            Event::Completed { ticket, outcome } => self.complete(client, ticket, &outcome),
+            Event::Stored { ticket } => {
+                if let Some(sent) = self.find(client, ticket) {
+                    sent.is_stored = true;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A ticket that is not one of a message. A process that ended before its first group was stored may have given out
+    /// the same one.
+    pub(super) fn request(&mut self, client: usize, ticket: Ticket) {
+        self.tickets.remove(&(client, ticket));
+    }
+
+    fn find(&mut self, client: usize, ticket: Ticket) -> Option<&mut Sent> {
+        let number = *self.tickets.get(&(client, ticket))?;
+        self.sent.get_mut(client)?.get_mut(number)
+    }
+
+    fn complete(&mut self, client: usize, ticket: Ticket, outcome: &Outcome) -> Result<(), Failure> {
+        // Else it is that of a request to subscribe.
+        let Some(sent) = self.find(client, ticket) else { return Ok(()) };
+        sent.outcomes += 1;
+        let is_right = match outcome {
+            Outcome::Transmitted | Outcome::Indeterminate(_) => sent.qos == QoS::AtMostOnce,
+            Outcome::Acknowledged { reason_code } => {
+                sent.is_acknowledged = true;
+                sent.qos != QoS::AtMostOnce && !reason_code.is_error()
+            }
+            Outcome::Expired => sent.expires,
+            _ => false,
+        };
+        if sent.outcomes > 1 || !is_right {
+            let (count, qos) = (sent.outcomes, sent.qos);
+            return Err(Failure(format!("client {client}: outcome {count} of a message of QoS {qos}: {outcome}")));
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, client: usize, inbound: &InboundMessage) -> Result<(), Failure> {
+        self.deliveries += 1;
+        let message = &inbound.message;
+        let payload = String::from_utf8_lossy(message.payload()).into_owned();
+        let fail = |what: &str| Err(Failure(format!("client {client} got {} {payload}: {what}", message.topic())));
+        let Some(granted) = granted(client, message.topic()) else { return fail("it has no such subscription") };
+        if message.topic().as_str().starts_with("will/") {
+            if client == 0 {
+                *self.wills.entry(message.payload().to_vec()).or_default() += 1;
+            }
+            return Ok(());
+        }
+        let key = payload.split_once(' ').and_then(|(head, _)| head.split_once('.'));
+        let key =
+            key.and_then(|(publisher, number)| Some((publisher.parse::<usize>().ok()?, number.parse::<usize>().ok()?)));
+        let Some((publisher, number)) = key else { return fail("nobody published it") };
+        let sent = self.sent.get(publisher).and_then(|all| all.get(number));
+        let Some(sent) = sent else { return fail("nobody published it") };
+        if TOPICS.get(sent.topic) != Some(&message.topic().as_str()) {
+            return fail("it was published with another topic");
+        }
+        let qos = sent.qos.min(granted);
+        if message.qos() != qos {
+            return fail("with another QoS than the highest that was granted");
+        }
+        let count = self.received.entry((client, publisher, number)).or_default();
+        *count += 1;
+        if *count > 1 {
+            // The publisher may have sent it again, or the broker.
+            let may_repeat = qos == QoS::AtLeastOnce || sent.qos == QoS::AtLeastOnce;
+            return if may_repeat { Ok(()) } else { fail("once more") };
+        }
+        let last = self.last.insert((client, publisher, sent.topic, sent.qos), number);
+        if last.is_some_and(|last| last > number) {
+            return fail("after a later one");
+        }
+        Ok(())
+    }
+
+    /// Nothing is under way any more.
+    pub(super) fn check_end(&self, sim: &Sim, members: &[MemberId]) -> Result<(), Failure> {
+        for (client, member) in members.iter().enumerate() {
+            let unfinished = sim.client(*member).unfinished();
+            if unfinished.queued + unfinished.in_flight + unfinished.requests > 0 {
+                return Err(Failure(format!("client {client} is not done: {unfinished:?}")));
+            }
+            self.check_outcomes(sim, client, *member)?;
+            self.check_arrivals(sim, client, *member)?;
+        }
+        let due: BTreeMap<_, _> = sim.due_wills().map(|payload| (payload.to_vec(), 1)).collect();
+        if due != self.wills {
+            let text = |wills: &BTreeMap<Vec<u8>, u64>| {
+                wills.iter().map(|(payload, count)| format!("{} x{count}", String::from_utf8_lossy(payload))).collect()
+            };
+            let [due, got]: [Vec<String>; 2] = [text(&due), text(&self.wills)];
+            return Err(Failure(format!("wills are due {due:?}, and were published {got:?}")));
+        }
+        Ok(())
+    }
+
+    fn check_outcomes(&self, sim: &Sim, client: usize, member: MemberId) -> Result<(), Failure> {
+        let crashes = sim.crashes(member);
+        for (number, sent) in self.sent.get(client).into_iter().flatten().enumerate() {
+            // After a crash the outcome may have been stored and told to nobody.
+            if sent.outcomes == 0 && sent.crashes == crashes {
+                return Err(Failure(format!("message {client}.{number} of QoS {} has no outcome", sent.qos)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that was promised to this receiver.
+    fn check_arrivals(&self, sim: &Sim, receiver: usize, member: MemberId) -> Result<(), Failure> {
+        let mut untold = sim.untold_messages(member);
+        for (publisher, all) in self.sent.iter().enumerate() {
+            for (number, sent) in all.iter().enumerate() {
+                let topic = TOPICS.get(sent.topic).and_then(|topic| TopicName::new(topic).ok());
+                let qos = topic.and_then(|topic| granted(receiver, topic)).map(|granted| granted.min(sent.qos));
+                let is_promised = (sent.is_acknowledged || sent.is_stored) && !sent.expires;
+                if !is_promised || self.received.contains_key(&(receiver, publisher, number)) {
+                    continue;
+                }
+                match qos {
+                    None | Some(QoS::AtMostOnce) => {}
+                    Some(QoS::ExactlyOnce) if untold > 0 => untold -= 1,
+                    Some(qos) => {
+                        let what = format!("message {publisher}.{number} of QoS {qos}");
+                        return Err(Failure(format!("client {receiver} did not get {what}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn report(&self, report: &mut Report) {
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        report.messages = self.sent.iter().map(|sent| count(sent.len())).sum();
+        report.deliveries = self.deliveries;
+        report.wills = count(self.wills.len());
+    }
+}
+
+/// The highest QoS of the filters of a client that match: what begins with `$` only by filters that do.
+fn granted(client: usize, topic: TopicName<'_>) -> Option<QoS> {
+    let is_apart = topic.as_str().starts_with('$');
+    let filters = FILTERS.get(client).copied().unwrap_or_default().iter();
+    let matching = filters.filter(|(filter, _)| {
+        filter.starts_with('$') == is_apart && TopicFilter::new(filter).is_ok_and(|filter| filter.matches(topic))
+    });
+    matching.map(|(_, qos)| *qos).max()
+}

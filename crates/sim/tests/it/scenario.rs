@@ -1,0 +1,81 @@
+//! Worlds with faults of every kind, one from each seed.
+
+use std::collections::BTreeMap;
+
+use damselfly_sim::{Fault, Scenario, ScriptError};
+
+/// How many seeds: `DAMSELFLY_SEEDS`, else a few.
+fn seeds() -> u64 {
+    std::env::var("DAMSELFLY_SEEDS").map_or(40, |seeds| seeds.parse().unwrap())
+}
+
+/// [MQTT-3.1.2-8] [MQTT-3.3.1-1] [MQTT-3.3.2-6] [MQTT-4.3.2-3] [MQTT-4.3.3-10] [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+/// [MQTT-4.7.2-1] [MQTT-4.9.0-2]
+#[test]
+fn what_is_promised_holds_in_the_world_of_each_seed_and_every_kind_of_fault_occurs() {
+    let mut faults: BTreeMap<Fault, u64> = BTreeMap::new();
+    for seed in 0..seeds() {
+        let scenario = Scenario::from_seed(seed);
+        let report = match scenario.run() {
+            Ok(report) => report,
+            Err(failure) => panic!("seed {seed}: {failure}\n{}", scenario.shrink()),
+        };
+        assert!(report.duration.as_secs() >= 3_600, "seed {seed}: {:?}", report.duration);
+        assert!(report.deliveries > report.messages && report.messages > 150, "seed {seed}: {report:?}");
+        for (fault, count) in report.faults {
+            *faults.entry(fault).or_default() += count;
+        }
+    }
+    let missing: Vec<_> = Fault::ALL.into_iter().filter(|fault| !faults.contains_key(fault)).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
+}
+
+#[test]
+fn plan_of_each_seed_has_four_clients_of_both_versions_two_hundred_messages_and_five_faults() {
+    for seed in 0..500 {
+        let text = Scenario::from_seed(seed).to_string();
+        let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+        assert!(count("client 5.0") >= 1 && count("client 3.1.1") >= 1, "{text}");
+        assert!((4..=6).contains(&text.lines().filter(|line| line.starts_with("client")).count()), "{text}");
+        assert_eq!(count(" publish "), 200, "{text}");
+        let faults = [" cut", " half-open", " stall", " partition", " again", " crash"].map(count);
+        assert!(faults.into_iter().sum::<usize>() >= 5, "{text}");
+    }
+}
+
+#[test]
+fn scenario_comes_back_from_its_text_and_happens_in_the_same_way() {
+    for seed in 0..5 {
+        let scenario = Scenario::from_seed(seed);
+        let again: Scenario = scenario.to_string().parse().unwrap();
+        assert_eq!(again, scenario);
+        let trace = scenario.trace();
+        assert!(trace.lines().count() > 2_000, "all of it is told");
+        assert!(again.trace() == trace, "seed {seed}");
+    }
+}
+
+#[test]
+fn line_that_is_none_of_a_scenario_is_named() {
+    let broken = |text: &str| text.parse::<Scenario>().unwrap_err();
+    assert_eq!(broken("seed 1\nclient 5.0 3\n100 0 cut\n100 0 jump"), ScriptError(4));
+    assert_eq!(broken("seed 1\nclient 3.1.1 3 will 20"), ScriptError(2), "a delay needs 5.0");
+    assert_eq!(broken("client 5.0 0"), ScriptError(1), "a Receive Maximum of 0");
+    assert_eq!(broken("client 5.0 3\n100 0 publish 4 qos1 len 0"), ScriptError(2), "there are four topics");
+    assert_eq!(broken("client 5.0 3\n100 1 cut"), ScriptError(0), "there is one client");
+    assert_eq!(broken(""), ScriptError(0), "and here is none");
+    let seven = "client 5.0 3\n".repeat(7);
+    assert_eq!(broken(&seven), ScriptError(7));
+}
+
+#[test]
+fn scenario_is_cut_down_to_the_steps_that_matter() {
+    let scenario = Scenario::from_seed(3);
+    let matters = |scenario: &Scenario| {
+        let text = scenario.to_string();
+        text.contains(" qos2") && text.contains(" crash")
+    };
+    let short = scenario.shrink_while(matters).to_string();
+    let steps: Vec<_> = short.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
+    assert!(matters(&scenario) && steps.len() == 2, "{short}");
+}
