@@ -352,10 +352,12 @@ impl Client {
         Ticket(self.last_ticket)
     }
 
+    /// Whether no more is taken. What comes up to CONNACK is no message, and left unread it would end the attempt.
     pub(crate) fn is_input_paused(&self) -> bool {
-        self.pause.by_application
+        let is_wanted = self.pause.by_application
             || self.pause.waiting_messages >= self.config.max_waiting_messages.max(1)
-            || self.pause.waiting_bytes >= self.config.max_waiting_bytes.max(1)
+            || self.pause.waiting_bytes >= self.config.max_waiting_bytes.max(1);
+        is_wanted && self.is_connected()
     }
 
     pub(crate) const fn acknowledges(&self) -> bool {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use damselfly_client::{ConnectionEnd, Event, Output};
 use damselfly_codec::{Packet, Property, QoS, Version};
-use damselfly_session::Timestamp;
+use damselfly_session::{SessionExpiry, Timestamp};
 
 use crate::peer::Peer;
 
@@ -141,6 +141,25 @@ fn wait_for_pingresp_stands_still_while_the_application_pauses_and_pingreq_is_se
     assert!(peer.client.is_connected());
     peer.pass(1);
     assert!(peer.is_closed, "now the silence is the broker's");
+}
+
+#[test]
+fn connection_opens_during_a_pause_and_what_follows_connack_waits() {
+    let of_3_1_1: [&[u8]; 2] = [&[0x20, 0x02, 0x01, 0x00], &[0x30, 0x03, 0x00, 0x01, b'a']];
+    let of_5_0: [&[u8]; 2] = [&[0x20, 0x03, 0x01, 0x00, 0x00], &[0x30, 0x04, 0x00, 0x01, b'a', 0x00]];
+    for (version, [connack, publish]) in [(Version::V3_1_1, of_3_1_1), (Version::V5_0, of_5_0)] {
+        let mut peer = Peer::connected(version, |config| config.session_expiry = SessionExpiry::Never);
+        peer.client.pause(peer.now);
+        peer.lose();
+        peer.transport_up();
+
+        let intake = peer.receive_bytes(&[connack, publish].concat());
+
+        assert_eq!((intake.consumed, intake.paused), (connack.len(), true));
+        assert!(peer.client.is_connected());
+        peer.client.resume(peer.now);
+        assert_eq!(peer.receive_bytes(publish).consumed, publish.len());
+    }
 }
 
 #[test]
