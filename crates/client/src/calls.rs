@@ -117,17 +117,20 @@ impl Client {
         let calls = self.calls.get_or_insert_with(|| Box::new(Calls::new(secret)));
         let is_granted = matches!(calls.topic, ResponseTopic::Granted(_));
         let ticket = self.next_ticket();
-        if is_granted {
-            if let Err(why) = self.publish_call(now, ticket, &message, deadline) {
-                return Err(Refused { why, message });
-            }
-        }
+        // Before it is published: it may have its outcome at once.
         if let Some(calls) = &mut self.calls {
             calls.pending.insert(ticket, deadline);
             calls.deadlines.arm(ticket, deadline);
-            if !is_granted {
-                calls.waiting.push_back((ticket, message));
+        }
+        if is_granted {
+            if let Err(why) = self.publish_call(now, ticket, &message, deadline) {
+                if let Some(calls) = &mut self.calls {
+                    calls.finish(ticket);
+                }
+                return Err(Refused { why, message });
             }
+        } else if let Some(calls) = &mut self.calls {
+            calls.waiting.push_back((ticket, message));
         }
         self.ask_for_response_topic(now);
         Ok(ticket)

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use damselfly_client::{
-    Acknowledgement, Config, Event, InboundMessage, OutboxConfig, Outcome, Refusal, SessionExpiry, Ticket,
-    UnansweredReason, UsageError,
+    Acknowledgement, Config, DropReason, Event, InboundMessage, OutboxConfig, Outcome, OverflowPolicy, Refusal,
+    SessionExpiry, Ticket, UnansweredReason, UsageError,
 };
 use damselfly_codec::{AckType, Packet, Property, QoS, ReasonCode, Version};
 use damselfly_topic::TopicName;
@@ -27,7 +27,11 @@ fn respond(peer: &mut Peer, topic: &str, data: &[u8], payload: &str) {
 
 /// Connected, and the Response Topic is granted.
 fn ready() -> (Peer, u64) {
-    let mut peer = Peer::connected(Version::V5_0, |_| ());
+    ready_with(|_| ())
+}
+
+fn ready_with(change: impl FnOnce(&mut Config)) -> (Peer, u64) {
+    let mut peer = Peer::connected(Version::V5_0, change);
     let ticket = request(&mut peer, QoS::AtMostOnce, "1", 9);
     peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
     peer.sent.clear();
@@ -171,6 +175,30 @@ fn request_that_waits_in_the_queue_expires_there() {
     assert_eq!(peer.take_outcomes(), [(ticket, Outcome::Expired)]);
     peer.pass(4);
     assert_eq!(peer.take_outcomes(), [(first, Outcome::Unanswered(UnansweredReason::Deadline))]);
+}
+
+/// Its outcome comes while it is being taken, and is no other than that.
+#[test]
+fn request_that_is_dropped_or_expires_as_it_is_taken_says_so_at_once() {
+    let (mut peer, _) = ready_with(|config| {
+        config.queue.max_messages = 0;
+        config.queue.overflow = OverflowPolicy::DropNewest;
+    });
+    peer.lose();
+    peer.take_outcomes();
+    let dropped = request(&mut peer, QoS::AtLeastOnce, "2", 5);
+    assert_eq!(peer.take_outcomes(), [(dropped, Outcome::Dropped(DropReason::Newest))]);
+
+    let (mut peer, _) = ready_with(|config| {
+        config.session_expiry = SessionExpiry::Never;
+        config.outbox = Some(OutboxConfig::default());
+    });
+    let expired = message(QoS::AtLeastOnce, "lamp/get", "2").with_expiry(Some(peer.now));
+    let ticket = peer.client.request(peer.now, expired, peer.now.saturating_add(Duration::from_secs(5))).unwrap();
+    peer.poll();
+    assert_eq!(peer.take_outcomes(), [(ticket.get(), Outcome::Expired)]);
+    peer.pass(5);
+    assert_eq!(peer.take_outcomes(), []);
 }
 
 #[test]
