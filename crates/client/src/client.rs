@@ -277,7 +277,7 @@ impl Client {
 
     /// The bytes that are ready to be written, in order: fills `out` and tells how many slices that is.
     pub fn transmit<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
-        if self.is_connect_held() {
+        if self.is_held() {
             return 0;
         }
         self.connection.as_ref().map_or(0, |connection| connection.chunks(out))

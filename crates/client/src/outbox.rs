@@ -44,7 +44,7 @@ pub(crate) struct Outbox {
     answers: [VecDeque<(CommitId, Answer)>; 3],
     /// What the application is told once it is true.
     events: VecDeque<(CommitId, Event)>,
-    /// CONNECT waits until it is stored that the session before is over.
+    /// All bytes wait until it is stored that the session before is over.
     hold: CommitId,
 }
 
@@ -219,8 +219,8 @@ impl Client {
         self.outbox.as_ref().is_some_and(|outbox| outbox.holds(ticket))
     }
 
-    /// May CONNECT not leave yet?
-    pub(crate) fn is_connect_held(&self) -> bool {
+    /// May nothing leave yet?
+    pub(crate) fn is_held(&self) -> bool {
         self.outbox.as_ref().is_some_and(|outbox| !outbox.is_committed(outbox.hold))
     }
 
@@ -307,10 +307,27 @@ impl Client {
         }
     }
 
-    /// CONNACK said what the session is.
+    /// CONNACK said what the session is. If identifiers were received in the one before, that has to be stored first: once
+    /// there is a subscription the broker may use them for other messages, and a restart in between would take those for
+    /// repeats.
     pub(crate) fn record_session(&mut self, is_new: bool, expiry: SessionExpiry) {
         let until = (expiry != SessionExpiry::OnClose).then_some(Timestamp::MAX);
+        let ends_state = is_new && self.has_received();
         self.record_session_until(is_new, until);
+        if ends_state {
+            self.hold();
+        }
+    }
+
+    fn has_received(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| !outbox.received.is_empty())
+    }
+
+    /// Nothing leaves until all that was said up to here is stored.
+    fn hold(&mut self) {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.hold = outbox.latest();
+        }
     }
 
     pub(crate) fn record_session_until(&mut self, is_new: bool, until: Option<Timestamp>) {
@@ -328,16 +345,13 @@ impl Client {
     /// CONNECT is about to end the session there is: that has to be stored first, or a restart in between would take
     /// the new session for the old one.
     pub(crate) fn end_stored_session(&mut self, now: Timestamp) {
-        let has_state = self.outbox.as_ref().is_some_and(|outbox| !outbox.received.is_empty());
-        if self.outbox.is_none() || (!has_state && self.session.in_flight.is_empty()) {
+        if self.outbox.is_none() || (!self.has_received() && self.session.in_flight.is_empty()) {
             return;
         }
         self.settle_session(now);
         self.session.exists_until = None;
         self.record_session_until(true, None);
-        if let Some(outbox) = &mut self.outbox {
-            outbox.hold = outbox.latest();
-        }
+        self.hold();
     }
 
     /// The broker granted a subscription.

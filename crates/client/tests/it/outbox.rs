@@ -479,6 +479,35 @@ fn identifier_that_the_broker_uses_for_something_else_is_forgotten_on_disk_too()
     assert_eq!(peer.take_messages(), ["a 3"]);
 }
 
+/// Else the next process could take a message of the new session for one of the old one, and not deliver it.
+#[test]
+fn nothing_leaves_in_a_new_session_until_it_is_stored_that_the_received_identifiers_are_gone() {
+    for version in BOTH {
+        let mut peer = waiting(version);
+        peer.subscribe(&[("a", QoS::ExactlyOnce)]);
+        peer.receive_suback(1, &[ReasonCode::GrantedQoS2]);
+        peer.receive_publish(QoS::ExactlyOnce, 7, "a", "1");
+        peer.commit();
+        peer.reconnect(false);
+        peer.commit();
+        assert_eq!(
+            peer.take_sent()[1..],
+            ["SUBSCRIBE #2 a:2"],
+            "{version:?}: CONNACK of a lost session, then its commit"
+        );
+        peer.receive_suback(2, &[ReasonCode::GrantedQoS2]);
+
+        peer.receive_publish(QoS::ExactlyOnce, 7, "a", "2");
+        peer.commit();
+        peer.reconnect(false);
+        assert_eq!(peer.take_sent().len(), 1, "{version:?}: CONNECT alone");
+        peer.forget();
+        let mut next = peer.restart();
+        next.connect(true, &[]);
+        assert_eq!(next.take_sent().len(), 1, "no subscription was made that the process knows nothing of");
+    }
+}
+
 #[test]
 fn connect_that_ends_a_session_waits_until_that_is_stored() {
     let mut peer = waiting_with(Version::V5_0, |config| config.clean_start = CleanStart::Always);
