@@ -91,7 +91,8 @@ impl Client {
         until: Option<Timestamp>,
     ) -> Result<Ticket, Refused> {
         while self.outbox.as_ref().is_some_and(|outbox| !outbox.has_room_for(&message)) {
-            let could_hold = self.outbox.as_ref().is_some_and(|outbox| outbox.could_hold(&message));
+            let could_hold = self.outbox.as_ref().is_some_and(|outbox| outbox.could_hold(&message))
+                && self.queue.could_hold(&message);
             let makes_room = match self.config.queue.overflow {
                 OverflowPolicy::Reject => {
                     self.is_room_awaited = true;

@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use damselfly_client::{
-    Acknowledgement, CleanStart, Config, Event, LostSession, Misfit, Operation, OperationError, OutboxConfig, Outcome,
-    OverflowPolicy, RestoreError, SessionExpiry, Ticket, UsageError,
+    Acknowledgement, CleanStart, Config, DropReason, Event, LostSession, Misfit, Operation, OperationError,
+    OutboxConfig, Outcome, OverflowPolicy, RestoreError, SessionExpiry, Ticket, UsageError,
 };
 use damselfly_codec::{AckType, Packet, Property, QoS, ReasonCode, Unsuback, Version};
 use damselfly_session::Timestamp;
@@ -581,6 +581,22 @@ fn full_outbox_gives_the_message_back_or_drops_by_policy() {
         peer.publish(QoS::AtLeastOnce, "a", payload);
     }
     assert_eq!(peer.client.stored_tickets().map(Ticket::get).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn no_message_goes_for_one_that_the_queue_could_not_hold() {
+    let mut peer = Peer::new(Version::V5_0, |config| {
+        durable(config);
+        config.queue.overflow = OverflowPolicy::DropOldest;
+        config.queue.max_bytes = 1_000;
+        if let Some(outbox) = &mut config.outbox {
+            outbox.max_messages = 1;
+        }
+    });
+    peer.publish(QoS::AtLeastOnce, "a", "small");
+    peer.forget();
+    let large = peer.publish(QoS::AtLeastOnce, "a", &"x".repeat(1_000));
+    assert_eq!(peer.take_outcomes(), [(large, Outcome::Dropped(DropReason::Newest))]);
 }
 
 #[test]
