@@ -19,7 +19,7 @@ use crate::{
 /// All requests without their outcome.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    /// Makes Correlation Data that nobody can guess.
+    /// Makes Correlation Data that fits no request of another process.
     secret: u64,
     topic: ResponseTopic,
     /// Requests in the order they were made that wait for the Response Topic.
@@ -99,7 +99,8 @@ impl Client {
     ///
     /// The ticket gets exactly one outcome: [`Outcome::Response`] with the response, [`Outcome::Unanswered`], or why the
     /// request did not reach the broker. A response that comes later is a message like any other. Requests are not
-    /// [stored](crate::OutboxConfig) as such: they end with the process.
+    /// [stored](crate::OutboxConfig) as such: they end with the process. What the next process goes on with is the PUBLISH,
+    /// if its QoS is 1 or 2: a message like any other, with a ticket of its own.
     ///
     /// # Errors
     ///

@@ -16,7 +16,9 @@ pub(crate) struct Closing {
 impl Client {
     /// Takes no more requests, waits for those under way at most until `deadline`, then says DISCONNECT.
     /// [`Event::Closed`] is the last output, and by then each ticket has its outcome, except those of
-    /// [stored messages](Client::stored_tickets): those go on in the next process. [MQTT-3.14]
+    /// [stored messages](Client::stored_tickets): those go on in the next process. With an [outbox](crate::OutboxConfig)
+    /// operations to store and their commit may follow, and if the deadline came before a commit, after that commit the
+    /// outcomes and messages that waited for it. [MQTT-3.14]
     pub fn close(&mut self, now: Timestamp, deadline: Timestamp) {
         let deadline = self.closing.map_or(deadline, |closing| closing.deadline.min(deadline));
         let is_done = self.closing.is_some_and(|closing| closing.is_done);

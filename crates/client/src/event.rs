@@ -117,7 +117,8 @@ pub enum Event {
     /// The connection ended, or an attempt failed. Unless the client is closing, an
     /// [`Output::NeedTransport`] follows.
     Disconnected(ConnectionEnd),
-    /// [`Client::close`](crate::Client::close) has finished: every ticket has its outcome, nothing follows.
+    /// [`Client::close`](crate::Client::close) has finished: every ticket has its outcome, nothing follows. That method
+    /// says what an outbox changes about it.
     Closed,
 }
 

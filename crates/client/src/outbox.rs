@@ -188,7 +188,7 @@ impl Client {
     /// After [`Client::restore`] these are the tickets of earlier processes whose outcome is still to come; a ticket of a
     /// stored message that is not among them has had its outcome.
     pub fn stored_tickets(&self) -> impl Iterator<Item = Ticket> + '_ {
-        self.outbox.iter().flat_map(|outbox| outbox.tickets())
+        self.outbox.iter().flat_map(|outbox| outbox.tickets()).filter(|ticket| !self.is_hidden(*ticket))
     }
 
     /// Says that this is to be stored: the group it is in.

@@ -178,7 +178,11 @@ impl Client {
     }
 
     /// All that is to be stored at this point, as operations that make it from nothing: what a store may keep in place of
-    /// every operation said so far, in one group. Empty without an [outbox](Config::outbox).
+    /// every operation so far, in one group. Empty without an [outbox](Config::outbox).
+    ///
+    /// Ask for it at an [`Output::Commit`](crate::Output::Commit), to store it in place of that group and all before it,
+    /// or when [`poll_output`](Self::poll_output) gives nothing: an operation that still waits for the poll is in it
+    /// already, and stored once more behind it does not fit.
     pub fn snapshot(&self) -> Vec<Operation> {
         let Some(outbox) = &self.outbox else { return Vec::new() };
         let mut all = Vec::new();

@@ -667,6 +667,23 @@ fn close_waits_for_the_commit_of_the_last_outcome() {
 }
 
 #[test]
+fn outcome_and_message_whose_commit_misses_the_deadline_of_close_follow_it() {
+    let mut peer = waiting(Version::V5_0);
+    peer.publish(QoS::AtLeastOnce, "a", "1");
+    peer.commit();
+    peer.receive_ack(AckType::Puback, 1);
+    peer.receive_publish(QoS::ExactlyOnce, 7, "a", "2");
+    peer.forget();
+    peer.client.close(peer.now, peer.now);
+    peer.poll();
+    assert_eq!(told(&mut peer), ["closed"]);
+    assert_eq!(peer.client.stored_tickets().count(), 0);
+    peer.commit();
+    assert_eq!(told(&mut peer), ["1 acknowledged: Success (0x00)", "message 2"]);
+    assert_eq!(peer.take_sent(), ["DISCONNECT 0x00"], "and no PUBREC behind it");
+}
+
+#[test]
 fn client_without_an_outbox_says_no_journal() {
     let mut peer = Peer::connected(Version::V5_0, |config| config.session_expiry = SessionExpiry::Never);
     peer.publish(QoS::ExactlyOnce, "a", "1");

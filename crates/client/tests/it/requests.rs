@@ -255,9 +255,11 @@ fn request_ends_with_its_process_and_its_response_is_then_a_message() {
     request(&mut peer, QoS::AtLeastOnce, "1", 9);
     peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
     assert!(!peer.events.iter().any(|event| matches!(event, Event::Stored { .. })));
+    assert_eq!(peer.client.stored_tickets().count(), 0, "the application knows one ticket, and it is not stored");
     let data = peer.correlation_data[0].clone();
 
     let mut peer = peer.restart();
+    assert_eq!(peer.client.stored_tickets().count(), 1, "its PUBLISH is a message like any other");
     peer.connect(true, &[]);
     assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #2 dup lamp/get 1 answer to response/heron"]);
     respond(&mut peer, "response/heron", &data, "late");
