@@ -96,12 +96,12 @@ pub(crate) struct Pause {
 impl Pause {
     pub(crate) fn add(&mut self, inbound: &InboundMessage) {
         self.waiting_messages += 1;
-        self.waiting_bytes = self.waiting_bytes.saturating_add(inbound.message.heap_bytes());
+        self.waiting_bytes = self.waiting_bytes.saturating_add(inbound.heap_bytes());
     }
 
     fn remove(&mut self, inbound: &InboundMessage) {
         self.waiting_messages -= 1;
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(inbound.message.heap_bytes());
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(inbound.heap_bytes());
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the core tells the world.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::fmt;
+use core::{fmt, mem::size_of};
 
 use damselfly_codec::{PropertiesBuf, QoS, ReasonCode, SubscriptionId};
 use damselfly_session::{Message, Timestamp};
@@ -159,6 +159,13 @@ pub struct InboundMessage {
     pub subscription_ids: Vec<SubscriptionId>,
     /// To acknowledge it with, if the application does that itself and the QoS asks for it.
     pub ack: Option<AckToken>,
+}
+
+impl InboundMessage {
+    /// The memory it holds, in bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.message.heap_bytes() + self.subscription_ids.capacity() * size_of::<SubscriptionId>()
+    }
 }
 
 /// What became of a request.

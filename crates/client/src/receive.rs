@@ -57,8 +57,8 @@ impl Client {
     }
 
     /// One whole packet that the driver received in a buffer of its own, as large as
-    /// [`Intake::wanted`](crate::Intake::wanted) said: its payload is then shared, not copied. Consumes all of it or,
-    /// paused, nothing.
+    /// [`Intake::wanted`](crate::Intake::wanted) said: its payload is then shared, not copied, if that is several KiB
+    /// and at least half of the packet. Consumes all of it or, paused, nothing.
     pub fn handle_frame(&mut self, now: Timestamp, frame: &Frame) -> Intake {
         self.handle_progress(now);
         let mut intake = Intake { consumed: frame.len(), wanted: 0, paused: false };
@@ -257,7 +257,10 @@ impl Client {
         // The alias is set even if the message is then refused: the broker goes on using it.
         let topic = connection.inbound_aliases.resolve(publish.topic, publish.properties.topic_alias())?;
         let message = match frame {
-            Some(frame) if publish.payload.len() >= SHARE_FROM => Message::shared(frame, publish, topic, now),
+            // All of the frame stays with a shared payload, so that has to be most of it.
+            Some(frame) if publish.payload.len() >= SHARE_FROM.max(frame.len() / 2) => {
+                Message::shared(frame, publish, topic, now)
+            }
             _ => Message::new_in(&mut self.messages, publish, topic, now),
         };
         let arrival = match publish.delivery {
