@@ -49,19 +49,19 @@ impl Client {
     /// The message comes back if the queue or the outbox is full (and the policy is [`OverflowPolicy::Reject`]), if the broker of
     /// this connection does not allow it, or after [`Client::close`].
     pub fn publish(&mut self, now: Timestamp, message: Message) -> Result<Ticket, Refused> {
+        if self.is_closed() {
+            return Err(Refused { why: UsageError::Closed, message });
+        }
         self.publish_until(now, message, None)
     }
 
-    /// The same for a message that nobody wants to be sent later than at `until`.
+    /// The same for a message that nobody wants to be sent later than at `until`, also while closing.
     pub(crate) fn publish_until(
         &mut self,
         now: Timestamp,
         message: Message,
         until: Option<Timestamp>,
     ) -> Result<Ticket, Refused> {
-        if self.is_closed() {
-            return Err(Refused { why: UsageError::Closed, message });
-        }
         let is_stored = self.outbox.is_some() && message.qos() != QoS::AtMostOnce;
         if !is_stored && self.is_turn_of_next() {
             let ticket = self.peek_ticket();
@@ -170,6 +170,9 @@ impl Client {
         filters: &[(TopicFilter<'_>, SubscriptionOptions)],
         properties: Properties<'_>,
     ) -> Result<Ticket, UsageError> {
+        if self.is_closed() {
+            return Err(UsageError::Closed);
+        }
         let ask = Ask::Subscribe(filters.iter().map(|(filter, options)| (filter.to_buf(), *options)).collect());
         self.ask(now, ask, properties)
     }
@@ -185,6 +188,9 @@ impl Client {
         filters: &[TopicFilter<'_>],
         properties: Properties<'_>,
     ) -> Result<Ticket, UsageError> {
+        if self.is_closed() {
+            return Err(UsageError::Closed);
+        }
         let ask = Ask::Unsubscribe(filters.iter().map(|filter| filter.to_buf()).collect());
         let ticket = self.ask(now, ask, properties)?;
         for filter in filters {
@@ -193,10 +199,8 @@ impl Client {
         Ok(ticket)
     }
 
-    fn ask(&mut self, now: Timestamp, ask: Ask, properties: Properties<'_>) -> Result<Ticket, UsageError> {
-        if self.is_closed() {
-            return Err(UsageError::Closed);
-        }
+    /// The same for what requests need, also while closing.
+    pub(crate) fn ask(&mut self, now: Timestamp, ask: Ask, properties: Properties<'_>) -> Result<Ticket, UsageError> {
         if self.session.requests.len() >= self.config.max_requests {
             return Err(UsageError::TooManyRequests);
         }

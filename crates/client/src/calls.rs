@@ -13,7 +13,7 @@ use damselfly_topic::{TopicFilter, TopicName, TopicNameBuf};
 
 use crate::{
     Client, DropReason, Event, InboundMessage, IndeterminateReason, Outcome, Refusal, Refused, Ticket,
-    UnansweredReason, UsageError, send::usage_error,
+    UnansweredReason, UsageError, requests::Ask, send::usage_error,
 };
 
 /// All requests without their outcome.
@@ -205,7 +205,8 @@ impl Client {
         if let Some(calls) = &mut self.calls {
             calls.topic = ResponseTopic::Asked(asked, topic.clone());
         }
-        if let Err(error) = self.subscribe(now, &[(filter, options)], Properties::EMPTY) {
+        let ask = Ask::Subscribe([(filter.to_buf(), options)].into());
+        if let Err(error) = self.ask(now, ask, Properties::EMPTY) {
             self.refuse_calls(&Refusal::ByLimit(error));
         }
     }

@@ -373,6 +373,29 @@ fn request_keeps_its_message_expiry() {
 }
 
 #[test]
+fn request_that_waits_for_its_response_topic_is_still_made_while_closing() {
+    for is_asked in [false, true] {
+        let mut peer = Peer::connected(Version::V5_0, |_| ());
+        if !is_asked {
+            peer.lose();
+            peer.forget();
+        }
+        let ticket = request(&mut peer, QoS::AtMostOnce, "1", 30);
+        peer.client.close(peer.now, peer.now.saturating_add(Duration::from_secs(20)));
+        peer.poll();
+        if !is_asked {
+            peer.connect(false, &[]);
+        }
+        peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
+        assert_eq!(peer.take_outcomes(), []);
+        let data = peer.correlation_data[0].clone();
+        respond(&mut peer, "response/heron", &data, "yes");
+        assert_eq!(answers(&mut peer), [(ticket, "yes".to_owned())]);
+        assert!(peer.events.iter().any(|event| matches!(event, Event::Closed)));
+    }
+}
+
+#[test]
 fn close_waits_for_responses() {
     let (mut peer, ticket) = ready();
     peer.client.close(peer.now, peer.now.saturating_add(Duration::from_secs(20)));
