@@ -76,6 +76,27 @@ struct Players {
 }
 
 impl Players {
+    /// Of a broker that asks and whose limits are small, or not.
+    fn new(asks: bool, small: bool, steps_per_call: u32) -> Self {
+        let mut world = World::with(|config| {
+            config.steps_per_call = steps_per_call;
+            if small {
+                config.max_queued_messages = 3;
+                config.max_inflight = 2;
+                config.receive_maximum = 3;
+                config.max_memory = beside(8, 700);
+                config.max_transmit_bytes = 60;
+                config.max_subscriptions = 4;
+                config.max_retained_messages = 2;
+            }
+        });
+        world.holds_questions = asks;
+        let local = world.broker.open_local(world.now, "local", 2.try_into().unwrap()).unwrap();
+        let options = SubscriptionOptions { qos: qos(2), ..SubscriptionOptions::default() };
+        world.broker.local_subscribe(world.now, local, filter("#"), options, None);
+        Self { world, links: [None; 3], local, asks }
+    }
+
     fn link(&self, who: usize) -> Option<Client> {
         self.links[who].filter(|link| !self.world.is_closed(*link))
     }
@@ -89,7 +110,10 @@ impl Players {
                 let delay = if version5 { u32::from(will) } else { 0 };
                 let will = (will > 0).then(|| ("a/b", "will", will - 1, will == 2, delay));
                 let receive_maximum = version5.then_some(window);
-                self.links[who] = Some(world.begin(As { receive_maximum, will, ..client }));
+                // Where there is no memory for it, the connection of before goes on.
+                if let Ok(link) = world.try_begin(As { receive_maximum, will, ..client }) {
+                    self.links[who] = Some(link);
+                }
             }
             Step::Pass(seconds) => world.pass(Duration::from_secs(seconds)),
             Step::HoldCommits(holds) => {
@@ -250,23 +274,7 @@ proptest! {
         small in any::<bool>(),
         steps_per_call in prop_oneof![Just(65_536), 1..60_u32],
     ) {
-        let mut world = World::with(|config| {
-            config.steps_per_call = steps_per_call;
-            if small {
-                config.max_queued_messages = 3;
-                config.max_inflight = 2;
-                config.receive_maximum = 3;
-                config.max_memory = beside(8, 700);
-                config.max_transmit_bytes = 60;
-                config.max_subscriptions = 4;
-                config.max_retained_messages = 2;
-            }
-        });
-        world.holds_questions = asks;
-        let local = world.broker.open_local(world.now, "local", 2.try_into().unwrap()).unwrap();
-        let options = SubscriptionOptions { qos: qos(2), ..SubscriptionOptions::default() };
-        world.broker.local_subscribe(world.now, local, filter("#"), options, None);
-        let mut players = Players { world, links: [None; 3], local, asks };
+        let mut players = Players::new(asks, small, steps_per_call);
         for step in &steps {
             players.play(step);
             players.world.audit();
@@ -289,6 +297,30 @@ proptest! {
         world.send(witness, Packet::Pingreq);
         prop_assert_eq!(world.received(witness), ["PINGRESP"]);
     }
+}
+
+#[test]
+fn connects_that_nobody_answers_keep_others_out_until_their_questions_end() {
+    let mut players = Players::new(true, true, 65_536);
+    let connect = |who| Step::Connect { who, version5: true, lasting: false, window: 1, will: 1 };
+    let refused = |players: &Players| players.world.broker.counters().connections_refused;
+    let mut attempts = 0;
+    while refused(&players) == 0 {
+        players.play(&connect(attempts % IDS.len()));
+        players.world.audit();
+        assert_eq!(players.world.broker.connections_len(), attempts + 1 - usize::try_from(refused(&players)).unwrap());
+        attempts += 1;
+    }
+    assert_eq!(attempts, 13, "the last of them was refused");
+
+    players.play(&Step::Pass(9));
+    players.play(&connect(0));
+    assert_eq!(refused(&players), 2, "a second before the end of the questions");
+    players.play(&Step::Pass(1));
+    players.play(&connect(0));
+    assert_eq!(refused(&players), 2);
+    assert_eq!(players.world.broker.connections_len(), 1);
+    players.leave();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use damselfly_broker::{
     Answer, Broker, CommitId, Config, ConnectionId, DropReason, Event, LocalDelivery, LocalId, Memory, Output, Peer,
-    ProblemInformation, Question, QuestionId, SessionView, ShardId, SubscriptionView,
+    ProblemInformation, Question, QuestionId, Refused, SessionView, ShardId, SubscriptionView,
 };
 use damselfly_codec::{
     Ack, AckType, Delivery, Disconnect, Foreign, FrameLimits, Packet, Properties, Property, Publish, ReasonCode,
@@ -255,11 +255,15 @@ impl<const JOINED: bool> AnyWorld<JOINED> {
     }
 
     fn open_at(&mut self, at: usize) -> Client {
+        self.try_open_at(at).unwrap()
+    }
+
+    fn try_open_at(&mut self, at: usize) -> Result<Client, Refused> {
         let now = self.now;
-        let id = self.at(at).handle_connection(now, Peer::default()).unwrap();
+        let id = self.at(at).handle_connection(now, Peer::default())?;
         let client = Client { at, id };
         self.links.insert(client, Link::default());
-        client
+        Ok(client)
     }
 
     /// Hands over all that piled up, and what comes of it.
@@ -296,19 +300,26 @@ impl<const JOINED: bool> AnyWorld<JOINED> {
 
     /// Opens a client and sends CONNECT; what comes back is in its inbox.
     pub(crate) fn begin(&mut self, client: As<'_>) -> Client {
+        self.try_begin(client).unwrap()
+    }
+
+    /// As [`AnyWorld::begin`], where the broker may take no more connections.
+    pub(crate) fn try_begin(&mut self, client: As<'_>) -> Result<Client, Refused> {
         let at = self.place(client.client_id);
-        self.begin_at(at, client.version, &client.encode())
+        let opened = self.try_open_at(at)?;
+        self.introduce(opened, client.version, &client.encode());
+        Ok(opened)
     }
 
     pub(crate) fn begin_raw(&mut self, version: Version, connect: &[u8]) -> Client {
-        self.begin_at(0, version, connect)
+        let client = self.open();
+        self.introduce(client, version, connect);
+        client
     }
 
-    fn begin_at(&mut self, at: usize, version: Version, connect: &[u8]) -> Client {
-        let client = self.open_at(at);
+    fn introduce(&mut self, client: Client, version: Version, connect: &[u8]) {
         self.links.get_mut(&client).unwrap().version = Some(version);
         self.send_bytes(client, connect);
-        client
     }
 
     /// As [`AnyWorld::begin`], and CONNACK is expected and looked away.
