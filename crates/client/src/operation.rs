@@ -62,7 +62,7 @@ pub enum Operation {
         client_id: Box<str>,
         /// How long the broker keeps it; [`Timestamp::MAX`] also while a connection is open. `None`: there is none.
         until: Option<Timestamp>,
-        /// Another one before it is over, and with it its `Receive` operations.
+        /// Another one before it is over, and with it its `Receive` operations; its subscriptions are to be made again.
         is_new: bool,
     },
     /// A message was taken, QoS 1 or 2. It waits for its turn behind the messages taken before.
@@ -113,7 +113,8 @@ pub enum Operation {
         /// For this identifier.
         packet_id: PacketId,
     },
-    /// The broker granted a subscription. It is made again when a new session begins.
+    /// The broker granted a subscription. It is made again when a new session begins, and is said again once it is granted
+    /// there.
     Subscribe {
         /// Its Topic Filter; an earlier subscription to the same is replaced.
         filter: TopicFilterBuf,

@@ -335,6 +335,7 @@ impl Client {
         let session = Some((self.session.client_id.clone(), until));
         if is_new {
             outbox.received.clear();
+            self.session.requests.session_lost();
         }
         if is_new || outbox.session != session {
             outbox.session = session;

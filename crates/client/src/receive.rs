@@ -214,6 +214,7 @@ impl Client {
         self.record_session(!is_present, server.session_expiry);
         if !is_present {
             self.settle_session(now);
+            self.session.requests.session_lost();
             self.session.requests.restore(self.config.filters_per_subscribe.get().into());
         }
         Ok(())

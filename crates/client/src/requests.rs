@@ -32,6 +32,8 @@ pub(crate) enum Ask {
 struct Registered {
     options: SubscriptionOptions,
     properties: PropertiesBuf,
+    /// The session in which the broker granted it.
+    session: u64,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,8 @@ pub(crate) struct Requests {
     sent: BTreeMap<PacketId, Request>,
     last_order: u64,
     registry: BTreeMap<TopicFilterBuf, Registered>,
+    /// Counts the sessions.
+    session: u64,
 }
 
 impl Requests {
@@ -119,7 +123,7 @@ impl Requests {
         options: SubscriptionOptions,
         properties: Properties<'_>,
     ) {
-        self.registry.insert(filter, Registered { options, properties: properties.into() });
+        self.registry.insert(filter, Registered { options, properties: properties.into(), session: self.session });
     }
 
     /// False if it was not registered.
@@ -127,29 +131,38 @@ impl Requests {
         self.registry.remove(filter).is_some()
     }
 
-    /// Is this very subscription registered?
+    /// Is this very subscription registered, and granted in this session?
     pub(crate) fn is_registered(&self, filter: &str, options: SubscriptionOptions, properties: Properties<'_>) -> bool {
         let registered = self.registry.get(filter);
-        registered.is_some_and(|known| known.options == options && known.properties.as_properties() == properties)
+        registered.is_some_and(|known| {
+            known.session == self.session && known.options == options && known.properties.as_properties() == properties
+        })
     }
 
-    /// All registered subscriptions, as they are stored.
-    pub(crate) fn registered(&self) -> impl Iterator<Item = Operation> + '_ {
-        self.registry.iter().map(|(filter, Registered { options, properties })| Operation::Subscribe {
+    /// The registered subscriptions that are granted in this session, or those that are not, as they are stored.
+    pub(crate) fn registered(&self, is_granted: bool) -> impl Iterator<Item = Operation> + '_ {
+        let wanted = move |registered: &Registered| (registered.session == self.session) == is_granted;
+        let wanted = self.registry.iter().filter(move |(_, registered)| wanted(registered));
+        wanted.map(|(filter, Registered { options, properties, .. })| Operation::Subscribe {
             filter: filter.clone(),
             options: *options,
             properties: properties.clone(),
         })
     }
 
-    /// Puts a SUBSCRIBE for every registered subscription before all else, at most `per_packet` filters in each;
-    /// those in one packet share their properties, and with them the Subscription Identifier.
+    /// A new session has none of the registered subscriptions.
+    pub(crate) const fn session_lost(&mut self) {
+        self.session += 1;
+    }
+
+    /// Puts a SUBSCRIBE for every registered subscription that is not granted before all else, at most `per_packet`
+    /// filters in each; those in one packet share their properties, and with them the Subscription Identifier.
     pub(crate) fn restore(&mut self, per_packet: usize) {
         // Those of an earlier session that were never answered are among the registered ones.
         self.waiting.retain(|request| request.ticket.is_some());
         let mut groups: Vec<Request> = Vec::new();
         let mut open: BTreeMap<&[u8], usize> = BTreeMap::new();
-        for (filter, registered) in &self.registry {
+        for (filter, registered) in self.registry.iter().filter(|(_, registered)| registered.session != self.session) {
             let key = registered.properties.as_properties().as_bytes();
             let entry = (filter.clone(), registered.options);
             let group = open.get(key).and_then(|index| groups.get_mut(*index));

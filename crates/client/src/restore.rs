@@ -172,6 +172,7 @@ impl Client {
         let index = 0;
         let last = last.ok_or(RestoreError::Operation { index, why: Misfit::TicketOrder })?;
         state.move_into(&mut client);
+        client.session.requests.restore(client.config.filters_per_subscribe.get().into());
         client.last_ticket = last;
         client.record(Operation::Tickets { last: Ticket(last) });
         Ok(client)
@@ -185,9 +186,11 @@ impl Client {
     /// already, and stored once more behind it does not fit.
     pub fn snapshot(&self) -> Vec<Operation> {
         let Some(outbox) = &self.outbox else { return Vec::new() };
-        let mut all = Vec::new();
+        // What comes before a new session is not granted in it.
+        let mut all: Vec<_> = self.session.requests.registered(false).collect();
         if let Some((client_id, until)) = outbox.session() {
-            all.push(Operation::Session { client_id: client_id.clone(), until: *until, is_new: false });
+            let is_new = !all.is_empty();
+            all.push(Operation::Session { client_id: client_id.clone(), until: *until, is_new });
         }
         all.extend(outbox.received().map(|packet_id| Operation::Receive { packet_id }));
         let mut steps = Vec::new();
@@ -210,7 +213,7 @@ impl Client {
             message: message.clone(),
         }));
         all.append(&mut steps);
-        all.extend(self.session.requests.registered());
+        all.extend(self.session.requests.registered(true));
         all.push(Operation::Tickets { last: Ticket(self.last_ticket) });
         all
     }
@@ -228,6 +231,7 @@ impl Image {
             Operation::Session { client_id, until, is_new } => {
                 if is_new {
                     self.received.clear();
+                    client.session.requests.session_lost();
                 }
                 self.session = Some((client_id, until));
             }

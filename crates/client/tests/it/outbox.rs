@@ -332,6 +332,35 @@ fn subscriptions_are_restored_by_the_next_process_when_the_session_is_gone() {
     }
 }
 
+/// The broker keeps the new session, and it is the next process that goes on with it.
+#[test]
+fn subscriptions_that_a_new_session_has_not_seen_are_restored_by_the_next_process() {
+    for version in BOTH {
+        for with_snapshot in [false, true] {
+            let mut peer = Peer::connected(version, |config| {
+                durable(config);
+                config.filters_per_subscribe = 1.try_into().unwrap();
+            });
+            peer.subscribe(&[("a", QoS::AtLeastOnce), ("b", QoS::AtLeastOnce)]);
+            peer.receive_suback(1, &[ReasonCode::GrantedQoS1, ReasonCode::GrantedQoS1]);
+            peer.reconnect(false);
+            assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #2 a:1", "SUBSCRIBE #3 b:1"]);
+            peer.receive_suback(2, &[ReasonCode::GrantedQoS1]);
+
+            let image = if with_snapshot { peer.client.snapshot() } else { peer.store.clone() };
+            let mut peer = peer.restart_with(image).unwrap();
+            peer.connect(true, &[]);
+            assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #1 b:1"]);
+            peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
+
+            let image = if with_snapshot { peer.client.snapshot() } else { peer.store.clone() };
+            let mut peer = peer.restart_with(image).unwrap();
+            peer.connect(true, &[]);
+            assert_eq!(peer.take_sent().len(), 1, "CONNECT alone: the broker has them");
+        }
+    }
+}
+
 #[test]
 fn answer_to_a_subscribe_is_told_once_the_registry_is_stored() {
     let mut peer = waiting(Version::V5_0);
