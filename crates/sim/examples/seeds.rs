@@ -4,7 +4,8 @@
 //! cargo run --release -p damselfly-sim --example seeds -- --seeds 10000 --from 0
 //! ```
 //!
-//! At the first one that does not hold it stops, and prints the seed and a test of as few steps as fail too.
+//! At the first one that does not hold it stops, and prints the seed and a test of as few steps as fail too; with
+//! `--shrink 0` the seed alone.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -23,8 +24,8 @@ use std::time::Instant;
 use damselfly_sim::{Failure, Fault, Scenario};
 
 fn main() -> ExitCode {
-    let Some((from, seeds)) = arguments() else {
-        eprintln!("usage: seeds [--seeds N] [--from S]");
+    let Some([from, seeds, shrinks]) = arguments() else {
+        eprintln!("usage: seeds [--seeds N] [--from S] [--shrink 0]");
         return ExitCode::from(2);
     };
     let started = Instant::now();
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
     let faults = faults.into_inner().unwrap_or_default();
     if let Some((seed, failure)) = failed.into_inner().unwrap_or_default().pop_first() {
         println!("seed {seed}: {failure}\n");
+        if shrinks == 0 {
+            return ExitCode::FAILURE;
+        }
         println!("#[test]\nfn seed_{seed}() {{\n    let script = \"{}\";", Scenario::from_seed(seed).shrink());
         println!("    script.parse::<damselfly_sim::Scenario>().unwrap().run().unwrap();\n}}");
         return ExitCode::FAILURE;
@@ -87,17 +91,18 @@ fn play(next: &AtomicU64, until: u64, failed: &Mutex<BTreeMap<u64, Failure>>, fa
     }
 }
 
-/// `--from` and `--seeds`.
-fn arguments() -> Option<(u64, u64)> {
-    let (mut from, mut seeds) = (0, 1_000);
+/// `--from`, `--seeds` and `--shrink`.
+fn arguments() -> Option<[u64; 3]> {
+    let [mut from, mut seeds, mut shrinks] = [0, 1_000, 1];
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next()?.parse().ok()?;
         match &name[..] {
             "--from" => from = value,
             "--seeds" => seeds = value,
+            "--shrink" => shrinks = value,
             _ => return None,
         }
     }
-    Some((from, seeds))
+    Some([from, seeds, shrinks])
 }
