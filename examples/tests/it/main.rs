@@ -6,6 +6,7 @@ mod broker_program;
 mod client_cancel;
 mod client_driver;
 mod client_end;
+mod client_interop;
 mod client_streams;
 mod conformance;
 mod embed_broker;

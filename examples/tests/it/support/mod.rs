@@ -2,7 +2,9 @@
 //! words for the client driver.
 
 mod client;
+mod mosquitto;
 mod process;
+mod proxy;
 mod running;
 mod settings_file;
 mod wire;
@@ -10,7 +12,9 @@ mod wire;
 pub(crate) use client::{
     endpoint, message, next_payload, options, outcome_of_subscribing, payload_of, run, stream, subscribe,
 };
+pub(crate) use mosquitto::Mosquitto;
 pub(crate) use process::{BrokerProcess, LIMIT, eventually, run_broker};
+pub(crate) use proxy::Proxy;
 pub(crate) use running::Running;
 pub(crate) use settings_file::SettingsFile;
 pub(crate) use wire::{Wire, publish_frame, string};

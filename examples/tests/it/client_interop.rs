@@ -1,0 +1,264 @@
+//! The client driver against whole brokers: ours, and Debian's mosquitto with `--ignored`, which `.ci/run interop` runs.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use damselfly_client::{Config, Event, Outcome, SessionExpiry, Timestamp};
+use damselfly_codec::{Properties, PropertiesBuf, Property, QoS, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_examples::client::{Client, Drain, Events, Inbox, Left, Options, Overflow, Subscription};
+use damselfly_topic::{TopicFilter, TopicFilterBuf, TopicName};
+
+use crate::support::{BrokerProcess, Mosquitto, Proxy, endpoint, payload_of, run};
+
+const VERSIONS: [Version; 2] = [Version::V3_1_1, Version::V5_0];
+const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// Each case once for each broker.
+macro_rules! against_both {
+    ($($case:ident($ours:expr, $theirs:expr);)*) => {
+        mod ours {
+            $(#[test] fn $case() {
+                let broker = super::BrokerProcess::start($ours);
+                super::$case(broker.address());
+                broker.end();
+            })*
+        }
+        mod mosquitto {
+            $(#[test] #[ignore = "needs Debian's mosquitto: .ci/run interop"] fn $case() {
+                let broker = super::Mosquitto::start(stringify!($case), $theirs);
+                super::$case(broker.address());
+            })*
+        }
+    };
+}
+
+against_both! {
+    messages_arrive_at_each_qos_in_each_version(&[], "");
+    properties_of_5_0_arrive_as_they_were_sent(&[], "");
+    thousand_subscriptions_have_a_message_each(&[], "");
+    ten_thousand_messages_pass_a_receive_maximum_of_20(
+        &["--receive-maximum", "20", "--max-inflight", "20", "--max-queued-messages", "20000"],
+        "max_inflight_messages 20\nmax_queued_messages 0"
+    );
+}
+
+fn config(client_id: &str, version: Version) -> Config {
+    let mut config = Config::new(client_id);
+    config.version = version;
+    config.backoff.first = Duration::from_millis(1);
+    config.backoff.longest = Duration::from_millis(10);
+    config
+}
+
+fn connect(address: SocketAddr, config: Config) -> (Client, Events) {
+    Client::connect(Options::new(endpoint(address), config))
+}
+
+async fn stream(client: &Client, filter: &str, qos: QoS) -> Subscription {
+    let filter = (TopicFilter::new(filter).unwrap(), SubscriptionOptions { qos, ..SubscriptionOptions::default() });
+    let mut stream = client.subscribe(&[filter], Properties::EMPTY, Inbox::default()).unwrap();
+    assert_eq!(stream.granted().await, Outcome::Subscribed(vec![Ok(qos)]));
+    stream
+}
+
+/// Ends a client that has nothing left to do.
+async fn close(client: &Client) {
+    assert_eq!(client.close(Drain::within(Duration::from_secs(20))).await, Left::default());
+}
+
+fn messages_arrive_at_each_qos_in_each_version(address: SocketAddr) {
+    run(async {
+        for version in VERSIONS {
+            let (client, events) = connect(address, config("levels", version));
+            events.detach();
+            let mut stream = stream(&client, "levels", QoS::ExactlyOnce).await;
+            for (number, qos) in LEVELS.into_iter().cycle().take(30).enumerate() {
+                let payload = number.to_string();
+                let message = client.message("levels", payload.as_bytes(), qos, false, Properties::EMPTY).unwrap();
+                let outcome = client.publish(message).unwrap().await;
+                assert!(matches!(outcome, Outcome::Transmitted | Outcome::Acknowledged { .. }), "{outcome:?}");
+                let inbound = stream.next().await.unwrap();
+                assert_eq!((payload_of(&inbound), inbound.message.qos()), (payload, qos));
+            }
+            close(&client).await;
+        }
+    });
+}
+
+#[test]
+fn session_outlives_connections_that_are_cut_at_random_bytes() {
+    const MESSAGES: usize = 400;
+    const CUTS: usize = 20;
+    let broker = BrokerProcess::start(&[]);
+    let address = broker.address();
+    for (seed, version) in (1..).zip(VERSIONS) {
+        let to_publisher = Proxy::start(address, seed, CUTS, 3_000);
+        let to_subscriber = Proxy::start(address, seed + 100, CUTS, 3_000);
+        run(async {
+            let lasting = |client_id: &str| {
+                let mut config = config(client_id, version);
+                config.session_expiry = SessionExpiry::from_wire(Some(3_600));
+                config.receive_maximum = 20.try_into().unwrap();
+                config
+            };
+            let (subscriber, events) = connect(to_subscriber.address(), lasting(&format!("reader-{seed}")));
+            events.detach();
+            let mut once = stream(&subscriber, "cut/2", QoS::ExactlyOnce).await;
+            let mut at_least = stream(&subscriber, "cut/1", QoS::AtLeastOnce).await;
+            let (publisher, events) = connect(to_publisher.address(), lasting(&format!("writer-{seed}")));
+            events.detach();
+
+            let publish = async {
+                let mut sent = Vec::new();
+                for number in 0..MESSAGES {
+                    for (topic, qos) in [("cut/1", QoS::AtLeastOnce), ("cut/2", QoS::ExactlyOnce)] {
+                        let payload = number.to_string();
+                        let message =
+                            publisher.message(topic, payload.as_bytes(), qos, false, Properties::EMPTY).unwrap();
+                        sent.push(publisher.publish(message).unwrap());
+                    }
+                }
+                for completion in sent {
+                    let outcome = completion.await;
+                    assert!(matches!(outcome, Outcome::Acknowledged { .. }), "{outcome:?}");
+                }
+            };
+            let receive_once = async {
+                let mut seen = BTreeSet::new();
+                while seen.len() < MESSAGES {
+                    let number: usize = payload_of(&once.next().await.unwrap()).parse().unwrap();
+                    assert!(number == seen.len(), "{number} came before {}", seen.len());
+                    assert!(seen.insert(number), "{number} came twice");
+                }
+            };
+            let receive = async {
+                let mut seen = BTreeSet::new();
+                while seen.len() < MESSAGES {
+                    let number: usize = payload_of(&at_least.next().await.unwrap()).parse().unwrap();
+                    assert!(number <= seen.len(), "{number} came before {}", seen.len());
+                    seen.insert(number);
+                }
+            };
+            tokio::join!(publish, receive_once, receive);
+            close(&publisher).await;
+            close(&subscriber).await;
+        });
+        assert!(to_publisher.connections() > CUTS / 2, "{} connections", to_publisher.connections());
+        assert!(to_subscriber.connections() > CUTS / 2, "{} connections", to_subscriber.connections());
+    }
+    broker.end();
+}
+
+fn properties_of_5_0_arrive_as_they_were_sent(address: SocketAddr) {
+    run(async {
+        let (client, events) = connect(address, config("properties", Version::V5_0));
+        events.detach();
+        let mut of_subscription = PropertiesBuf::new();
+        of_subscription.push(Property::SubscriptionIdentifier(SubscriptionId::new(7).unwrap())).unwrap();
+        let filter = (TopicFilter::new("properties/#").unwrap(), SubscriptionOptions::default());
+        let mut stream = client.subscribe(&[filter], of_subscription.as_properties(), Inbox::default()).unwrap();
+        assert_eq!(stream.granted().await, Outcome::Subscribed(vec![Ok(QoS::AtMostOnce)]));
+        let mut properties = PropertiesBuf::new();
+        for property in [
+            Property::PayloadFormatIndicator(true),
+            Property::MessageExpiryInterval(600),
+            Property::ContentType("text/plain"),
+            Property::ResponseTopic(TopicName::new("re/ply").unwrap()),
+            Property::CorrelationData(b"\0\xFF"),
+            Property::UserProperty("key", "one"),
+            Property::UserProperty("key", "two"),
+        ] {
+            properties.push(property).unwrap();
+        }
+        // Often enough that a Topic Alias is used where the broker allows it.
+        for number in 0..5 {
+            let topic = "properties/of/a/message";
+            let payload = number.to_string();
+            let message =
+                client.message(topic, payload.as_bytes(), QoS::AtMostOnce, false, properties.as_properties()).unwrap();
+            client.publish(message).unwrap().await;
+            let inbound = stream.next().await.unwrap();
+            let message = &inbound.message;
+            assert_eq!((message.topic().as_str(), payload_of(&inbound)), (topic, payload));
+            let arrived = message.properties();
+            assert_eq!(arrived.payload_format_indicator(), Some(true));
+            let now = Timestamp::ZERO.saturating_add(UNIX_EPOCH.elapsed().unwrap());
+            assert!(message.remaining_expiry(now).is_some_and(|seconds| (570..=600).contains(&seconds)));
+            assert_eq!(arrived.content_type(), Some("text/plain"));
+            assert_eq!(arrived.response_topic().map(TopicName::as_str), Some("re/ply"));
+            assert_eq!(arrived.correlation_data(), Some(&b"\0\xFF"[..]));
+            assert_eq!(arrived.user_properties().collect::<Vec<_>>(), [("key", "one"), ("key", "two")]);
+            assert_eq!(inbound.subscription_ids, [SubscriptionId::new(7).unwrap()]);
+        }
+        close(&client).await;
+    });
+}
+
+fn thousand_subscriptions_have_a_message_each(address: SocketAddr) {
+    run(async {
+        for version in VERSIONS {
+            let (client, mut events) = connect(address, config("thousand", version));
+            let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
+            let filters: Vec<_> =
+                (0..1_000).map(|number| TopicFilterBuf::new(format!("thousand/{number}/+")).unwrap()).collect();
+            let mut streams = Vec::new();
+            // One SUBSCRIBE each, and all of them under way at once.
+            for filter in &filters {
+                let filter = (filter.as_filter(), options);
+                streams.push(client.subscribe(&[filter], Properties::EMPTY, Inbox::new(1, Overflow::Pause)).unwrap());
+            }
+            for stream in &mut streams {
+                assert_eq!(stream.granted().await, Outcome::Subscribed(vec![Ok(QoS::AtLeastOnce)]));
+            }
+            for (number, stream) in streams.iter_mut().enumerate() {
+                let topic = format!("thousand/{number}/x");
+                let message =
+                    client.message(&topic, topic.as_bytes(), QoS::AtLeastOnce, false, Properties::EMPTY).unwrap();
+                drop(client.publish(message).unwrap());
+                assert_eq!(payload_of(&stream.next().await.unwrap()), topic);
+            }
+            // All in one UNSUBSCRIBE.
+            let filters: Vec<_> = filters.iter().map(TopicFilterBuf::as_filter).collect();
+            let outcome = client.unsubscribe(&filters, Properties::EMPTY).unwrap().await;
+            assert_eq!(outcome, Outcome::Unsubscribed(vec![Ok(()); 1_000]));
+            close(&client).await;
+            while let Some(event) = events.next().await {
+                assert!(!matches!(event, Event::Message(_)), "each message went to its stream");
+            }
+        }
+    });
+}
+
+fn ten_thousand_messages_pass_a_receive_maximum_of_20(address: SocketAddr) {
+    const MESSAGES: usize = 10_000;
+    run(async {
+        let mut narrow = config("narrow", Version::V5_0);
+        narrow.receive_maximum = 20.try_into().unwrap();
+        let (subscriber, events) = connect(address, narrow);
+        events.detach();
+        let mut stream = stream(&subscriber, "narrow", QoS::AtLeastOnce).await;
+        let (publisher, mut events) = connect(address, config("wide", Version::V5_0));
+        // All are queued before there is a connection, and before the Receive Maximum of the broker is known.
+        let sent: Vec<_> = (0..MESSAGES)
+            .map(|number| {
+                let payload = number.to_string();
+                let message =
+                    publisher.message("narrow", payload.as_bytes(), QoS::AtLeastOnce, false, Properties::EMPTY);
+                publisher.publish(message.unwrap()).unwrap()
+            })
+            .collect();
+        let Some(Event::Connected(connected)) = events.next().await else { panic!("no connection") };
+        assert_eq!(connected.properties.as_properties().receive_maximum().map(u16::from), Some(20));
+        for number in 0..MESSAGES {
+            assert_eq!(payload_of(&stream.next().await.unwrap()), number.to_string());
+        }
+        for completion in sent {
+            assert!(matches!(completion.await, Outcome::Acknowledged { .. }));
+        }
+        close(&publisher).await;
+        close(&subscriber).await;
+    });
+}
