@@ -6,10 +6,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use damselfly_client::{Config, Event, Outcome, SessionExpiry, Timestamp};
+use damselfly_client::{Config, ConnectParameters, Event, Outcome, SessionExpiry, Timestamp, Will};
 use damselfly_codec::{Properties, PropertiesBuf, Property, QoS, SubscriptionId, SubscriptionOptions, Version};
 use damselfly_examples::client::{Client, Drain, Events, Inbox, Left, Options, Overflow, Subscription};
-use damselfly_topic::{TopicFilter, TopicFilterBuf, TopicName};
+use damselfly_topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
 
 use crate::support::{BrokerProcess, Mosquitto, Proxy, endpoint, payload_of, run};
 
@@ -37,6 +37,7 @@ macro_rules! against_both {
 
 against_both! {
     messages_arrive_at_each_qos_in_each_version(&[], "");
+    will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(&[], "");
     properties_of_5_0_arrive_as_they_were_sent(&[], "");
     thousand_subscriptions_have_a_message_each(&[], "");
     ten_thousand_messages_pass_a_receive_maximum_of_20(
@@ -150,6 +151,37 @@ fn session_outlives_connections_that_are_cut_at_random_bytes() {
         assert!(to_subscriber.connections() > CUTS / 2, "{} connections", to_subscriber.connections());
     }
     broker.end();
+}
+
+fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(address: SocketAddr) {
+    run(async {
+        for version in VERSIONS {
+            let (watcher, events) = connect(address, config("watcher", version));
+            events.detach();
+            let mut seen = stream(&watcher, "last/#", QoS::AtLeastOnce).await;
+            for is_cut in [false, true] {
+                let proxy = Proxy::start(address, 1, 0, 1);
+                let mut parameters = ConnectParameters::default();
+                let topic = TopicNameBuf::new(format!("last/{is_cut}")).unwrap();
+                let mut will = Will::new(topic, "gone");
+                will.qos = QoS::AtLeastOnce;
+                parameters.will = Some(will);
+                // Not the same client twice: a DISCONNECT on its way may be slower than the next connection.
+                let config = config(&format!("mortal-{is_cut}"), version);
+                let reached = if is_cut { proxy.address() } else { address };
+                let options = Options::with_parameters(endpoint(reached), config, parameters);
+                let (mortal, mut events) = Client::connect(options);
+                while !matches!(events.next().await, Some(Event::Connected(_))) {}
+                if is_cut {
+                    proxy.cut();
+                    while !matches!(events.next().await, Some(Event::Connected(_))) {}
+                }
+                close(&mortal).await;
+            }
+            assert_eq!(seen.next().await.unwrap().message.topic().as_str(), "last/true");
+            close(&watcher).await;
+        }
+    });
 }
 
 fn properties_of_5_0_arrive_as_they_were_sent(address: SocketAddr) {

@@ -18,6 +18,8 @@ struct State {
     target: SocketAddr,
     /// After how many bytes, both ways together, each of the next connections is cut; the last is the next.
     cuts: Mutex<Vec<usize>>,
+    /// Of the connection that is open, both sides.
+    open: Mutex<Vec<TcpStream>>,
     made: AtomicUsize,
 }
 
@@ -32,7 +34,12 @@ impl Proxy {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             1 + usize::try_from(random >> 33).unwrap() % longest
         });
-        let state = Arc::new(State { target, cuts: Mutex::new(cuts.collect()), made: AtomicUsize::new(0) });
+        let state = Arc::new(State {
+            target,
+            cuts: Mutex::new(cuts.collect()),
+            open: Mutex::new(Vec::new()),
+            made: AtomicUsize::new(0),
+        });
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -52,6 +59,11 @@ impl Proxy {
     pub(crate) fn connections(&self) -> usize {
         self.state.made.load(Ordering::SeqCst)
     }
+
+    /// Cuts the open connection.
+    pub(crate) fn cut(&self) {
+        end(&self.state.open.lock().unwrap());
+    }
 }
 
 impl State {
@@ -60,6 +72,8 @@ impl State {
         for stream in [&client, &broker] {
             stream.set_nodelay(true).unwrap();
         }
+        let both = [&client, &broker].map(|stream| stream.try_clone().unwrap());
+        *self.open.lock().unwrap() = both.into();
         let left = self.cuts.lock().unwrap().pop().unwrap_or(usize::MAX);
         let left = Arc::new(Mutex::new(left));
         let (to_client, to_broker) = (client.try_clone().unwrap(), broker.try_clone().unwrap());
