@@ -1,30 +1,29 @@
-//! State after a crash: what promises something leaves after it is stored, and the next process goes on.
+//! What promises something leaves after it is stored.
 
 use core::time::Duration;
 
 use damselfly_client::{
-    Acknowledgement, CleanStart, Config, DropReason, Event, LostSession, Misfit, Operation, OperationError,
-    OutboxConfig, Outcome, OverflowPolicy, RestoreError, SessionExpiry, Ticket, UsageError,
+    Acknowledgement, Config, DropReason, Event, Misfit, Operation, OperationError, OutboxConfig, Outcome,
+    OverflowPolicy, RestoreError, SessionExpiry, Ticket, UsageError,
 };
 use damselfly_codec::{AckType, Packet, Property, QoS, ReasonCode, Unsuback, Version};
-use damselfly_session::Timestamp;
 use proptest::prelude::*;
 
-use crate::peer::{EMPTY, Peer, filter, message, message_with, packet_id, publish};
+use crate::peer::{EMPTY, Peer, filter, message, packet_id, publish};
 
-const BOTH: [Version; 2] = [Version::V3_1_1, Version::V5_0];
+pub(crate) const BOTH: [Version; 2] = [Version::V3_1_1, Version::V5_0];
 
-fn durable(config: &mut Config) {
+pub(crate) fn durable(config: &mut Config) {
     config.session_expiry = SessionExpiry::Never;
     config.outbox = Some(OutboxConfig::default());
 }
 
 /// Connected, and nothing is stored unless the test says so.
-fn waiting(version: Version) -> Peer {
+pub(crate) fn waiting(version: Version) -> Peer {
     waiting_with(version, |_| {})
 }
 
-fn waiting_with(version: Version, change: impl FnOnce(&mut Config)) -> Peer {
+pub(crate) fn waiting_with(version: Version, change: impl FnOnce(&mut Config)) -> Peer {
     let mut peer = Peer::connected(version, |config| {
         durable(config);
         change(config);
@@ -34,7 +33,7 @@ fn waiting_with(version: Version, change: impl FnOnce(&mut Config)) -> Peer {
 }
 
 /// Events in words.
-fn told(peer: &mut Peer) -> Vec<String> {
+pub(crate) fn told(peer: &mut Peer) -> Vec<String> {
     core::mem::take(&mut peer.events)
         .into_iter()
         .map(|event| match event {
@@ -48,7 +47,7 @@ fn told(peer: &mut Peer) -> Vec<String> {
         .collect()
 }
 
-fn kinds(operations: &[Operation]) -> Vec<&'static str> {
+pub(crate) fn kinds(operations: &[Operation]) -> Vec<&'static str> {
     let kind = |operation: &Operation| match operation {
         Operation::Tickets { .. } => "tickets",
         Operation::Session { .. } => "session",
@@ -200,168 +199,6 @@ fn message_that_the_application_acknowledges_is_stored_as_received_then() {
 }
 
 #[test]
-fn ticket_survives_the_process_with_the_order_and_the_identifiers() {
-    for version in BOTH {
-        let mut peer = Peer::new(version, durable);
-        for payload in ["1", "2", "3", "4"] {
-            peer.publish(QoS::ExactlyOnce, "a", payload);
-        }
-        peer.connect(false, &[]);
-        peer.receive_ack(AckType::Pubrec, 1);
-        peer.receive_ack(AckType::Pubrec, 2);
-        peer.receive_ack(AckType::Pubcomp, 1);
-        peer.lose();
-        peer.publish(QoS::AtLeastOnce, "a", "5");
-
-        let mut peer = peer.restart();
-        assert_eq!(peer.client.stored_tickets().map(Ticket::get).collect::<Vec<_>>(), [2, 3, 4, 5]);
-        peer.connect(true, &[]);
-        assert_eq!(peer.sent[0], "CONNECT heron resume 60");
-        assert_eq!(
-            peer.take_sent()[1..],
-            ["PUBREL #2", "PUBLISH q2 #3 dup a 3", "PUBLISH q2 #4 dup a 4", "PUBLISH q1 #1 a 5"]
-        );
-        peer.receive_ack(AckType::Pubcomp, 2);
-        peer.receive_ack(AckType::Puback, 1);
-        let success = Outcome::Acknowledged { reason_code: ReasonCode::Success };
-        assert_eq!(peer.take_outcomes(), [(2, success.clone()), (5, success)]);
-    }
-}
-
-#[test]
-fn what_was_not_stored_is_gone_and_was_not_promised() {
-    let mut peer = waiting(Version::V5_0);
-    peer.publish(QoS::AtLeastOnce, "a", "1");
-    assert!(peer.sent.is_empty() && peer.events.is_empty());
-    let peer = peer.restart();
-    assert_eq!(peer.client.stored_tickets().count(), 0);
-}
-
-#[test]
-fn no_ticket_is_given_out_twice_stored_or_not() {
-    let mut peer = Peer::new(Version::V5_0, durable);
-    let mut last = 0;
-    for _ in 0..3 {
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtMostOnce] {
-            let ticket = peer.publish(qos, "a", "");
-            assert!(ticket > last, "{ticket} after {last}");
-            last = ticket;
-        }
-        peer = peer.restart();
-    }
-}
-
-#[test]
-fn no_ticket_is_given_out_twice_by_processes_that_store_no_message() {
-    let mut peer = Peer::new(Version::V5_0, durable);
-    let mut last = 0;
-    for _ in 0..3 {
-        let ticket = peer.publish(QoS::AtMostOnce, "a", "");
-        assert!(ticket > last, "{ticket} after {last}");
-        last = ticket;
-        peer = peer.restart();
-    }
-}
-
-#[test]
-fn reason_code_of_pubrec_survives_the_process() {
-    let mut peer = Peer::connected(Version::V5_0, durable);
-    let ticket = peer.publish(QoS::ExactlyOnce, "a", "1");
-    peer.receive_refusal(AckType::Pubrec, 1, ReasonCode::NoMatchingSubscribers);
-    let mut peer = peer.restart();
-    peer.connect(true, &[]);
-    peer.receive_ack(AckType::Pubcomp, 1);
-    let expected = Outcome::Acknowledged { reason_code: ReasonCode::NoMatchingSubscribers };
-    assert_eq!(peer.take_outcomes(), [(ticket, expected)]);
-}
-
-#[test]
-fn expiry_and_local_expiry_count_on_while_no_process_runs() {
-    let mut peer = Peer::new(Version::V5_0, |config| {
-        durable(config);
-        config.queue.max_wait = Some(Duration::from_secs(100));
-    });
-    let minute = [Property::MessageExpiryInterval(60)];
-    for (payload, says) in [("expires", &minute[..]), ("waits", &[]), ("expires", &minute)] {
-        let message = message_with(QoS::AtLeastOnce, "a", payload, says, peer.now);
-        peer.client.publish(peer.now, message).unwrap();
-    }
-    peer.poll();
-    peer.now = peer.now.saturating_add(Duration::from_secs(20));
-
-    let mut peer = peer.restart();
-    assert_eq!(peer.client.poll_timeout(), Some(Timestamp::from_secs(1_060)));
-    peer.pass(40);
-    assert_eq!(peer.take_outcomes(), [(1, Outcome::Expired), (3, Outcome::Expired)]);
-
-    let mut peer = peer.restart();
-    peer.pass(39);
-    assert_eq!(peer.take_outcomes(), []);
-    peer.pass(1);
-    assert_eq!(peer.take_outcomes(), [(2, Outcome::Expired)]);
-}
-
-#[test]
-fn interval_that_is_sent_is_what_is_left_after_a_restart() {
-    let mut peer = Peer::new(Version::V5_0, durable);
-    let message = message_with(QoS::AtLeastOnce, "a", "1", &[Property::MessageExpiryInterval(60)], peer.now);
-    peer.client.publish(peer.now, message).unwrap();
-    peer.poll();
-    peer.now = peer.now.saturating_add(Duration::from_secs(20));
-    let mut peer = peer.restart();
-    peer.connect(false, &[]);
-    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #1 a 1 expiry 40"]);
-}
-
-#[test]
-fn subscriptions_are_restored_by_the_next_process_when_the_session_is_gone() {
-    for version in BOTH {
-        let mut peer = Peer::connected(version, durable);
-        peer.subscribe(&[("a/+", QoS::AtLeastOnce), ("b", QoS::AtMostOnce), ("c", QoS::AtMostOnce)]);
-        peer.receive_suback(1, &[ReasonCode::GrantedQoS1, ReasonCode::Success, ReasonCode::UnspecifiedError]);
-        peer.client.unsubscribe(peer.now, &[filter("b")], EMPTY).unwrap();
-        peer.poll();
-
-        let mut peer = peer.restart();
-        peer.connect(true, &[]);
-        assert_eq!(peer.take_sent().len(), 1, "CONNECT alone: the broker has them");
-        let mut peer = peer.restart();
-        peer.connect(false, &[]);
-        assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #1 a/+:1"]);
-        peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
-    }
-}
-
-/// The broker keeps the new session, and it is the next process that goes on with it.
-#[test]
-fn subscriptions_that_a_new_session_has_not_seen_are_restored_by_the_next_process() {
-    for version in BOTH {
-        for with_snapshot in [false, true] {
-            let mut peer = Peer::connected(version, |config| {
-                durable(config);
-                config.filters_per_subscribe = 1.try_into().unwrap();
-            });
-            peer.subscribe(&[("a", QoS::AtLeastOnce), ("b", QoS::AtLeastOnce)]);
-            peer.receive_suback(1, &[ReasonCode::GrantedQoS1, ReasonCode::GrantedQoS1]);
-            peer.reconnect(false);
-            assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #2 a:1", "SUBSCRIBE #3 b:1"]);
-            peer.receive_suback(2, &[ReasonCode::GrantedQoS1]);
-
-            let image = if with_snapshot { peer.client.snapshot() } else { peer.store.clone() };
-            let mut peer = peer.restart_with(image).unwrap();
-            peer.connect(true, &[]);
-            assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #1 b:1"]);
-            peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
-
-            let image = if with_snapshot { peer.client.snapshot() } else { peer.store.clone() };
-            let mut peer = peer.restart_with(image).unwrap();
-            peer.connect(true, &[]);
-            assert_eq!(peer.take_sent().len(), 1, "CONNECT alone: the broker has them");
-        }
-    }
-}
-
-#[test]
 fn answer_to_a_subscribe_is_told_once_the_registry_is_stored() {
     let mut peer = waiting(Version::V5_0);
     peer.subscribe(&[("a", QoS::AtMostOnce)]);
@@ -429,152 +266,6 @@ fn window_holds_for_stored_messages_and_the_next_are_prepared_as_it_opens() {
     assert_eq!(peer.take_sent().len(), 3);
     peer.receive_ack(AckType::Puback, 2);
     assert_eq!(peer.take_sent(), ["PUBLISH q1 #4 a 4"]);
-}
-
-#[test]
-fn messages_in_flight_of_a_lost_session_have_their_outcome_once() {
-    let mut peer = Peer::connected(Version::V5_0, durable);
-    peer.publish(QoS::ExactlyOnce, "a", "1");
-    peer.receive_publish(QoS::ExactlyOnce, 7, "a", "in");
-    let mut peer = peer.restart();
-    peer.connect(false, &[]);
-    assert_eq!(told(&mut peer), ["connected lost", "1 nobody knows whether it arrived: the broker forgot the session"]);
-    let mut peer = peer.restart();
-    assert_eq!(peer.client.stored_tickets().count(), 0);
-    peer.connect(true, &[]);
-    peer.receive_publish(QoS::ExactlyOnce, 7, "a", "another");
-    assert_eq!(peer.take_messages(), ["a another"], "the identifiers of the lost session mean nothing");
-}
-
-#[test]
-fn qos1_messages_of_a_lost_session_wait_again_also_in_the_next_process() {
-    let mut peer = Peer::connected(Version::V5_0, |config| {
-        durable(config);
-        config.lost_session = LostSession::RepublishAtLeastOnce;
-    });
-    peer.publish(QoS::AtLeastOnce, "a", "1");
-    peer.publish(QoS::AtLeastOnce, "a", "2");
-    peer.receive_ack(AckType::Puback, 1);
-    peer.lose();
-    peer.connect(false, &[]);
-    let mut peer = peer.restart();
-    peer.connect(true, &[]);
-    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #3 dup a 2"], "under the identifier of the new session");
-}
-
-#[test]
-fn identifiers_of_a_lost_session_are_free_in_the_next_process() {
-    let mut peer = Peer::connected(Version::V5_0, |config| {
-        durable(config);
-        config.lost_session = LostSession::RepublishAtLeastOnce;
-    });
-    peer.publish(QoS::AtLeastOnce, "a", "1");
-    let mut image = peer.store.clone();
-    let Some(Operation::Publish { ticket, .. }) =
-        image.iter().find(|stored| kinds(&[(*stored).clone()]) == ["publish"])
-    else {
-        panic!("it is stored")
-    };
-    let ticket = *ticket;
-    image.push(Operation::Requeue { ticket, wait_until: None });
-    image.push(Operation::Send { ticket, packet_id: packet_id(1) });
-    let mut peer = peer.restart_with(image).unwrap();
-    peer.connect(true, &[]);
-    assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #1 dup a 1"]);
-}
-
-#[test]
-fn message_that_never_left_waits_again_when_the_session_is_lost() {
-    let mut peer = waiting(Version::V5_0);
-    peer.publish(QoS::ExactlyOnce, "a", "1");
-    peer.lose();
-    peer.forget();
-    peer.connect(false, &[]);
-    peer.commit();
-    assert_eq!(told(&mut peer), ["connected lost", "stored 1"]);
-    peer.commit();
-    assert_eq!(peer.take_sent()[1..], ["PUBLISH q2 #2 a 1"]);
-}
-
-/// Before 5.0 a QoS 1 PUBLISH under the identifier of an unfinished QoS 2 message says that the broker forgot that one.
-#[test]
-fn identifier_that_the_broker_uses_for_something_else_is_forgotten_on_disk_too() {
-    let mut peer = Peer::connected(Version::V3_1_1, durable);
-    peer.receive_publish(QoS::ExactlyOnce, 7, "a", "1");
-    peer.receive_publish(QoS::AtLeastOnce, 7, "a", "2");
-    let mut peer = peer.restart();
-    peer.connect(true, &[]);
-    peer.receive_publish(QoS::ExactlyOnce, 7, "a", "3");
-    assert_eq!(peer.take_messages(), ["a 3"]);
-}
-
-/// Else the next process could take a message of the new session for one of the old one, and not deliver it.
-#[test]
-fn nothing_leaves_in_a_new_session_until_it_is_stored_that_the_received_identifiers_are_gone() {
-    for version in BOTH {
-        let mut peer = waiting(version);
-        peer.subscribe(&[("a", QoS::ExactlyOnce)]);
-        peer.receive_suback(1, &[ReasonCode::GrantedQoS2]);
-        peer.receive_publish(QoS::ExactlyOnce, 7, "a", "1");
-        peer.commit();
-        peer.reconnect(false);
-        peer.commit();
-        assert_eq!(
-            peer.take_sent()[1..],
-            ["SUBSCRIBE #2 a:2"],
-            "{version:?}: CONNACK of a lost session, then its commit"
-        );
-        peer.receive_suback(2, &[ReasonCode::GrantedQoS2]);
-
-        peer.receive_publish(QoS::ExactlyOnce, 7, "a", "2");
-        peer.commit();
-        peer.reconnect(false);
-        assert_eq!(peer.take_sent().len(), 1, "{version:?}: CONNECT alone");
-        peer.forget();
-        let mut next = peer.restart();
-        next.connect(true, &[]);
-        assert_eq!(next.take_sent().len(), 1, "no subscription was made that the process knows nothing of");
-    }
-}
-
-#[test]
-fn connect_that_ends_a_session_waits_until_that_is_stored() {
-    let mut peer = waiting_with(Version::V5_0, |config| config.clean_start = CleanStart::Always);
-    peer.publish(QoS::ExactlyOnce, "a", "1");
-    peer.commit();
-    peer.lose();
-    peer.forget();
-    peer.transport_up();
-    assert!(peer.sent.is_empty(), "a process that ends here still has the old session");
-    peer.commit();
-    assert_eq!(peer.take_sent(), ["CONNECT heron clean 60"]);
-    assert_eq!(told(&mut peer), ["1 nobody knows whether it arrived: the broker forgot the session"]);
-}
-
-#[test]
-fn assigned_client_identifier_survives_the_process() {
-    let mut peer = Peer::new(Version::V5_0, |config| {
-        durable(config);
-        config.client_id = "".into();
-    });
-    peer.connect(false, &[Property::AssignedClientIdentifier("made-up")]);
-    let mut peer = peer.restart();
-    peer.transport_up();
-    assert_eq!(peer.take_sent(), ["CONNECT made-up resume 60"]);
-}
-
-#[test]
-fn session_that_expired_while_no_process_ran_is_not_asked_for() {
-    let mut peer = Peer::connected(Version::V5_0, |config| {
-        durable(config);
-        config.session_expiry = SessionExpiry::After(50.try_into().unwrap());
-    });
-    peer.lose();
-    peer.now = peer.now.saturating_add(Duration::from_secs(51));
-    let mut peer = peer.restart();
-    peer.transport_up();
-    assert_eq!(peer.take_sent(), ["CONNECT heron clean 60"]);
-    peer.forget();
 }
 
 #[test]
