@@ -49,17 +49,11 @@ impl Model {
     pub(crate) fn room(&self, client: &str, message: &Message, content: &Content) -> Room {
         let (max_messages, max_bytes) = (self.limits.queue.unwrap_or(10_000), self.limits.bytes.unwrap_or(16 << 20));
         let session = &self.sessions[client];
-        let is_new = |batch: u64| batch > self.count_before;
-        let of_share = self.shared.iter().filter(|shared| shared.holders.contains_key(client));
-        let new_shared = of_share.filter(|shared| is_new(shared.batch)).map(|shared| shared.message.payload.len());
-        let new_owed = session.owed.iter().filter(|owed| is_new(owed.batch)).map(|owed| owed.message.payload.len());
-        let new: Vec<u64> = new_owed.chain(new_shared).map(|len| u64::try_from(len).unwrap()).collect();
+        let (new, new_bytes) = self.new_in_this_call(client);
         let (queued, bytes) = session.queued;
         let least = u64::try_from(message.topic.len() + message.payload.len()).unwrap();
         let most = least + OVERHEAD;
-        let new_bytes = new.iter().map(|len| len + OVERHEAD + 64).sum::<u64>();
-        let surely_fits =
-            queued + u32::try_from(new.len()).unwrap() < max_messages && bytes + new_bytes + most <= max_bytes;
+        let surely_fits = queued + u32::try_from(new).unwrap() < max_messages && bytes + new_bytes + most <= max_bytes;
         if surely_fits || (content.qos == 0 && !self.may_queue_qos0(client)) {
             return Room::Yes;
         }
@@ -68,12 +62,23 @@ impl Model {
         let window = session.connection.map_or(0, |number| self.connections[&number].window);
         let is_opening = session.opened_in == self.call;
         let has_room = session.is_open && !is_opening && queued == 0 && !session.is_replay_behind && !sends_again;
-        if has_room && in_flight + new.len() < window {
+        if has_room && in_flight + new < window {
             return Room::Yes;
         }
         let waits = !session.is_open || queued > 0 || sends_again || in_flight >= window;
         let is_full = queued >= max_messages || bytes + least > max_bytes;
         if waits && is_full && !is_opening && content.qos > 0 { Room::No } else { Room::Perhaps }
+    }
+
+    /// How many messages came for a client since its queue was looked at, and the bytes they count for at most.
+    fn new_in_this_call(&self, client: &str) -> (usize, u64) {
+        let is_new = |batch: u64| batch > self.count_before;
+        let of_share = self.shared.iter().filter(|shared| shared.holders.contains_key(client));
+        let new_shared = of_share.filter(|shared| is_new(shared.batch)).map(|shared| shared.message.payload.len());
+        let owed = &self.sessions[client].owed;
+        let new_owed = owed.iter().filter(|owed| is_new(owed.batch)).map(|owed| owed.message.payload.len());
+        let new: Vec<u64> = new_owed.chain(new_shared).map(|len| u64::try_from(len).unwrap()).collect();
+        (new.len(), new.iter().map(|len| len + OVERHEAD + 64).sum())
     }
 
     /// QoS 0 waits only behind retained messages that wait, or behind others that do.
@@ -85,7 +90,10 @@ impl Model {
     /// A message for one client meets its queue: whether it is surely dropped or may be. With the policy that drops the
     /// oldest, that is what goes.
     pub(crate) fn meet_queue(&mut self, client: &str, message: &Message, content: &Content) -> Dropped {
-        let room = self.room(client, message, content);
+        self.meet_queue_in(self.room(client, message, content), client, message, content)
+    }
+
+    fn meet_queue_in(&mut self, room: Room, client: &str, message: &Message, content: &Content) -> Dropped {
         if room == Room::Yes {
             return Dropped::No;
         }
@@ -103,6 +111,9 @@ impl Model {
     fn drop_oldest(&mut self, client: &str, message: &Message, room: Room) {
         let (now, count_before) = (self.now, self.count_before);
         let max_bytes = self.limits.bytes.unwrap_or(16 << 20);
+        // An overlapping subscription and a share are two deliveries: the later one may need the room of both.
+        let (_, new_bytes) = self.new_in_this_call(client);
+        let most = new_bytes + u64::try_from(message.payload.len()).unwrap() + OVERHEAD;
         let session = self.sessions.get_mut(client).unwrap();
         let is_certain = |owed: &Owed| {
             !owed.may_miss()
@@ -113,7 +124,7 @@ impl Model {
         };
         let is_shared = self.shared.iter().any(|shared| shared.holders.contains_key(client));
         let all_known = session.owed.iter().all(is_certain) && !is_shared;
-        let fits = session.queued.1 + u64::try_from(message.payload.len()).unwrap() + OVERHEAD <= max_bytes;
+        let fits = session.queued.1 + most <= max_bytes;
         let knows_count = u32::try_from(session.owed.len()) == Ok(session.queued.0);
         if room == Room::No && all_known && fits && knows_count {
             session.owed.remove(0);
@@ -121,7 +132,7 @@ impl Model {
         }
         self.has_driven_out = true;
         // Which of them went, and how many, is open: of the oldest ones, as many as the new one needs.
-        let mut needed = if fits { 1 } else { message.payload.len() + usize::try_from(OVERHEAD).unwrap() };
+        let mut needed = if fits { 1 } else { usize::try_from(most).unwrap() };
         for owed in &mut session.owed {
             let freed = if is_certain(owed) { owed.message.payload.len() + owed.message.topic.len() } else { 0 };
             owed.is_optional = true;
@@ -138,10 +149,14 @@ impl Model {
     /// Whether one of those who may get a message of a share may have no room for it, or not take it.
     pub(crate) fn may_miss_shared(&mut self, message: &Message, holders: &super::reference::Holders) -> (bool, bool) {
         let (mut is_too_large, mut is_full) = (false, false);
+        let has_choice = holders.len() > 1;
         for (client, contents) in holders {
             for content in contents {
                 is_too_large |= self.sessions[client].is_open && self.is_too_large(client, message, content);
-                is_full |= self.meet_queue(client, message, content) != Dropped::No;
+                // Another member may have been the one to get it, and then nobody was driven out.
+                let room = self.room(client, message, content);
+                let room = if has_choice { room.min(Room::Perhaps) } else { room };
+                is_full |= self.meet_queue_in(room, client, message, content) != Dropped::No;
             }
         }
         (is_too_large, is_full)

@@ -18,6 +18,8 @@ fn scripts_of_what_was_wrong_once_are_agreed_about() {
         EXPIRED_BEFORE_ITS_COMMIT,
         DRIVES_NOTHING_OUT,
         LIVE_BEFORE_THE_SUBACK,
+        TWO_THAT_DO_NOT_FIT,
+        THE_OTHER_MEMBER,
     ] {
         let script: Script = script.parse().unwrap();
         if let Err(error) = run::play_aloud(&script) {
@@ -209,3 +211,35 @@ const LIVE_BEFORE_THE_SUBACK: &str = r##"
     bob: publish qos1 "a/b" "m26"
     dave: subscribe "#" qos0
 "##;
+
+/// Two deliveries of one PUBLISH that do not fit into a queue together drive out all that is older.
+const TWO_THAT_DO_NOT_FIT: &str = r##"
+    limits bytes=8000 when-full=drop-oldest
+    alice: connect 5.0 clean expiry=12
+    dave: connect 5.0 expiry=4294967295
+    dave: subscribe "$share/g/#" qos1 id=20
+    dave: subscribe "#" qos2
+    dave: connect 5.0 expiry=30 manual will delay=0 qos2 "a/ccc" "w90"
+    dave: publish qos2 "b" "m95"
+    alice: publish qos1 "a" "m99"
+    carol: connect 5.0
+    dave: connect 5.0 expiry=4 manual
+    carol: publish qos2 "b" "m108"
+    alice: publish qos1 size=5000 "a" "m111"
+"##;
+
+/// A shared message drives nothing out of the queue of a member that did not get it.
+const THE_OTHER_MEMBER: &str = r#"
+    limits queue=1 when-full=drop-oldest
+    alice: connect 5.0 expiry=12
+    dave: connect 5.0 expiry=12 manual
+    alice: subscribe "$share/g/a/+" qos2 id=18
+    dave: subscribe "b" qos1
+    alice: publish qos1 "b" "m12"
+    bob: connect 3.1.1 will delay=0 qos2 "b" "w13"
+    bob: cut
+    dave: connect 5.0 expiry=30 receive=2 manual
+    dave: subscribe "$share/g/a/+" qos2 id=18
+    dave: publish qos2 "b" "m39"
+    alice: publish qos1 "a/q" "m46"
+"#;
