@@ -223,7 +223,8 @@ def place(mutant: str) -> str:
 def report(files: list[str], record: dict[str, dict[str, str]]) -> int:
     current = [record[file] for file in files if is_current(record.get(file))]
     viable, survived = (sum(int(row[column]) for row in current) for column in ("viable", "survived"))
-    unexplained = [row["mutant"] for row in rows(SURVIVORS) if not row["reason"]]
+    tried = {row["file"] for row in current}
+    unexplained = [row["mutant"] for row in rows(SURVIVORS) if not row["reason"] and row["mutant"].split(":")[0] in tried]
     print(f"{len(current)} of {len(files)} files tried as they are: {survived} of {viable} viable mutants survived")
     for mutant in unexplained:
         print(f"without a reason in {SURVIVORS.relative_to(ROOT)}: {mutant}")
