@@ -29,6 +29,23 @@ pub(crate) struct Sent {
     pub(crate) message: Option<Message>,
 }
 
+impl Sent {
+    /// A message that leaves at once, not added yet.
+    const fn begun(packet_id: PacketId, ticket: Ticket, state: SendState, message: Message) -> Self {
+        Self {
+            sequence: 0,
+            packet_id,
+            ticket,
+            state,
+            reason_code: ReasonCode::Success,
+            holds_slot: true,
+            may_have_left: true,
+            gate: CommitId::NONE,
+            message: Some(message),
+        }
+    }
+}
+
 /// All messages under way: found by packet identifier, walked in the order of sending.
 #[derive(Debug)]
 pub(crate) struct InFlight {
@@ -72,17 +89,7 @@ impl InFlight {
 
     /// Adds a message at its first sending, after all others.
     pub(crate) fn push(&mut self, packet_id: PacketId, ticket: Ticket, state: SendState, message: Message) {
-        self.add(Sent {
-            sequence: 0,
-            packet_id,
-            ticket,
-            state,
-            reason_code: ReasonCode::Success,
-            holds_slot: true,
-            may_have_left: true,
-            gate: CommitId::NONE,
-            message: Some(message),
-        });
+        self.add(Sent::begun(packet_id, ticket, state, message));
     }
 
     /// Adds a message that is to be sent after this commit: its sequence.
@@ -94,17 +101,7 @@ impl InFlight {
         message: Message,
         gate: CommitId,
     ) -> u64 {
-        self.add(Sent {
-            sequence: 0,
-            packet_id,
-            ticket,
-            state,
-            reason_code: ReasonCode::Success,
-            holds_slot: true,
-            may_have_left: false,
-            gate,
-            message: Some(message),
-        })
+        self.add(Sent { may_have_left: false, gate, ..Sent::begun(packet_id, ticket, state, message) })
     }
 
     /// Adds what an earlier process had under way, after all others.
