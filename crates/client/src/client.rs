@@ -391,6 +391,7 @@ impl Client {
         let reason_code = match &end {
             ConnectionEnd::Requested => Some(ReasonCode::Success),
             ConnectionEnd::PeerError { reason_code, .. } => Some(*reason_code),
+            ConnectionEnd::NotRead => Some(ReasonCode::QuotaExceeded),
             ConnectionEnd::Transport(_)
             | ConnectionEnd::PingTimeout
             | ConnectionEnd::Refused { .. }

@@ -69,6 +69,10 @@ pub struct Config {
     pub outbox: Option<OutboxConfig>,
     /// How many bytes may wait for the transport before further messages stay in the queue. Default: 256 KiB.
     pub max_transmit_bytes: usize,
+    /// How many bytes of acknowledgements may wait for the transport or for their commit, when the broker sends and does
+    /// not read: one more ends the connection. 655,350 is the most that a broker can be owed that uses no Packet
+    /// Identifier twice. Default: 1 MiB.
+    pub max_owed_bytes: usize,
     /// How many subscribe and unsubscribe requests may wait for their answer. Default: 4,096.
     pub max_requests: usize,
     /// How many requests may wait for their response. Default: 4,096.
@@ -113,6 +117,7 @@ impl Default for Config {
             queue: QueueConfig::default(),
             outbox: None,
             max_transmit_bytes: 256 * 1_024,
+            max_owed_bytes: 1_024 * 1_024,
             max_requests: 4_096,
             max_awaited_responses: 4_096,
             response_topic: None,

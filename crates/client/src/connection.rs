@@ -87,6 +87,37 @@ pub(crate) struct Connection {
     flushed: u64,
     /// QoS 0 messages, and where in the bytes ever appended each of them ends.
     marks: VecDeque<(u64, Ticket)>,
+    owed: Owed,
+}
+
+/// Acknowledgements that wait for the transport.
+#[derive(Debug, Default)]
+struct Owed {
+    /// From where to where in the bytes ever appended they go; those side by side are one entry.
+    runs: VecDeque<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Owed {
+    fn add(&mut self, start: u64, end: u64) {
+        self.bytes += end - start;
+        match self.runs.back_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => self.runs.push_back((start, end)),
+        }
+    }
+
+    fn flushed(&mut self, up_to: u64) {
+        while let Some(first) = self.runs.front_mut().filter(|first| first.0 < up_to) {
+            let start = first.1.min(up_to);
+            self.bytes -= start - first.0;
+            first.0 = start;
+            if first.0 < first.1 {
+                return;
+            }
+            self.runs.pop_front();
+        }
+    }
 }
 
 impl Connection {
@@ -117,6 +148,7 @@ impl Connection {
             appended: 0,
             flushed: 0,
             marks: VecDeque::new(),
+            owed: Owed::default(),
         }
     }
 
@@ -163,6 +195,17 @@ impl Connection {
         !core::mem::replace(&mut self.is_announced, true)
     }
 
+    /// What was appended beyond `before` bytes that waited is an acknowledgement.
+    pub(crate) fn appended_answer(&mut self, before: usize) {
+        let len = u64::try_from(self.transmit.len() - before).unwrap_or(u64::MAX);
+        self.owed.add(self.appended.saturating_sub(len), self.appended);
+    }
+
+    /// Bytes of acknowledgements that wait for the transport.
+    pub(crate) fn owed_bytes(&self) -> usize {
+        usize::try_from(self.owed.bytes).unwrap_or(usize::MAX)
+    }
+
     /// A QoS 0 message ends with what was appended so far.
     pub(crate) fn mark(&mut self, ticket: Ticket) {
         self.marks.push_back((self.appended, ticket));
@@ -178,6 +221,7 @@ impl Connection {
         let bytes = bytes.min(self.transmit.len());
         self.transmit.advance(bytes, pool);
         self.flushed = self.flushed.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.owed.flushed(self.flushed);
         if self.transmit.is_empty() {
             self.is_announced = false;
         }

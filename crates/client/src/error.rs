@@ -137,6 +137,10 @@ pub enum ConnectionEnd {
         /// The number of the statement it broke.
         statement: &'static str,
     },
+    /// The broker sends and does not read: more acknowledgements waited for it than
+    /// [`Config::max_owed_bytes`](crate::Config::max_owed_bytes). It was told 0x97 (5.0).
+    #[error("the broker does not read what it is owed")]
+    NotRead,
     /// No CONNACK within [`Config::connect_timeout`](crate::Config::connect_timeout).
     #[error("the broker did not answer CONNECT in time")]
     ConnectTimeout,

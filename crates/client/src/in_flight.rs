@@ -17,7 +17,7 @@ pub(crate) struct Sent {
     pub(crate) packet_id: PacketId,
     pub(crate) ticket: Ticket,
     pub(crate) state: SendState,
-    /// QoS 2: what PUBREC said.
+    /// QoS 2: what PUBREC said; 0x80 or above if there was none, and then why the message must not be sent again.
     pub(crate) reason_code: ReasonCode,
     /// Holds one slot of the window of the connection that is open now.
     pub(crate) holds_slot: bool,

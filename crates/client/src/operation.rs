@@ -81,14 +81,14 @@ pub enum Operation {
         /// The identifier it is sent with, each time.
         packet_id: PacketId,
     },
-    /// PUBREC came: PUBLISH is never sent again, PUBREL is. The message is not needed any more. In a
+    /// PUBREC came, or the broker does not allow that the message is sent again: PUBLISH never is, PUBREL is. The message is not needed any more. In a
     /// [snapshot](crate::Client::snapshot) nothing of the message comes before it.
     Release {
         /// Whose PUBREC it was.
         ticket: Ticket,
         /// The identifier of the exchange.
         packet_id: PacketId,
-        /// What PUBREC said.
+        /// What PUBREC said; 0x80 or above if there was none, and then why the message must not be sent again.
         reason_code: ReasonCode,
     },
     /// The session in which it was sent is gone: it waits for its turn again, by its ticket.

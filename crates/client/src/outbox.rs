@@ -138,6 +138,11 @@ impl Outbox {
         true
     }
 
+    /// How many acknowledgements wait for their commit.
+    pub(crate) fn kept_answers(&self) -> usize {
+        self.answers.iter().map(VecDeque::len).sum()
+    }
+
     /// Acknowledgements end with their connection; what they would have said is said again on the next one.
     pub(crate) fn connection_lost(&mut self) {
         for answers in &mut self.answers {

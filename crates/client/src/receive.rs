@@ -333,31 +333,13 @@ impl Client {
         let step = SendState::next(sent.as_ref().map(|sent| sent.state), input);
         match step.action {
             SendAction::Done => {
-                // Whatever PUBCOMP says, PUBREC took the message.
                 let outcome = match (input, sent) {
-                    (SendInput::Pubcomp, Some(sent)) => Outcome::Acknowledged { reason_code: sent.reason_code },
+                    (SendInput::Pubcomp, Some(sent)) => outcome_of_pubcomp(ack.reason_code, sent.reason_code),
                     _ => outcome_of(ack),
                 };
                 self.finish_exchange(packet_id, outcome);
             }
-            SendAction::SendPubrel => {
-                let (ticket, message) = sent.map(|sent| (sent.ticket, sent.message.take())).unzip();
-                if let Some(message) = message.flatten() {
-                    message.give_back(&mut self.messages);
-                }
-                let is_last = self.session.in_flight.received(packet_id, ack.reason_code);
-                if let Some(ticket) = ticket.filter(|_| is_last && self.outbox.is_some()) {
-                    let gate = self.record_released(ticket, packet_id, ack.reason_code);
-                    if let Some(sent) = self.session.in_flight.get_mut(packet_id) {
-                        sent.gate = gate;
-                    }
-                }
-                let is_replaying = self.connection.as_ref().is_some_and(|open| open.replay.pubrels_after.is_some());
-                // Its PUBREL is the last that the replay comes to, behind those of earlier PUBRECs.
-                if !(is_last && is_replaying) {
-                    self.send_pubrel(packet_id, ReasonCode::Success);
-                }
-            }
+            SendAction::SendPubrel => self.release_exchange(packet_id, ack.reason_code),
             SendAction::SendPubrelNotFound => {
                 self.send_pubrel(packet_id, ReasonCode::PacketIdentifierNotFound);
             }
@@ -365,6 +347,27 @@ impl Client {
             SendAction::Ignore | SendAction::ResendPublish | SendAction::ResendPubrel => {}
         }
         Ok(())
+    }
+
+    /// PUBREC took a message; or the message must not be sent again, with the Reason Code why.
+    pub(crate) fn release_exchange(&mut self, packet_id: PacketId, reason_code: ReasonCode) {
+        let sent = self.session.in_flight.get_mut(packet_id);
+        let (ticket, message) = sent.map(|sent| (sent.ticket, sent.message.take())).unzip();
+        if let Some(message) = message.flatten() {
+            message.give_back(&mut self.messages);
+        }
+        let is_last = self.session.in_flight.received(packet_id, reason_code);
+        if let Some(ticket) = ticket.filter(|_| is_last && self.outbox.is_some()) {
+            let gate = self.record_released(ticket, packet_id, reason_code);
+            if let Some(sent) = self.session.in_flight.get_mut(packet_id) {
+                sent.gate = gate;
+            }
+        }
+        let is_replaying = self.connection.as_ref().is_some_and(|open| open.replay.pubrels_after.is_some());
+        // Its PUBREL is the last that the replay comes to, behind those of earlier PUBRECs.
+        if !(is_last && is_replaying) {
+            self.send_pubrel(packet_id, ReasonCode::Success);
+        }
     }
 
     fn send_pubrel(&mut self, packet_id: PacketId, reason_code: ReasonCode) {
@@ -498,6 +501,18 @@ fn outcome_of(ack: &Ack<'_>) -> Outcome {
         Outcome::Refused(Refusal::ByServer { reason_code: ack.reason_code, reason_string })
     } else {
         Outcome::Acknowledged { reason_code: ack.reason_code }
+    }
+}
+
+/// Whatever PUBCOMP says, PUBREC took the message. If the message must not be sent again, there was no PUBREC, and a broker
+/// that does not know the identifier has not the message.
+const fn outcome_of_pubcomp(pubcomp: ReasonCode, released: ReasonCode) -> Outcome {
+    match (pubcomp, released) {
+        (_, reason_code) if !reason_code.is_error() => Outcome::Acknowledged { reason_code },
+        (ReasonCode::PacketIdentifierNotFound, reason_code) => {
+            Outcome::Refused(Refusal::ByServer { reason_code, reason_string: None })
+        }
+        _ => Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain),
     }
 }
 

@@ -10,7 +10,7 @@ use damselfly_session::{Message, OutboundAliases, SendAction, SendInput, SendSta
 use damselfly_topic::TopicFilter;
 
 use crate::{
-    Client, Event, IndeterminateReason, Operation, Outcome, Output, Refusal, Ticket, UsageError,
+    Client, ConnectionEnd, Event, IndeterminateReason, Operation, Outcome, Output, Refusal, Ticket, UsageError,
     inbound::Answer,
     requests::{Ask, Request},
 };
@@ -162,6 +162,10 @@ impl Client {
         };
         let sent = self.check_message(message).and_then(|()| self.append_message(now, message, delivery));
         if let Err(error) = sent {
+            if dup && message.qos() == QoS::ExactlyOnce {
+                return self.release_unsent(packet_id, error);
+            }
+            // The broker keeps nothing of an exchange of QoS 1, so its identifier is free. [MQTT-4.3.2-5]
             let outcome = if dup {
                 Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain)
             } else {
@@ -169,6 +173,17 @@ impl Client {
             };
             self.finish_exchange(packet_id, outcome);
         }
+    }
+
+    /// A QoS 2 message that may have left on an earlier connection must not leave on this one. Its identifier stays in use:
+    /// the broker may know it, and would take another message under it for a repeat. PUBREL ends the exchange whether the
+    /// broker has the message or not, and PUBCOMP tells which. [MQTT-2.2.1-3]
+    fn release_unsent(&mut self, packet_id: PacketId, error: UsageError) {
+        if let (Some(sent), Some(connection)) = (self.session.in_flight.get_mut(packet_id), &mut self.connection) {
+            sent.holds_slot = false;
+            connection.window.release();
+        }
+        self.release_exchange(packet_id, reason_code_of(error));
     }
 
     fn send_queue(&mut self, now: Timestamp) {
@@ -372,12 +387,21 @@ impl Client {
         if !self.keep_answer(answer) {
             self.write_answer(answer);
         }
+        let owed = self.connection.as_ref().map_or(0, |connection| connection.owed_bytes());
+        let kept = self.outbox.as_ref().map_or(0, |outbox| outbox.kept_answers() * SHORT_ACK_LEN);
+        if owed + kept > self.config.max_owed_bytes {
+            self.end(ConnectionEnd::NotRead);
+        }
     }
 
     pub(crate) fn write_answer(&mut self, answer: Answer) {
+        let before = self.connection.as_ref().map_or(0, |connection| connection.waiting_bytes());
         self.send_ack(answer.ack_type, answer.packet_id, answer.reason_code);
-        if let Some(connection) = self.connection.as_mut().filter(|_| answer.ends_exchange()) {
-            connection.receive_window.answered();
+        if let Some(connection) = &mut self.connection {
+            connection.appended_answer(before);
+            if answer.ends_exchange() {
+                connection.receive_window.answered();
+            }
         }
     }
 
@@ -429,6 +453,9 @@ impl Client {
     }
 }
 
+/// Of an acknowledgement that says success, in bytes.
+const SHORT_ACK_LEN: usize = 4;
+
 /// From this length on, in bytes, a payload is not copied: neither into the transmit buffer nor out of a frame of its own.
 pub(crate) const SHARE_FROM: usize = 4_096;
 
@@ -445,6 +472,8 @@ pub(crate) fn usage_error(error: EncodeError) -> UsageError {
 /// What a broker would have answered.
 fn reason_code_of(error: UsageError) -> ReasonCode {
     match error {
+        UsageError::QoSNotSupported { .. } => ReasonCode::QoSNotSupported,
+        UsageError::RetainNotSupported => ReasonCode::RetainNotSupported,
         UsageError::WildcardSubscriptionsNotSupported => ReasonCode::WildcardSubscriptionsNotSupported,
         UsageError::SharedSubscriptionsNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
         UsageError::SubscriptionIdentifiersNotSupported => ReasonCode::SubscriptionIdentifiersNotSupported,

@@ -1,16 +1,25 @@
 //! What the broker announced not to take is refused before anything is sent.
 
-use core::num::NonZeroU32;
+use core::num::{NonZeroU16, NonZeroU32};
 
-use damselfly_client::{IndeterminateReason, Outcome, Refusal, UsageError};
-use damselfly_codec::{AckType, Property, QoS, RetainHandling, SubscriptionId, SubscriptionOptions, Version};
+use damselfly_client::{ConnectionEnd, Event, IndeterminateReason, Outcome, Refusal, UsageError};
+use damselfly_codec::{
+    AckType, Property, QoS, ReasonCode, RetainHandling, SubscriptionId, SubscriptionOptions, Version,
+};
 use damselfly_session::{Message, Timestamp};
 use damselfly_topic::TopicName;
 
-use crate::peer::{EMPTY, Peer, filter, message, message_with, options, properties, publish};
+use crate::{
+    outbox::durable,
+    peer::{EMPTY, Peer, filter, message, message_with, options, properties, publish},
+};
 
 fn retained() -> Message {
-    let publish = damselfly_codec::Publish { retain: true, ..publish(QoS::AtMostOnce, 0, false, "a", "x", EMPTY) };
+    retained_at(QoS::AtMostOnce)
+}
+
+fn retained_at(qos: QoS) -> Message {
+    let publish = damselfly_codec::Publish { retain: true, ..publish(qos, 1, false, "a", "x", EMPTY) };
     Message::new(&publish, TopicName::new("a").expect("tests use names"), Timestamp::ZERO)
 }
 
@@ -190,14 +199,141 @@ fn message_that_was_sent_does_not_expire() {
 fn resent_message_that_the_new_broker_does_not_take_fails_its_own_ticket() {
     let mut peer =
         Peer::connected(Version::V5_0, |config| config.session_expiry = damselfly_session::SessionExpiry::Never);
-    let ticket = peer.publish(QoS::ExactlyOnce, "a", "x");
+    let ticket = peer.client.publish(peer.now, retained_at(QoS::AtLeastOnce)).unwrap().get();
+    peer.poll();
     peer.publish(QoS::AtLeastOnce, "a", "y");
     peer.lose();
     peer.forget();
-    peer.connect(true, &[Property::MaximumQoS(QoS::AtLeastOnce)]);
+    peer.connect(true, &[Property::RetainAvailable(false)]);
     let outcome = Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain);
     assert_eq!(peer.take_outcomes(), [(ticket, outcome)], "it may have arrived");
     assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #2 dup a y"]);
+}
+
+/// The broker may know the identifier of a QoS 2 message, and would take another message under it for a repeat: it stays
+/// in use until PUBCOMP, also in the next process. [MQTT-2.2.1-3] [MQTT-3.2.2-11]
+#[test]
+fn identifier_of_a_message_that_must_not_be_sent_again_stays_in_use_until_pubcomp() {
+    let at_most_1 = [Property::MaximumQoS(QoS::AtLeastOnce), Property::ReceiveMaximum(NonZeroU16::MIN)];
+    let no_such = ReasonCode::PacketIdentifierNotFound;
+    let refused = Refusal::ByServer { reason_code: ReasonCode::QoSNotSupported, reason_string: None };
+    for (answer, outcome) in [
+        (ReasonCode::Success, Outcome::Indeterminate(IndeterminateReason::NotAllowedAgain)),
+        (no_such, Outcome::Refused(refused)),
+    ] {
+        for restarts in [false, true] {
+            let mut peer = Peer::connected(Version::V5_0, durable);
+            let ticket = peer.publish(QoS::ExactlyOnce, "a", "x");
+            peer.lose();
+            peer.forget();
+            peer.connect(true, &at_most_1);
+            assert_eq!(peer.take_sent()[1..], ["PUBREL #1"], "whether it arrived or not, its exchange ends");
+            if restarts {
+                peer = peer.restart();
+                peer.connect(true, &at_most_1);
+                assert_eq!(peer.take_sent()[1..], ["PUBREL #1"]);
+            }
+            peer.publish(QoS::AtLeastOnce, "a", "y");
+            assert_eq!(peer.take_sent(), ["PUBLISH q1 #2 a y"], "another identifier, and it holds no slot");
+            assert_eq!(peer.take_outcomes(), []);
+            peer.receive_refusal(AckType::Pubcomp, 1, answer);
+            assert_eq!(peer.take_outcomes(), [(ticket, outcome.clone())]);
+        }
+    }
+}
+
+/// Identifiers are given out in a circle, so that is seen once it has gone round. [MQTT-2.2.1-3]
+#[test]
+fn identifier_without_its_pubcomp_is_left_out_when_the_others_were_used_up() {
+    let mut peer =
+        Peer::connected(Version::V5_0, |config| config.session_expiry = damselfly_session::SessionExpiry::Never);
+    peer.publish(QoS::ExactlyOnce, "a", "x");
+    peer.lose();
+    peer.connect(true, &[Property::MaximumQoS(QoS::AtLeastOnce)]);
+    for (first, expected) in [(2, "PUBLISH q1 #2 a y"), (3, "PUBLISH q1 #1 a y")] {
+        for id in first..=u16::MAX {
+            peer.publish(QoS::AtLeastOnce, "a", "");
+            peer.receive_ack(AckType::Puback, id);
+        }
+        peer.forget();
+        peer.publish(QoS::AtLeastOnce, "a", "y");
+        assert_eq!(peer.take_sent(), [expected]);
+        peer.receive_ack(AckType::Pubcomp, 1);
+    }
+}
+
+#[test]
+fn broker_that_sends_and_never_reads_is_ended_at_a_limit() {
+    for version in [Version::V3_1_1, Version::V5_0] {
+        // An acknowledgement has four bytes.
+        let mut peer = Peer::connected(version, |config| config.max_owed_bytes = 40);
+        for round in 0..3 {
+            peer.is_flushing = false;
+            for id in 1..=10 {
+                peer.receive_publish(QoS::AtLeastOnce, id, "a", "");
+            }
+            assert!(!peer.is_closed, "at the limit in round {round}");
+            peer.flush();
+            assert_eq!(peer.take_sent().len(), 10, "what was read is owed no more");
+        }
+        for id in 1..=10 {
+            peer.receive_publish(QoS::AtLeastOnce, id, "a", "");
+        }
+        assert!(!peer.is_closed, "at the limit");
+        peer.receive_publish(QoS::AtLeastOnce, 11, "a", "");
+        assert!(peer.is_closed);
+        let sent = peer.take_sent();
+        assert_eq!(sent.len(), if version == Version::V5_0 { 12 } else { 11 });
+        assert_eq!(sent.last().is_some_and(|last| last == "DISCONNECT 0x97"), version == Version::V5_0);
+        peer.lose();
+        assert!(matches!(peer.events.pop(), Some(Event::Disconnected(ConnectionEnd::NotRead))));
+    }
+}
+
+/// What was read in part is owed in part, also where other packets are in between.
+#[test]
+fn owed_bytes_are_those_that_were_not_read() {
+    let mut peer = Peer::connected(Version::V5_0, |config| config.max_owed_bytes = 40);
+    peer.is_flushing = false;
+    for id in 1..=5 {
+        peer.receive_publish(QoS::AtLeastOnce, id, "a", "");
+    }
+    peer.publish(QoS::AtMostOnce, "a", "x");
+    for id in 6..=10 {
+        peer.receive_publish(QoS::AtLeastOnce, id, "a", "");
+    }
+    // Four PUBACKs and one byte of the fifth: nine bytes of PUBACKs are left, and so is the PUBLISH between them.
+    peer.client.handle_transmitted(peer.now, 17);
+    for id in 1..=4 {
+        peer.receive_publish(QoS::AtLeastOnce, id, "a", "");
+    }
+    assert!(peer.client.is_connected());
+    // The rest of the fifth, and all of the PUBLISH but its last byte: three bytes are owed less.
+    peer.client.handle_transmitted(peer.now, 8);
+    peer.receive_publish(QoS::AtLeastOnce, 5, "a", "");
+    assert!(peer.client.is_connected(), "forty bytes");
+    let one_more = b"\x32\x06\x00\x01a\x00\x0B\x00";
+    let _ = peer.client.handle_input(peer.now, one_more);
+    assert!(!peer.client.is_connected(), "and one too many");
+}
+
+/// The same holds for what waits until it is stored.
+#[test]
+fn acknowledgements_that_wait_for_their_commit_are_owed_too() {
+    let mut peer = Peer::connected(Version::V5_0, |config| {
+        durable(config);
+        config.max_owed_bytes = 40;
+    });
+    peer.is_storing = false;
+    peer.receive_publish(QoS::ExactlyOnce, 1, "a", "");
+    for id in 2..=10 {
+        peer.receive_ack(AckType::Pubrel, id);
+    }
+    assert_eq!(peer.take_sent(), [""; 0]);
+    assert!(!peer.is_closed, "at the limit");
+    peer.receive_ack(AckType::Pubrel, 11);
+    assert_eq!(peer.take_sent(), ["DISCONNECT 0x97"]);
+    assert!(peer.is_closed);
 }
 
 /// [MQTT-3.3.4-6]
