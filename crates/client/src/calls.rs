@@ -9,10 +9,10 @@ use alloc::{
 
 use damselfly_codec::{Properties, PropertiesBuf, Property, Publish, QoS, ReasonCode, SubscriptionOptions, Version};
 use damselfly_session::{Deadlines, Message, Timestamp};
-use damselfly_topic::{TopicFilter, TopicName, TopicNameBuf};
+use damselfly_topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
 
 use crate::{
-    Client, DropReason, Event, InboundMessage, IndeterminateReason, Outcome, Refusal, Refused, Ticket,
+    Client, DropReason, Event, InboundMessage, IndeterminateReason, Operation, Outcome, Refusal, Refused, Ticket,
     UnansweredReason, UsageError, requests::Ask, send::usage_error,
 };
 
@@ -221,6 +221,25 @@ impl Client {
             .or_else(|| TopicName::new(&named()).ok().map(TopicName::to_buf))
     }
 
+    /// The connection is open: of earlier processes' Response Topics one is left at most, that of this process.
+    pub(crate) fn end_old_response_topics(&mut self, is_present: bool) {
+        if self.session.requests.response_topics().next().is_none() {
+            return;
+        }
+        let ours = match self.calls.as_ref().map(|calls| &calls.topic) {
+            Some(ResponseTopic::Granted(topic) | ResponseTopic::Asked(_, topic)) => Some(topic.clone()),
+            Some(ResponseTopic::None) | None => self.response_topic(),
+        };
+        let is_old = |filter: &TopicFilterBuf| ours.as_ref().is_none_or(|ours| ours.as_str() != filter.as_str());
+        let old: Vec<_> = self.session.requests.response_topics().filter(|filter| is_old(filter)).cloned().collect();
+        if is_present {
+            return self.session.requests.end_unasked(old);
+        }
+        for filter in &old {
+            self.unregister(filter);
+        }
+    }
+
     /// The broker answered for the Response Topic.
     pub(crate) fn response_topic_answered(&mut self, now: Timestamp, result: Result<QoS, ReasonCode>) {
         let Some(calls) = &mut self.calls else { return };
@@ -228,7 +247,14 @@ impl Client {
         if let Err(reason_code) = result {
             return self.refuse_calls(&Refusal::ByServer { reason_code, reason_string: None });
         }
-        calls.topic = ResponseTopic::Granted(topic);
+        if self.session.requests.mark_response_topic(topic.as_str()) && self.outbox.is_some() {
+            if let Ok(filter) = TopicFilter::new(topic.as_str()) {
+                self.record(Operation::ResponseTopic { filter: filter.to_buf() });
+            }
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.topic = ResponseTopic::Granted(topic);
+        }
         while let Some((ticket, message)) = self.calls.as_mut().and_then(|calls| calls.waiting.pop_front()) {
             let deadline = self.calls.as_ref().and_then(|calls| calls.pending.get(&ticket).copied());
             let Some(deadline) = deadline else { continue };

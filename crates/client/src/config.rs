@@ -155,10 +155,13 @@ pub enum LostSession {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Acknowledgement {
-    /// The client, when the message arrives.
+    /// The client, when the message arrives. With an [outbox](OutboxConfig) a QoS 2 message is told at most once, after its
+    /// identifier is stored: one that [`poll_output`](crate::Client::poll_output) has not given by the end of the process is
+    /// lost.
     #[default]
     Automatic,
-    /// The application, with the [`AckToken`](crate::AckToken) of the message, in any order.
+    /// The application, with the [`AckToken`](crate::AckToken) of the message, in any order. What it did not acknowledge
+    /// by the end of the process comes again.
     Manual,
 }
 

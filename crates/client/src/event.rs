@@ -9,8 +9,9 @@ use damselfly_topic::TopicFilterBuf;
 
 use crate::{ConnectionEnd, ServerLimits};
 
-/// The application's name for one request: a publish, a subscribe or an unsubscribe. Never used twice, and answered by
-/// exactly one [`Outcome`].
+/// The application's name for one request: a publish, a subscribe or an unsubscribe. Never used twice by one client, and
+/// answered by exactly one [`Outcome`]. With an [outbox](crate::OutboxConfig) later processes do not use it either, unless
+/// this one ended before its first group was committed: then nothing of it was stored, and its tickets are given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Ticket(pub(crate) u64);

@@ -34,6 +34,7 @@ use crate::Ticket;
 /// | 9 | `Forget` | `packet_id`: 2 |
 /// | 10 | `Subscribe` | an MQTT 5.0 SUBSCRIBE with one Topic Filter, whose Packet Identifier means nothing |
 /// | 11 | `Unsubscribe` | an MQTT 5.0 UNSUBSCRIBE, likewise |
+/// | 12 | `ResponseTopic` | the same as for `Unsubscribe` |
 ///
 /// Points in time are microseconds of [`Timestamp`]. What a peer or an application wrote is kept in packets because those
 /// are decoded with every check there is: nothing that could not be sent comes back from a disk.
@@ -51,7 +52,7 @@ use crate::Ticket;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Tickets up to this one may have been given out, stored or not: later ones are higher.
+    /// Tickets up to this one may have been given out, stored or not: later ones are higher. A process begins with it.
     Tickets {
         /// The last one.
         last: Ticket,
@@ -128,6 +129,12 @@ pub enum Operation {
         /// Its Topic Filter.
         filter: TopicFilterBuf,
     },
+    /// A subscription, granted before, is that to the Response Topic of requests: a process with another Response Topic
+    /// ends it.
+    ResponseTopic {
+        /// Its Topic Filter.
+        filter: TopicFilterBuf,
+    },
 }
 
 /// The form that this release writes. It changes with the layout, not with the release.
@@ -147,6 +154,7 @@ mod kind {
     pub(super) const FORGET: u8 = 9;
     pub(super) const SUBSCRIBE: u8 = 10;
     pub(super) const UNSUBSCRIBE: u8 = 11;
+    pub(super) const RESPONSE_TOPIC: u8 = 12;
 }
 
 /// Why bytes are no operation.
@@ -242,9 +250,11 @@ impl Operation {
             }
             Self::Unsubscribe { filter } => {
                 head(kind::UNSUBSCRIBE);
-                let filters: [TopicFilter<'_>; 1] = [filter.as_filter()];
-                let unsubscribe = Unsubscribe::new(NO_ID, damselfly_codec::Properties::EMPTY, &filters);
-                unsubscribe.encode(Version::V5_0, Foreign::Reject, out)?;
+                put_filter(out, filter)?;
+            }
+            Self::ResponseTopic { filter } => {
+                head(kind::RESPONSE_TOPIC);
+                put_filter(out, filter)?;
             }
         }
         Ok(())
@@ -289,7 +299,8 @@ impl Operation {
             kind::RECEIVE => Self::Receive { packet_id: rest.packet_id()? },
             kind::FORGET => Self::Forget { packet_id: rest.packet_id()? },
             kind::SUBSCRIBE => rest.subscribe()?,
-            kind::UNSUBSCRIBE => rest.unsubscribe()?,
+            kind::UNSUBSCRIBE => Self::Unsubscribe { filter: rest.filter()? },
+            kind::RESPONSE_TOPIC => Self::ResponseTopic { filter: rest.filter()? },
             unknown => return Err(OperationError::UnknownKind(unknown)),
         };
         if rest.0.is_empty() { Ok(operation) } else { Err(OperationError::Long) }
@@ -298,6 +309,11 @@ impl Operation {
 
 fn put_u64(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_be_bytes());
+}
+
+fn put_filter(out: &mut Vec<u8>, filter: &TopicFilterBuf) -> Result<(), EncodeError> {
+    let filters: [TopicFilter<'_>; 1] = [filter.as_filter()];
+    Unsubscribe::new(NO_ID, damselfly_codec::Properties::EMPTY, &filters).encode(Version::V5_0, Foreign::Reject, out)
 }
 
 fn put_time(out: &mut Vec<u8>, at: Option<Timestamp>) {
@@ -369,12 +385,12 @@ impl<'a> Rest<'a> {
         Ok(Operation::Subscribe { filter: filter.to_buf(), options, properties: subscribe.properties.into() })
     }
 
-    fn unsubscribe(&mut self) -> Result<Operation, OperationError> {
+    fn filter(&mut self) -> Result<TopicFilterBuf, OperationError> {
         let Packet::Unsubscribe(unsubscribe) = Packet::decode(Version::V5_0, self.all())? else {
             return Err(OperationError::OtherPacket);
         };
         let mut filters = unsubscribe.filters();
         let (Some(filter), None) = (filters.next(), filters.next()) else { return Err(OperationError::OtherPacket) };
-        Ok(Operation::Unsubscribe { filter: filter.to_buf() })
+        Ok(filter.to_buf())
     }
 }

@@ -212,6 +212,7 @@ impl Client {
             properties: properties.into(),
         }));
         self.record_session(!is_present, server.session_expiry);
+        self.end_old_response_topics(is_present);
         if !is_present {
             self.settle_session(now);
             self.session.requests.session_lost();

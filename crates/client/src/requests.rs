@@ -13,7 +13,7 @@ use crate::{Operation, Ticket};
 /// A request that waits to be sent or to be answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// Restores have none: nobody asked.
+    /// Restores have none, and the end of subscriptions of earlier processes: nobody asked.
     pub(crate) ticket: Option<Ticket>,
     pub(crate) ask: Ask,
     pub(crate) properties: PropertiesBuf,
@@ -34,6 +34,8 @@ struct Registered {
     properties: PropertiesBuf,
     /// The session in which the broker granted it.
     session: u64,
+    /// Its Topic Filter is the Response Topic of this process or an earlier one.
+    is_response_topic: bool,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +125,30 @@ impl Requests {
         options: SubscriptionOptions,
         properties: Properties<'_>,
     ) {
-        self.registry.insert(filter, Registered { options, properties: properties.into(), session: self.session });
+        let is_response_topic = self.registry.get(&filter).is_some_and(|known| known.is_response_topic);
+        let registered =
+            Registered { options, properties: properties.into(), session: self.session, is_response_topic };
+        self.registry.insert(filter, registered);
+    }
+
+    /// A registered subscription is that to a Response Topic: false if that was known, or it is not registered.
+    pub(crate) fn mark_response_topic(&mut self, filter: &str) -> bool {
+        let registered = self.registry.get_mut(filter);
+        registered.is_some_and(|known| !core::mem::replace(&mut known.is_response_topic, true))
+    }
+
+    /// The Response Topics among the registered subscriptions.
+    pub(crate) fn response_topics(&self) -> impl Iterator<Item = &TopicFilterBuf> + '_ {
+        self.registry.iter().filter(|(_, registered)| registered.is_response_topic).map(|(filter, _)| filter)
+    }
+
+    /// Asks for the end of these subscriptions, which nobody asked for, and of no others.
+    pub(crate) fn end_unasked(&mut self, filters: Vec<TopicFilterBuf>) {
+        self.waiting.retain(|request| request.ticket.is_some() || matches!(request.ask, Ask::Subscribe(_)));
+        if !filters.is_empty() {
+            let properties = PropertiesBuf::new();
+            self.waiting.push_back(Request { ticket: None, ask: Ask::Unsubscribe(filters), properties, order: 0 });
+        }
     }
 
     /// False if it was not registered.

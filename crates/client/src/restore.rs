@@ -71,8 +71,9 @@ pub enum Misfit {
     Received,
 }
 
-/// How many tickets one process may give out: the next one begins above them, so that no ticket is used twice even if it
-/// was not stored.
+/// How many tickets one process may give out: the next one begins above them, so that no ticket is used twice even if what
+/// it stands for was not stored. That it has begun has to be stored for that, which is the first group of a process: if it
+/// ends before that is durable, the next process gives its tickets again, none of which stands for anything stored.
 const TICKETS_PER_PROCESS: u64 = 1 << 40;
 
 /// A state under reconstruction.
@@ -214,6 +215,8 @@ impl Client {
         }));
         all.append(&mut steps);
         all.extend(self.session.requests.registered(true));
+        let topics = self.session.requests.response_topics();
+        all.extend(topics.map(|filter| Operation::ResponseTopic { filter: filter.clone() }));
         all.push(Operation::Tickets { last: Ticket(self.last_ticket) });
         all
     }
@@ -278,6 +281,9 @@ impl Image {
             }
             Operation::Unsubscribe { filter } => {
                 client.session.requests.unregister(&filter);
+            }
+            Operation::ResponseTopic { filter } => {
+                client.session.requests.mark_response_topic(&filter);
             }
         }
         Ok(())

@@ -60,6 +60,7 @@ pub(crate) fn kinds(operations: &[Operation]) -> Vec<&'static str> {
         Operation::Forget { .. } => "forget",
         Operation::Subscribe { .. } => "subscribe",
         Operation::Unsubscribe { .. } => "unsubscribe",
+        Operation::ResponseTopic { .. } => "response topic",
     };
     operations.iter().map(kind).collect()
 }
@@ -500,7 +501,7 @@ fn bytes_that_are_no_operation_are_an_error() {
         (vec![], OperationError::Short),
         (vec![2, 7], OperationError::UnknownForm(2)),
         (vec![1], OperationError::Short),
-        (vec![1, 12], OperationError::UnknownKind(12)),
+        (vec![1, 13], OperationError::UnknownKind(13)),
         (vec![1, 7, 0], OperationError::Short),
         (vec![1, 8, 0, 1, 0], OperationError::Long),
         (vec![1, 8, 0, 0], OperationError::Field),

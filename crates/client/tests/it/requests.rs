@@ -6,10 +6,10 @@ use damselfly_client::{
     Acknowledgement, Config, DropReason, Event, InboundMessage, OutboxConfig, Outcome, OverflowPolicy, Refusal,
     SessionExpiry, Ticket, UnansweredReason, UsageError,
 };
-use damselfly_codec::{AckType, Packet, Property, QoS, ReasonCode, Version};
+use damselfly_codec::{AckType, Packet, Property, QoS, ReasonCode, Unsuback, Version};
 use damselfly_topic::TopicName;
 
-use crate::peer::{EMPTY, Peer, message, message_with, options, properties, publish};
+use crate::peer::{EMPTY, Peer, message, message_with, options, packet_id, properties, publish};
 
 /// A request with a deadline in so many seconds.
 fn request(peer: &mut Peer, qos: QoS, payload: &str, seconds: u64) -> u64 {
@@ -264,6 +264,56 @@ fn request_ends_with_its_process_and_its_response_is_then_a_message() {
     assert_eq!(peer.take_sent()[1..], ["PUBLISH q1 #2 dup lamp/get 1 answer to response/heron"]);
     respond(&mut peer, "response/heron", &data, "late");
     assert_eq!(peer.take_messages(), ["response/heron late"]);
+}
+
+/// Else each process whose broker names another one would leave a subscription behind.
+#[test]
+fn response_topic_of_an_earlier_process_is_unsubscribed_unless_it_is_still_the_one() {
+    let durable = |config: &mut Config| {
+        config.session_expiry = SessionExpiry::Never;
+        config.outbox = Some(OutboxConfig::default());
+    };
+    let information = |text| [Property::ResponseInformation(text)];
+    let mut peer = Peer::connected_to(Version::V5_0, &information("tree/1"), durable);
+    request(&mut peer, QoS::AtMostOnce, "1", 9);
+    peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
+    // In one process the topic stays, whatever the broker says later.
+    peer.lose();
+    peer.forget();
+    peer.connect(true, &information("tree/2"));
+    assert_eq!(peer.take_sent().len(), 1);
+
+    // The same again: it is kept.
+    let mut peer = peer.restart();
+    peer.connect(true, &information("tree/1"));
+    assert_eq!(peer.take_sent().len(), 1);
+
+    // Another one: the old one ends, also if the first connection does before the answer, and for good.
+    let mut peer = peer.restart();
+    for id in [1, 2] {
+        peer.connect(true, &information("tree/2"));
+        assert_eq!(peer.take_sent()[1..], [format!("UNSUBSCRIBE #{id} tree/1/response")]);
+        peer.lose();
+    }
+    let image = peer.client.snapshot();
+    let mut peer = peer.restart_with(image).unwrap();
+    peer.connect(true, &information("tree/2"));
+    assert_eq!(peer.take_sent()[1..], ["UNSUBSCRIBE #1 tree/1/response"], "a snapshot knows it too");
+    peer.receive(&Packet::Unsuback(Unsuback::new(packet_id(1), EMPTY, &[ReasonCode::Success])));
+    let mut peer = peer.restart();
+    peer.connect(true, &information("tree/2"));
+    assert_eq!(peer.take_sent().len(), 1);
+
+    // A session without it is not given it again; the own one is.
+    request(&mut peer, QoS::AtMostOnce, "1", 9);
+    peer.receive_suback(1, &[ReasonCode::GrantedQoS1]);
+    peer.lose();
+    peer.forget();
+    peer.connect(false, &information("tree/3"));
+    assert_eq!(peer.take_sent()[1..], ["SUBSCRIBE #2 tree/2/response:1"]);
+    let mut peer = peer.restart();
+    peer.connect(false, &information("tree/3"));
+    assert_eq!(peer.take_sent().len(), 1);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use core::time::Duration;
 
-use damselfly_client::{Outcome, Ticket};
-use damselfly_codec::{AckType, Property, QoS, ReasonCode, Version};
+use damselfly_client::{Acknowledgement, Event, Outcome, Ticket};
+use damselfly_codec::{AckType, Packet, Property, QoS, ReasonCode, Version};
 use damselfly_session::Timestamp;
 
 use crate::{
-    outbox::{BOTH, durable, waiting},
-    peer::{EMPTY, Peer, filter, message_with},
+    outbox::{BOTH, durable, waiting, waiting_with},
+    peer::{EMPTY, Peer, filter, message_with, publish},
 };
 
 #[test]
@@ -73,6 +73,73 @@ fn no_ticket_is_given_out_twice_by_processes_that_store_no_message() {
         last = ticket;
         peer = peer.restart();
     }
+}
+
+/// `docs/decisions/0006-told-once.md` says why.
+#[test]
+fn qos2_message_is_lost_between_its_commit_and_the_poll_and_nowhere_else() {
+    for version in BOTH {
+        for (is_stored, is_polled, told_then) in [(false, false, 1), (true, false, 0), (true, true, 0)] {
+            let mut peer = waiting(version);
+            peer.receive_publish(QoS::ExactlyOnce, 7, "a", "1");
+            assert_eq!((peer.take_messages(), peer.take_sent()), (vec![], vec![]), "neither told nor acknowledged");
+            if is_stored {
+                let (commit, group) = peer.unstored.pop().expect("its identifier is to be stored");
+                peer.store.extend(group);
+                peer.client.handle_committed(peer.now, commit);
+            }
+            if is_polled {
+                peer.poll();
+                assert_eq!(peer.take_messages(), ["a 1"]);
+            }
+            let mut peer = peer.restart();
+            peer.connect(true, &[]);
+            peer.forget();
+            for _ in 0..2 {
+                peer.receive(&Packet::Publish(publish(QoS::ExactlyOnce, 7, true, "a", "1", EMPTY)));
+            }
+            assert_eq!(peer.take_messages().len(), told_then, "{version:?} {is_stored} {is_polled}");
+            assert_eq!(peer.take_sent()[0], "PUBREC #7");
+        }
+    }
+}
+
+#[test]
+fn qos2_message_that_the_application_did_not_acknowledge_is_told_again() {
+    for version in BOTH {
+        let mut peer = waiting_with(version, |config| config.acknowledgement = Acknowledgement::Manual);
+        let again = publish(QoS::ExactlyOnce, 7, true, "a", "1", EMPTY);
+        for _ in 0..2 {
+            peer.receive(&Packet::Publish(again));
+            assert_eq!(peer.take_messages(), ["a 1"]);
+            peer = peer.restart();
+            peer.connect(true, &[]);
+        }
+        peer.receive(&Packet::Publish(again));
+        let Some(Event::Message(inbound)) = peer.events.pop() else { panic!("it is told again") };
+        peer.client.acknowledge(peer.now, inbound.ack.unwrap(), ReasonCode::Success).unwrap();
+        peer.poll();
+        let mut peer = peer.restart();
+        peer.connect(true, &[]);
+        peer.receive(&Packet::Publish(again));
+        assert_eq!(peer.take_messages(), [""; 0], "it was acknowledged, and that is stored");
+    }
+}
+
+/// What is given again stands for nothing that was stored.
+#[test]
+fn tickets_of_a_process_whose_first_group_was_not_stored_are_given_again() {
+    let mut peer = Peer::new(Version::V5_0, durable);
+    let kept = peer.publish(QoS::AtLeastOnce, "a", "");
+    let mut again = Vec::new();
+    for _ in 0..2 {
+        let image = peer.store.clone();
+        peer = peer.restart_with(image.clone()).unwrap();
+        again.push((peer.publish(QoS::AtMostOnce, "a", ""), peer.client.stored_tickets().map(Ticket::get).collect()));
+        peer.store = image;
+    }
+    assert_eq!(again[0], again[1]);
+    assert_eq!((again[0].0 > kept, &again[0].1), (true, &vec![kept]));
 }
 
 #[test]
