@@ -190,7 +190,7 @@ impl Client {
             closing => (closing.map(|closing| closing.deadline), self.queue.next_deadline()),
         };
         let calls = self.calls.as_ref().and_then(|calls| calls.next_deadline());
-        [connection, closing, queue, calls].into_iter().flatten().min()
+        earlier(earlier(connection, closing), earlier(queue, calls))
     }
 
     /// A deadline passed. Early or late calls are harmless.
@@ -532,4 +532,12 @@ pub struct Unfinished {
     pub in_flight: usize,
     /// Subscribe and unsubscribe requests without their answer.
     pub requests: usize,
+}
+
+/// The earlier of two points in time, either of which may not be.
+fn earlier(first: Option<Timestamp>, second: Option<Timestamp>) -> Option<Timestamp> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first.min(second)),
+        (first, second) => first.or(second),
+    }
 }

@@ -1,5 +1,6 @@
 //! Performs what the cores ask for, and moves bytes between them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use damselfly_broker::{Answer, ConnectionId, Event as BrokerEvent, Output as BrokerOutput, Peer, Why};
@@ -7,8 +8,8 @@ use damselfly_client::{CommitId, ConnectionEnd, Event, Output as ClientOutput, T
 use damselfly_session::{PeerError, Timestamp};
 
 use crate::{
-    Fault, MemberId, Sim,
-    link::{Held, Link, Way},
+    Fault, MemberId, Sim, World,
+    link::{Held, Link, Piece, Way},
     sim::{Action, Member},
 };
 
@@ -24,7 +25,7 @@ impl Sim {
                     self.connect(member);
                 }
             }
-            Action::Arrive { link, way, bytes } => self.arrive(link, way, &bytes),
+            Action::Arrive { link, way } => self.arrive_first(link, way),
             Action::Notice { link, way } => self.notice_from_afar(link, way),
             Action::LetGo { link } => self.let_go(link),
             Action::Cut { link } => self.cut_link(link, &[Way::ToBroker, Way::ToClient]),
@@ -38,13 +39,13 @@ impl Sim {
         let Some(member) = self.members.get_mut(id.0) else { return };
         if member.is_partitioned {
             self.trace.note(self.now, format_args!("{} cannot reach the broker", member.name));
-            return member.client.handle_transport_lost(self.now, TransportLost::NotOpened);
+            return member.client.touch().handle_transport_lost(self.now, TransportLost::NotOpened);
         }
         let number = self.last_number + 1;
         self.last_number = number;
         let Ok(connection) = self.broker.handle_connection(self.now, Peer::default()) else {
             self.trace.note(self.now, format_args!("{} is not let in", member.name));
-            return member.client.handle_transport_lost(self.now, TransportLost::NotOpened);
+            return member.client.touch().handle_transport_lost(self.now, TransportLost::NotOpened);
         };
         self.trace.note(self.now, format_args!("{} connects as link {number}", member.name));
         self.links.insert(number, Link::new(id, connection));
@@ -58,9 +59,9 @@ impl Sim {
             if let Some(will) = &mut parameters.will {
                 will.payload = format!("{} {number}", member.name).into();
             }
-            member.client.handle_transport_up(self.now, &parameters);
+            member.client.touch().handle_transport_up(self.now, &parameters);
         } else {
-            member.client.handle_transport_up(self.now, &member.parameters);
+            member.client.touch().handle_transport_up(self.now, &member.parameters);
         }
         if let Some(longest) = self.world.cut_within {
             let at = self.now.saturating_add(self.random.duration(Duration::ZERO, longest));
@@ -72,16 +73,27 @@ impl Sim {
         self.members.get(link.member.0).is_some_and(|member| member.is_partitioned)
     }
 
-    pub(crate) fn arrive(&mut self, number: u64, way: Way, bytes: &[u8]) {
+    fn arrive_first(&mut self, number: u64, way: Way) {
+        let Some(pipe) = self.links.get_mut(&number).map(|link| link.pipe(way)) else { return };
+        let (piece, next) = (pipe.pieces.pop_front(), pipe.pieces.front().copied());
+        if let Some(next) = next {
+            self.plan_arrival(number, way, &next);
+        }
+        if let Some(piece) = piece {
+            self.arrive(number, way, piece.len);
+        }
+    }
+
+    pub(crate) fn arrive(&mut self, number: u64, way: Way, len: usize) {
         // What is held goes first.
         let is_held = |link: &Link| self.is_partitioned(link) || !link.held.is_empty();
         let Some(is_held) = self.links.get(&number).map(is_held) else { return };
         let Some(link) = self.links.get_mut(&number) else { return };
         if is_held {
-            link.held.push(Held::Piece(way, bytes.to_vec()));
+            link.held.push(Held::Piece(way, len));
             return self.count(Fault::Delayed);
         }
-        link.pipe(way).arrived.extend_from_slice(bytes);
+        link.pipe(way).arrive(len);
         self.hand_in(number, way);
     }
 
@@ -94,29 +106,29 @@ impl Sim {
         if pipe.is_lost || pipe.is_paused || pipe.stalled_until > now {
             return;
         }
-        pipe.under_way = pipe.under_way.saturating_sub(pipe.arrived.len());
-        pipe.unread.append(&mut pipe.arrived);
+        pipe.read();
         let is_room_awaited = pipe.is_full;
         if is_room_awaited {
             *self.faults.entry(Fault::LinkFull).or_default() += 1;
         }
-        if !pipe.unread.is_empty() {
+        let unread = pipe.unread();
+        if !unread.is_empty() {
             let (consumed, is_paused) = match way {
                 Way::ToBroker => {
-                    let intake = self.broker.handle_input(now, connection, &pipe.unread);
+                    let intake = self.broker.handle_input(now, connection, unread);
                     (intake.consumed, intake.paused)
                 }
                 Way::ToClient => {
                     let Some(member) = self.members.get_mut(member.0) else { return };
-                    let intake = member.client.handle_input(now, &pipe.unread);
+                    let intake = member.client.touch().handle_input(now, unread);
                     (intake.consumed, intake.paused)
                 }
             };
-            let consumed = consumed.min(pipe.unread.len());
+            let consumed = consumed.min(unread.len());
             if let Some(watch) = &mut self.watch {
-                watch.taken(now, number, way, pipe.unread.get(..consumed).unwrap_or_default());
+                watch.taken(now, number, way, unread.get(..consumed).unwrap_or_default());
             }
-            pipe.unread.drain(..consumed);
+            pipe.consume(consumed);
             pipe.is_paused = is_paused;
         }
         if is_room_awaited {
@@ -161,7 +173,7 @@ impl Sim {
                 if let Some(member) = self.members.get_mut(member.0).filter(|member| member.link == Some(number)) {
                     self.trace.note(self.now, format_args!("{} notices the end of link {number}", member.name));
                     member.link = None;
-                    member.client.handle_transport_lost(self.now, TransportLost::Failed);
+                    member.client.touch().handle_transport_lost(self.now, TransportLost::Failed);
                 }
             }
         }
@@ -177,10 +189,14 @@ impl Sim {
         link.cut_at = Some(now);
         link.held.clear();
         self.trace.note(now, format_args!("link {number} is cut"));
-        let before = self.agenda.len();
-        self.agenda.retain(|_, action| !matches!(action, Action::Arrive { link, .. } if *link == number));
+        let mut is_any_lost = false;
+        for way in [Way::ToBroker, Way::ToClient] {
+            is_any_lost |= !link.pipe(way).pieces.is_empty();
+            link.pipe(way).pieces.clear();
+        }
+        self.agenda.retain(|entry| !matches!(entry.action, Action::Arrive { link, .. } if link == number));
         self.count(Fault::Cut);
-        if self.agenda.len() < before {
+        if is_any_lost {
             self.count(Fault::BytesLost);
         }
         for way in noticed_by {
@@ -192,22 +208,19 @@ impl Sim {
     /// Performs what the cores ask for until they ask for nothing more at this time.
     pub(crate) fn settle(&mut self) {
         loop {
-            let mut is_quiet = true;
             while let Some(output) = self.broker.poll_output() {
-                is_quiet = false;
                 self.perform_broker(output);
             }
+            let mut is_quiet = true;
             for index in 0..self.members.len() {
-                let up = |sim: &mut Self| {
-                    let member = sim.members.get_mut(index).filter(|member| !member.is_down)?;
-                    member.client.poll_output()
-                };
-                while let Some(output) = up(self) {
+                while let Some(output) = self.members.get_mut(index).and_then(Member::poll_output) {
                     is_quiet = false;
                     self.perform_client(MemberId(index), output);
                 }
             }
             if is_quiet {
+                let up = self.members.iter().filter(|member| !member.is_down);
+                self.client_timeout = up.filter_map(|member| member.client.poll_timeout()).min();
                 return;
             }
         }
@@ -287,7 +300,7 @@ impl Sim {
         let Some(member) = self.members.get_mut(id.0) else { return };
         let Some(store) = &mut member.store else { return };
         let is_snapshot = self.random.between(1, GROUPS_PER_SNAPSHOT) == 1;
-        store.write(commit, is_snapshot.then(|| member.client.snapshot()));
+        store.write(commit, is_snapshot.then(|| member.client.get().snapshot()));
         let at = self.now.saturating_add(self.random.duration(shortest, longest)).max(member.last_sync);
         member.last_sync = at;
         let crashes = member.crashes;
@@ -299,7 +312,7 @@ impl Sim {
         let Some(member) = self.members.get_mut(id.0).filter(|member| member.crashes == crashes) else { return };
         if let Some(store) = &mut member.store {
             store.sync(commit);
-            member.client.handle_committed(self.now, commit);
+            member.client.touch().handle_committed(self.now, commit);
         }
     }
 
@@ -323,9 +336,10 @@ impl Sim {
 
     fn send_from_broker(&mut self, connection: ConnectionId) {
         let number = self.by_connection.get(&connection).copied();
-        loop {
-            let room = number.map_or(usize::MAX, |number| self.room(number, Way::ToClient));
-            let bytes = take(room, |chunks| self.broker.transmit(connection, chunks));
+        let mut bytes = std::mem::take(&mut self.scratch);
+        while self.broker.transmit_len(connection) > 0 {
+            let room = number.map_or(usize::MAX, |number| room(&self.world, &mut self.links, number, Way::ToClient));
+            take(&mut bytes, room, |chunks| self.broker.transmit(connection, chunks));
             if bytes.is_empty() {
                 break;
             }
@@ -334,35 +348,32 @@ impl Sim {
                 self.send(number, Way::ToClient, &bytes);
             }
         }
+        self.scratch = bytes;
         if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
             link.pipe(Way::ToClient).is_full = self.broker.transmit_len(connection) > 0;
         }
     }
 
     fn send_from_client(&mut self, id: MemberId) {
-        loop {
-            let Some(number) = self.members.get(id.0).map(|member| member.link) else { return };
-            let room = number.map_or(usize::MAX, |number| self.room(number, Way::ToBroker));
-            let Some(member) = self.members.get_mut(id.0) else { return };
-            let bytes = take(room, |chunks| member.client.transmit(chunks));
-            if bytes.is_empty() {
-                let is_full = member.client.transmit(&mut [&[]]) > 0;
-                if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
-                    link.pipe(Way::ToBroker).is_full = is_full;
-                }
-                return;
+        let Some(number) = self.members.get(id.0).map(|member| member.link) else { return };
+        let mut bytes = std::mem::take(&mut self.scratch);
+        let mut is_full = false;
+        while let Some(member) = self.members.get_mut(id.0).filter(|member| member.has_to_send()) {
+            let room = number.map_or(usize::MAX, |number| room(&self.world, &mut self.links, number, Way::ToBroker));
+            take(&mut bytes, room, |chunks| member.client.get().transmit(chunks));
+            is_full = bytes.is_empty();
+            if is_full {
+                break;
             }
-            member.client.handle_transmitted(self.now, bytes.len());
+            member.client.touch().handle_transmitted(self.now, bytes.len());
             if let Some(number) = number {
                 self.send(number, Way::ToBroker, &bytes);
             }
         }
-    }
-
-    /// Bytes that the link takes.
-    fn room(&mut self, number: u64, way: Way) -> usize {
-        let under_way = self.links.get_mut(&number).map_or(0, |link| link.pipe(way).under_way);
-        self.world.capacity.max(1).saturating_sub(under_way)
+        if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
+            link.pipe(Way::ToBroker).is_full = is_full;
+        }
+        self.scratch = bytes;
     }
 
     /// Sends bytes on their way, in pieces.
@@ -371,24 +382,28 @@ impl Sim {
         let (shortest, longest) = self.world.latency;
         let max_piece = u64::try_from(self.world.max_piece).unwrap_or(u64::MAX).max(1);
         let Some(link) = self.links.get_mut(&number) else { return };
-        link.pipe(way).under_way += bytes.len();
-        let (is_cut, is_late) = (link.cut_at.is_some(), link.pipe(way).is_full);
+        let is_cut = link.cut_at.is_some();
+        link.pipe(way).send(bytes);
+        let is_late = link.pipe(way).is_full;
         if let Some(watch) = &mut self.watch {
             watch.sent(now, number, way, bytes, is_late);
         }
         if is_cut {
             return;
         }
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let len = usize::try_from(self.random.between(1, max_piece)).unwrap_or(usize::MAX).min(rest.len());
-            let (piece, tail) = rest.split_at(len);
-            rest = tail;
+        let is_idle = link.pipe(way).pieces.is_empty();
+        let mut rest = bytes.len();
+        while rest > 0 {
+            let len = usize::try_from(self.random.between(1, max_piece)).unwrap_or(usize::MAX).min(rest);
+            rest -= len;
             let latency = self.random.duration(shortest, longest);
-            let Some(link) = self.links.get_mut(&number) else { return };
             let at = arrival(link, way, now.saturating_add(latency));
             self.trace.note(now, format_args!("link {number} {way:?} {len} bytes for {at}"));
-            self.plan(at, Action::Arrive { link: number, way, bytes: piece.to_vec() });
+            self.last_number += 1;
+            link.pipe(way).pieces.push_back(Piece { at, number: self.last_number, len });
+        }
+        if let Some(first) = link.pipe(way).pieces.front().copied().filter(|_| is_idle) {
+            self.plan_arrival(number, way, &first);
         }
     }
 }
@@ -400,11 +415,21 @@ pub(crate) fn arrival(link: &mut Link, way: Way, at: Timestamp) -> Timestamp {
     pipe.last_arrival
 }
 
+/// Bytes that a link takes.
+fn room(world: &World, links: &mut BTreeMap<u64, Link>, number: u64, way: Way) -> usize {
+    let under_way = links.get_mut(&number).map_or(0, |link| link.pipe(way).under_way());
+    world.capacity.max(1).saturating_sub(under_way)
+}
+
 /// Copies what a core has to send, as far as there is room.
-fn take<'a>(room: usize, transmit: impl FnOnce(&mut [&'a [u8]]) -> usize) -> Vec<u8> {
-    let mut chunks = [&[][..]; 64];
-    let count = transmit(&mut chunks);
-    let mut bytes = chunks.get(..count).unwrap_or_default().concat();
-    bytes.truncate(room);
-    bytes
+fn take<'a>(out: &mut Vec<u8>, room: usize, transmit: impl FnOnce(&mut [&'a [u8]]) -> usize) {
+    out.clear();
+    if room > 0 {
+        let mut chunks = [&[][..]; 8];
+        let count = transmit(&mut chunks);
+        for chunk in chunks.get(..count).unwrap_or_default() {
+            out.extend_from_slice(chunk);
+        }
+        out.truncate(room);
+    }
 }

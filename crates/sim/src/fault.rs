@@ -6,6 +6,7 @@ use damselfly_client::{Client, OperationError, RestoreError};
 
 use crate::{
     MemberId, Sim,
+    client_core::ClientCore,
     drive::arrival,
     link::{Held, Way},
     sim::Action,
@@ -166,7 +167,7 @@ impl Sim {
         let held = self.links.get_mut(&number).map(|link| std::mem::take(&mut link.held)).unwrap_or_default();
         for held in held {
             match held {
-                Held::Piece(way, bytes) => self.arrive(number, way, &bytes),
+                Held::Piece(way, len) => self.arrive(number, way, len),
                 Held::Notice(way) => self.notice(number, way),
             }
         }
@@ -228,7 +229,7 @@ impl Sim {
         };
         match client {
             Ok(client) => {
-                member.client = client;
+                member.client = ClientCore::new(client);
                 member.last_sync = self.now;
                 member.is_down = false;
             }

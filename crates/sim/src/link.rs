@@ -1,6 +1,8 @@
 //! One connection between a client and the broker: two pipes of bytes in pieces, each end of which notices the loss of
 //! the connection at its own time.
 
+use std::collections::VecDeque;
+
 use damselfly_broker::ConnectionId;
 use damselfly_session::Timestamp;
 
@@ -25,12 +27,17 @@ impl Way {
 /// One direction, most of it at its receiving end.
 #[derive(Debug, Default)]
 pub(crate) struct Pipe {
-    /// Bytes sent and not read by the receiving program: what the link holds.
-    pub(crate) under_way: usize,
-    /// Arrived, and not read.
-    pub(crate) arrived: Vec<u8>,
-    /// Read, and not consumed by the receiving core.
-    pub(crate) unread: Vec<u8>,
+    /// All bytes that were sent and that the receiving core has not consumed: first those it was shown, then those that
+    /// arrived, then those under way.
+    bytes: Vec<u8>,
+    /// How many at the front are consumed all the same, so that not each packet moves all that follow it.
+    consumed: usize,
+    /// Where those end that the receiving program has read.
+    read: usize,
+    /// Where those end that have arrived.
+    arrived: usize,
+    /// On their way, in order.
+    pub(crate) pieces: VecDeque<Piece>,
     /// Pieces arrive in order: none before this.
     pub(crate) last_arrival: Timestamp,
     /// The receiving core takes nothing at the moment.
@@ -43,10 +50,55 @@ pub(crate) struct Pipe {
     pub(crate) is_full: bool,
 }
 
+impl Pipe {
+    /// Bytes sent and not read by the receiving program: what the link holds.
+    pub(crate) fn under_way(&self) -> usize {
+        self.bytes.len() - self.read
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next `len` bytes under way arrive.
+    pub(crate) fn arrive(&mut self, len: usize) {
+        self.arrived = (self.arrived + len).min(self.bytes.len());
+    }
+
+    /// The receiving program reads what has arrived.
+    pub(crate) const fn read(&mut self) {
+        self.read = self.arrived;
+    }
+
+    /// What was read, and not consumed by the receiving core.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.bytes.get(self.consumed..self.read).unwrap_or_default()
+    }
+
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.consumed = (self.consumed + len).min(self.read);
+        if self.consumed * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.consumed);
+            self.read -= self.consumed;
+            self.arrived -= self.consumed;
+            self.consumed = 0;
+        }
+    }
+}
+
+/// Bytes that travel as one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) at: Timestamp,
+    /// Its place among all that is planned for that time.
+    pub(crate) number: u64,
+    pub(crate) len: usize,
+}
+
 /// What waits for the end of a partition.
 #[derive(Debug)]
 pub(crate) enum Held {
-    Piece(Way, Vec<u8>),
+    Piece(Way, usize),
     Notice(Way),
 }
 

@@ -1,17 +1,21 @@
 //! The simulation: one broker, clients, links between them, one clock.
 
-use std::collections::BTreeMap;
+use core::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use damselfly_broker::{Broker, ConfigError, ConnectionId};
-use damselfly_client::{Client, CommitId, Config, ConnectParameters, Event, Refused, Ticket, UsageError};
+use damselfly_client::{
+    Client, CommitId, Config, ConnectParameters, Event, Output as ClientOutput, Refused, Ticket, UsageError,
+};
 use damselfly_codec::{Properties, QoS, SubscriptionOptions};
 use damselfly_session::{Message, Timestamp};
 use damselfly_topic::{KeyedState, TopicFilter, TopicName};
 
 use crate::{
     Fault, StartError, World,
-    link::{Link, Way},
+    client_core::ClientCore,
+    link::{Link, Piece, Way},
     random::Random,
     store::Store,
     trace::Trace,
@@ -54,11 +58,15 @@ pub struct Sim {
     pub(crate) members: Vec<Member>,
     pub(crate) links: BTreeMap<u64, Link>,
     pub(crate) by_connection: BTreeMap<ConnectionId, u64>,
-    pub(crate) agenda: BTreeMap<(Timestamp, u64), Action>,
+    pub(crate) agenda: BinaryHeap<Entry>,
     /// Of links and of entries in the agenda: never used twice.
     pub(crate) last_number: u64,
     pub(crate) trace: Trace,
     pub(crate) watch: Option<Watch>,
+    /// When the first of the clients wants to be asked, as of the last time all were quiet.
+    pub(crate) client_timeout: Option<Timestamp>,
+    /// For bytes on their way from a core to its link.
+    pub(crate) scratch: Vec<u8>,
     pub(crate) faults: BTreeMap<Fault, u64>,
 }
 
@@ -66,7 +74,7 @@ pub struct Sim {
 pub(crate) struct Member {
     pub(crate) name: Box<str>,
     pub(crate) config: Config,
-    pub(crate) client: Client,
+    pub(crate) client: ClientCore,
     pub(crate) parameters: ConnectParameters,
     /// The link the client believes in.
     pub(crate) link: Option<u64>,
@@ -85,17 +93,46 @@ pub(crate) struct Member {
     pub(crate) start_error: Option<StartError>,
 }
 
-/// What happens at a point in time.
+/// What is planned, the next one first.
 #[derive(Debug)]
+pub(crate) struct Entry {
+    at: Timestamp,
+    number: u64,
+    pub(crate) action: Action,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // A heap gives its greatest entry.
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
+
+/// What happens at a point in time.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     Connect {
         member: MemberId,
         crashes: u32,
     },
+    /// The first of the pieces under way arrives.
     Arrive {
         link: u64,
         way: Way,
-        bytes: Vec<u8>,
     },
     /// This end of the link learns that it is gone.
     Notice {
@@ -122,6 +159,16 @@ pub(crate) enum Action {
     Start(MemberId),
 }
 
+impl Member {
+    pub(crate) fn poll_output(&mut self) -> Option<ClientOutput> {
+        if self.is_down { None } else { self.client.poll_output() }
+    }
+
+    pub(crate) fn has_to_send(&self) -> bool {
+        self.client.get().transmit(&mut [&[]]) > 0
+    }
+}
+
 impl Sim {
     /// A world with a broker and no clients, one second after the epoch.
     ///
@@ -141,10 +188,12 @@ impl Sim {
             members: Vec::new(),
             links: BTreeMap::new(),
             by_connection: BTreeMap::new(),
-            agenda: BTreeMap::new(),
+            agenda: BinaryHeap::new(),
             last_number: 0,
             trace,
             watch,
+            client_timeout: None,
+            scratch: Vec::new(),
             faults: BTreeMap::new(),
         })
     }
@@ -163,7 +212,7 @@ impl Sim {
         self.members.push(Member {
             name,
             config,
-            client,
+            client: ClientCore::new(client),
             parameters,
             link: None,
             events: Vec::new(),
@@ -197,7 +246,7 @@ impl Sim {
     /// If the client belongs to another simulation.
     #[expect(clippy::indexing_slicing, reason = "members are never removed")]
     pub fn client(&self, member: MemberId) -> &Client {
-        &self.members[member.0].client
+        self.members[member.0].client.get()
     }
 
     /// What the client connects with from its next connection on.
@@ -215,7 +264,7 @@ impl Sim {
     /// If the client belongs to another simulation.
     #[expect(clippy::indexing_slicing, reason = "members are never removed")]
     pub fn act<T>(&mut self, member: MemberId, work: impl FnOnce(&mut Client, Timestamp) -> T) -> T {
-        let result = work(&mut self.members[member.0].client, self.now);
+        let result = work(self.members[member.0].client.touch(), self.now);
         self.settle();
         result
     }
@@ -318,26 +367,29 @@ impl Sim {
     /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now.saturating_add(duration);
-        while self.next_time().is_some_and(|at| at <= until) {
-            self.step();
-        }
+        while self.step_until(until) {}
         self.now = until;
     }
 
     /// Goes to the next point in time at which something happens, and lets it happen: false if nothing ever will.
     pub fn step(&mut self) -> bool {
-        let Some(at) = self.next_time() else { return false };
+        self.step_until(Timestamp::MAX)
+    }
+
+    fn step_until(&mut self, until: Timestamp) -> bool {
+        let Some(at) = self.next_time().filter(|at| *at <= until) else { return false };
         self.now = self.now.max(at);
-        if let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let action = entry.remove();
-            self.perform(action);
+        if self.agenda.peek().is_some_and(|entry| entry.at <= self.now) {
+            if let Some(entry) = self.agenda.pop() {
+                self.perform(entry.action);
+            }
         }
         if self.broker.poll_timeout().is_some_and(|at| at <= self.now) {
             self.broker.handle_timeout(self.now);
         }
         for member in self.members.iter_mut().filter(|member| !member.is_down) {
             if member.client.poll_timeout().is_some_and(|at| at <= self.now) {
-                member.client.handle_timeout(self.now);
+                member.client.touch().handle_timeout(self.now);
             }
         }
         self.settle();
@@ -345,14 +397,17 @@ impl Sim {
     }
 
     fn next_time(&self) -> Option<Timestamp> {
-        let agenda = self.agenda.first_key_value().map(|((at, _), _)| *at);
-        let clients = self.members.iter().filter(|member| !member.is_down);
-        let clients = clients.filter_map(|member| member.client.poll_timeout()).min();
-        [agenda, self.broker.poll_timeout(), clients].into_iter().flatten().min()
+        let agenda = self.agenda.peek().map(|entry| entry.at);
+        [agenda, self.broker.poll_timeout(), self.client_timeout].into_iter().flatten().min()
     }
 
     pub(crate) fn plan(&mut self, at: Timestamp, action: Action) {
         self.last_number += 1;
-        self.agenda.insert((at, self.last_number), action);
+        self.agenda.push(Entry { at, number: self.last_number, action });
+    }
+
+    /// Of the pieces on one way the agenda holds the first alone: it stays short.
+    pub(crate) fn plan_arrival(&mut self, link: u64, way: Way, piece: &Piece) {
+        self.agenda.push(Entry { at: piece.at, number: piece.number, action: Action::Arrive { link, way } });
     }
 }

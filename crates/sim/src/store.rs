@@ -113,23 +113,28 @@ impl Store {
 }
 
 fn group(operations: &[Operation]) -> Vec<u8> {
-    let mut body = Vec::new();
+    let mut group = vec![0; HEAD];
     for operation in operations {
-        let mut bytes = Vec::new();
+        let start = group.len();
+        group.extend_from_slice(&[0; 4]);
         // What the core took into its outbox can be encoded.
-        let _ = operation.encode(&mut bytes);
-        put_len(&mut body, bytes.len());
-        body.extend_from_slice(&bytes);
+        let _ = operation.encode(&mut group);
+        put_len(&mut group, start, 4);
     }
-    let mut group = Vec::with_capacity(HEAD + body.len());
-    put_len(&mut group, body.len());
-    group.extend_from_slice(&CHECKSUM.hash_bytes(&body).to_be_bytes());
-    group.extend_from_slice(&body);
+    let checksum = CHECKSUM.hash_bytes(group.get(HEAD..).unwrap_or_default());
+    put_len(&mut group, 0, HEAD);
+    if let Some(place) = group.get_mut(4..HEAD) {
+        place.copy_from_slice(&checksum.to_be_bytes());
+    }
     group
 }
 
-fn put_len(out: &mut Vec<u8>, len: usize) {
-    out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+/// Writes at `start` how much follows the head that begins there.
+fn put_len(group: &mut [u8], start: usize, head: usize) {
+    let len = u32::try_from(group.len() - start - head).unwrap_or(u32::MAX);
+    if let Some(place) = group.get_mut(start..start + 4) {
+        place.copy_from_slice(&len.to_be_bytes());
+    }
 }
 
 fn split_len(bytes: &[u8]) -> Option<(usize, &[u8])> {

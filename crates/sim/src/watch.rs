@@ -129,14 +129,21 @@ impl Watch {
         let Some(watched) = self.links.get_mut(&link) else { return };
         watched.ways.get(way).is_late = is_late;
         let mut part = std::mem::take(&mut watched.ways.get(way).part);
-        part.extend_from_slice(bytes);
-        let mut rest = &part[..];
+        let is_whole = part.is_empty();
+        if !is_whole {
+            part.extend_from_slice(bytes);
+        }
+        let mut rest = if is_whole { bytes } else { &part };
         while let Ok(Some(frame)) = split_frame(rest, &LIMITS) {
             rest = rest.get(frame.len()..).unwrap_or_default();
             self.packet_sent(now, link, way, frame);
         }
         let len = rest.len();
-        part.drain(..part.len() - len);
+        if is_whole {
+            part.extend_from_slice(bytes.get(bytes.len() - len..).unwrap_or_default());
+        } else {
+            part.drain(..part.len() - len);
+        }
         if let Some(watched) = self.links.get_mut(&link) {
             watched.ways.get(way).part = part;
         }

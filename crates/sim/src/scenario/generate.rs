@@ -21,7 +21,7 @@ impl Scenario {
         let mut scenario = Self {
             seed,
             latency: [one_of(&mut random, &[5, 50, 400]), one_of(&mut random, &[1, 20, 200])],
-            max_piece: one_of(&mut random, &[8, 64, 4_096]),
+            max_piece: one_of(&mut random, &[16, 64, 4_096]),
             capacity: one_of(&mut random, &[300, 2_000, 65_536]),
             receive_maximum: one_of(&mut random, &[2, 10, 1_024]),
             clients,

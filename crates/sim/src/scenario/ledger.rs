@@ -15,12 +15,12 @@ use crate::{
 pub(super) struct Ledger {
     sent: Vec<Vec<Sent>>,
     tickets: BTreeMap<(usize, Ticket), usize>,
-    /// How often a client got which message of whom.
-    received: BTreeMap<(usize, usize, usize), u64>,
     /// The last one of a receiver, publisher, topic and QoS.
     last: BTreeMap<(usize, usize, usize, QoS), usize>,
     wills: BTreeMap<Vec<u8>, u64>,
     deliveries: u64,
+    /// The highest QoS each client was granted for each of the topics.
+    granted: Vec<[Option<QoS>; TOPICS.len()]>,
 }
 
 #[derive(Debug)]
@@ -33,6 +33,8 @@ struct Sent {
     outcomes: u32,
     is_acknowledged: bool,
     is_stored: bool,
+    /// How often each client got it.
+    received: [u32; FILTERS.len()],
 }
 
 impl Ledger {
@@ -40,10 +42,10 @@ impl Ledger {
         Self {
             sent: (0..clients).map(|_| Vec::new()).collect(),
             tickets: BTreeMap::new(),
-            received: BTreeMap::new(),
             last: BTreeMap::new(),
             wills: BTreeMap::new(),
             deliveries: 0,
+            granted: (0..clients).map(|client| TOPICS.map(|topic| granted(client, topic))).collect(),
         }
     }
 
@@ -66,7 +68,8 @@ impl Ledger {
         let Some(sent) = self.sent.get_mut(client) else { return };
         self.tickets.insert((client, ticket), sent.len());
         let crashes = sim.crashes(member);
-        sent.push(Sent { topic, qos, expires, crashes, outcomes: 0, is_acknowledged: false, is_stored: false });
+        let (is_acknowledged, is_stored, received) = (false, false, [0; FILTERS.len()]);
+        sent.push(Sent { topic, qos, expires, crashes, outcomes: 0, is_acknowledged, is_stored, received });
     }
 
     pub(super) fn note(&mut self, client: usize, event: Event) -> Result<(), Failure> {
@@ -117,29 +120,34 @@ impl Ledger {
     fn receive(&mut self, client: usize, inbound: &InboundMessage) -> Result<(), Failure> {
         self.deliveries += 1;
         let message = &inbound.message;
-        let payload = String::from_utf8_lossy(message.payload()).into_owned();
-        let fail = |what: &str| Err(Failure(format!("client {client} got {} {payload}: {what}", message.topic())));
-        let Some(granted) = granted(client, message.topic()) else { return fail("it has no such subscription") };
-        if message.topic().as_str().starts_with("will/") {
+        let (name, payload) = (message.topic().as_str(), message.payload());
+        let fail = |what: &str| {
+            let payload = String::from_utf8_lossy(payload);
+            Err(Failure(format!("client {client} got {name} {payload}: {what}")))
+        };
+        let topic = TOPICS.iter().position(|topic| *topic == name);
+        let granted = match topic.and_then(|topic| self.granted.get(client)?.get(topic)) {
+            Some(granted) => *granted,
+            None => granted(client, name),
+        };
+        let Some(granted) = granted else { return fail("it has no such subscription") };
+        if name.starts_with("will/") {
             if client == 0 {
                 *self.wills.entry(message.payload().to_vec()).or_default() += 1;
             }
             return Ok(());
         }
-        let key = payload.split_once(' ').and_then(|(head, _)| head.split_once('.'));
-        let key =
-            key.and_then(|(publisher, number)| Some((publisher.parse::<usize>().ok()?, number.parse::<usize>().ok()?)));
-        let Some((publisher, number)) = key else { return fail("nobody published it") };
-        let sent = self.sent.get(publisher).and_then(|all| all.get(number));
+        let Some((publisher, number)) = read_key(payload) else { return fail("nobody published it") };
+        let sent = self.sent.get_mut(publisher).and_then(|all| all.get_mut(number));
         let Some(sent) = sent else { return fail("nobody published it") };
-        if TOPICS.get(sent.topic) != Some(&message.topic().as_str()) {
+        if Some(sent.topic) != topic {
             return fail("it was published with another topic");
         }
         let qos = sent.qos.min(granted);
         if message.qos() != qos {
             return fail("with another QoS than the highest that was granted");
         }
-        let count = self.received.entry((client, publisher, number)).or_default();
+        let Some(count) = sent.received.get_mut(client) else { return fail("nobody knows it") };
         *count += 1;
         if *count > 1 {
             // The publisher may have sent it again, or the broker.
@@ -190,10 +198,10 @@ impl Ledger {
         let mut untold = sim.untold_messages(member);
         for (publisher, all) in self.sent.iter().enumerate() {
             for (number, sent) in all.iter().enumerate() {
-                let topic = TOPICS.get(sent.topic).and_then(|topic| TopicName::new(topic).ok());
-                let qos = topic.and_then(|topic| granted(receiver, topic)).map(|granted| granted.min(sent.qos));
+                let granted = self.granted.get(receiver).and_then(|granted| *granted.get(sent.topic)?);
+                let qos = granted.map(|granted| granted.min(sent.qos));
                 let is_promised = (sent.is_acknowledged || sent.is_stored) && !sent.expires;
-                if !is_promised || self.received.contains_key(&(receiver, publisher, number)) {
+                if !is_promised || sent.received.get(receiver).is_some_and(|count| *count > 0) {
                     continue;
                 }
                 match qos {
@@ -217,9 +225,17 @@ impl Ledger {
     }
 }
 
+/// Publisher and number, as they stand at the front of the payload.
+fn read_key(payload: &[u8]) -> Option<(usize, usize)> {
+    let head = payload.split(|byte| *byte == b' ').next()?;
+    let (publisher, number) = core::str::from_utf8(head).ok()?.split_once('.')?;
+    Some((publisher.parse().ok()?, number.parse().ok()?))
+}
+
 /// The highest QoS of the filters of a client that match: what begins with `$` only by filters that do.
-fn granted(client: usize, topic: TopicName<'_>) -> Option<QoS> {
-    let is_apart = topic.as_str().starts_with('$');
+fn granted(client: usize, name: &str) -> Option<QoS> {
+    let topic = TopicName::new(name).ok()?;
+    let is_apart = name.starts_with('$');
     let filters = FILTERS.get(client).copied().unwrap_or_default().iter();
     let matching = filters.filter(|(filter, _)| {
         filter.starts_with('$') == is_apart && TopicFilter::new(filter).is_ok_and(|filter| filter.matches(topic))
