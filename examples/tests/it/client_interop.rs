@@ -16,20 +16,27 @@ use crate::support::{BrokerProcess, Mosquitto, Proxy, endpoint, payload_of, run}
 const VERSIONS: [Version; 2] = [Version::V3_1_1, Version::V5_0];
 const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
+/// Which one a case is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broker {
+    Ours,
+    Mosquitto,
+}
+
 /// Each case once for each broker.
 macro_rules! against_both {
     ($($case:ident($ours:expr, $theirs:expr);)*) => {
         mod ours {
             $(#[test] fn $case() {
                 let broker = super::BrokerProcess::start($ours);
-                super::$case(broker.address());
+                super::$case(super::Broker::Ours, broker.address());
                 broker.end();
             })*
         }
         mod mosquitto {
             $(#[test] #[ignore = "needs Debian's mosquitto: .ci/run interop"] fn $case() {
                 let broker = super::Mosquitto::start(stringify!($case), $theirs);
-                super::$case(broker.address());
+                super::$case(super::Broker::Mosquitto, broker.address());
             })*
         }
     };
@@ -37,6 +44,7 @@ macro_rules! against_both {
 
 against_both! {
     messages_arrive_at_each_qos_in_each_version(&[], "");
+    session_outlives_connections_that_are_cut_at_random_bytes(&[], "max_inflight_messages 0\nmax_queued_messages 0");
     will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(&[], "");
     properties_of_5_0_arrive_as_they_were_sent(&[], "");
     thousand_subscriptions_have_a_message_each(&[], "");
@@ -70,7 +78,7 @@ async fn close(client: &Client) {
     assert_eq!(client.close(Drain::within(Duration::from_secs(20))).await, Left::default());
 }
 
-fn messages_arrive_at_each_qos_in_each_version(address: SocketAddr) {
+fn messages_arrive_at_each_qos_in_each_version(_: Broker, address: SocketAddr) {
     run(async {
         for version in VERSIONS {
             let (client, events) = connect(address, config("levels", version));
@@ -89,12 +97,11 @@ fn messages_arrive_at_each_qos_in_each_version(address: SocketAddr) {
     });
 }
 
-#[test]
-fn session_outlives_connections_that_are_cut_at_random_bytes() {
+/// Of mosquitto 2.0.11 less is asked, because it keeps less of the standard: `docs/testing.md` says what, and how that was
+/// seen.
+fn session_outlives_connections_that_are_cut_at_random_bytes(broker: Broker, address: SocketAddr) {
     const MESSAGES: usize = 400;
     const CUTS: usize = 20;
-    let broker = BrokerProcess::start(&[]);
-    let address = broker.address();
     for (seed, version) in (1..).zip(VERSIONS) {
         let to_publisher = Proxy::start(address, seed, CUTS, 3_000);
         let to_subscriber = Proxy::start(address, seed + 100, CUTS, 3_000);
@@ -102,7 +109,9 @@ fn session_outlives_connections_that_are_cut_at_random_bytes() {
             let lasting = |client_id: &str| {
                 let mut config = config(client_id, version);
                 config.session_expiry = SessionExpiry::from_wire(Some(3_600));
-                config.receive_maximum = 20.try_into().unwrap();
+                if broker == Broker::Ours {
+                    config.receive_maximum = 20.try_into().unwrap();
+                }
                 config
             };
             let (subscriber, events) = connect(to_subscriber.address(), lasting(&format!("reader-{seed}")));
@@ -131,7 +140,7 @@ fn session_outlives_connections_that_are_cut_at_random_bytes() {
                 let mut seen = BTreeSet::new();
                 while seen.len() < MESSAGES {
                     let number: usize = payload_of(&once.next().await.unwrap()).parse().unwrap();
-                    assert!(number == seen.len(), "{number} came before {}", seen.len());
+                    assert!(broker != Broker::Ours || number == seen.len(), "{number} came before {}", seen.len());
                     assert!(seen.insert(number), "{number} came twice");
                 }
             };
@@ -139,7 +148,7 @@ fn session_outlives_connections_that_are_cut_at_random_bytes() {
                 let mut seen = BTreeSet::new();
                 while seen.len() < MESSAGES {
                     let number: usize = payload_of(&at_least.next().await.unwrap()).parse().unwrap();
-                    assert!(number <= seen.len(), "{number} came before {}", seen.len());
+                    assert!(broker != Broker::Ours || number <= seen.len(), "{number} came before {}", seen.len());
                     seen.insert(number);
                 }
             };
@@ -150,10 +159,9 @@ fn session_outlives_connections_that_are_cut_at_random_bytes() {
         assert!(to_publisher.connections() > CUTS / 2, "{} connections", to_publisher.connections());
         assert!(to_subscriber.connections() > CUTS / 2, "{} connections", to_subscriber.connections());
     }
-    broker.end();
 }
 
-fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(address: SocketAddr) {
+fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(_: Broker, address: SocketAddr) {
     run(async {
         for version in VERSIONS {
             let (watcher, events) = connect(address, config("watcher", version));
@@ -184,7 +192,7 @@ fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(addres
     });
 }
 
-fn properties_of_5_0_arrive_as_they_were_sent(address: SocketAddr) {
+fn properties_of_5_0_arrive_as_they_were_sent(_: Broker, address: SocketAddr) {
     run(async {
         let (client, events) = connect(address, config("properties", Version::V5_0));
         events.detach();
@@ -229,7 +237,7 @@ fn properties_of_5_0_arrive_as_they_were_sent(address: SocketAddr) {
     });
 }
 
-fn thousand_subscriptions_have_a_message_each(address: SocketAddr) {
+fn thousand_subscriptions_have_a_message_each(_: Broker, address: SocketAddr) {
     run(async {
         for version in VERSIONS {
             let (client, mut events) = connect(address, config("thousand", version));
@@ -264,7 +272,7 @@ fn thousand_subscriptions_have_a_message_each(address: SocketAddr) {
     });
 }
 
-fn ten_thousand_messages_pass_a_receive_maximum_of_20(address: SocketAddr) {
+fn ten_thousand_messages_pass_a_receive_maximum_of_20(_: Broker, address: SocketAddr) {
     const MESSAGES: usize = 10_000;
     run(async {
         let mut narrow = config("narrow", Version::V5_0);
