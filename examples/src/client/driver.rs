@@ -8,14 +8,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{options::Provider, state::Shared};
+use super::{input::Input, options::Provider, state::Shared};
 
 /// How long opening a connection may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the last bytes may take once the core wants to close.
 const LINGER: Duration = Duration::from_secs(2);
-/// Room for one read.
-const READ_SIZE: usize = 64 * 1_024;
 /// How many slices one write takes.
 const MAX_CHUNKS: usize = 32;
 
@@ -128,7 +126,7 @@ async fn closed(shared: &Shared) {
 
 /// Moves bytes both ways until the connection ends.
 async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option<io::Error>) {
-    let mut input = Vec::new();
+    let mut input = Input::default();
     loop {
         let is_blocked = match flush(shared, stream) {
             Ok(is_blocked) => is_blocked,
@@ -143,7 +141,7 @@ async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option
             linger(shared, stream).await;
             return (TransportLost::Closed, None);
         }
-        if !is_paused && !input.is_empty() && hand_in(shared, &mut input) {
+        if !is_paused && input.is_ready() && hand_in(shared, &mut input) {
             continue;
         }
         tokio::select! {
@@ -153,7 +151,7 @@ async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option
                 return (TransportLost::Failed, Some(error));
             },
             ready = stream.readable(), if !is_paused => {
-                match ready.and_then(|()| read(stream, &mut input)) {
+                match ready.and_then(|()| input.read(stream)) {
                     Ok(0) => return (TransportLost::Closed, None),
                     Ok(_) => { hand_in(shared, &mut input); }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -164,21 +162,13 @@ async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option
     }
 }
 
-/// One read, appended to what was left over.
-fn read(stream: &TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
-    input.reserve(READ_SIZE);
-    stream.try_read_buf(input)
-}
-
 /// Hands input to the core: true if it took some of it.
-fn hand_in(shared: &Shared, input: &mut Vec<u8>) -> bool {
+fn hand_in(shared: &Shared, input: &mut Input) -> bool {
     let mut state = shared.lock();
     let now = state.clock.now();
-    let intake = state.core.handle_input(now, input);
+    let intake = input.hand_in(&mut state.core, now);
     state.is_input_paused = intake.paused;
     state.take_outputs();
-    input.drain(..intake.consumed);
-    input.reserve(intake.wanted.saturating_sub(input.len()));
     intake.consumed > 0
 }
 

@@ -32,6 +32,7 @@
 mod driver;
 mod events;
 mod handle;
+mod input;
 mod options;
 mod pending;
 mod state;
