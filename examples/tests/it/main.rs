@@ -14,6 +14,7 @@ mod embed_client;
 mod limits;
 mod mqtt;
 mod mqtt_ask;
+mod promises;
 mod scram;
 mod settings;
 mod support;
