@@ -37,6 +37,9 @@ LIMIT = 0.03
 # What one test program may take: many times what any of them needs.
 PROCESSOR_SECONDS, MEMORY_BYTES = 20, 6 << 30
 RECORD_SECONDS = 60
+# The tests that judge a mutant. Where a crate has few unit tests, building them for each mutant takes longer than it is
+# worth: they are asked by `--again`.
+ALL, FIRST = ("--lib", "--tests"), {"broker": ("--test", "it")}
 # Tests that take nine tenths of their program's time: they are asked when the others noticed nothing.
 SLOW = (
     "joining_choosing_and_leaving_take_few_steps",
@@ -130,7 +133,8 @@ def test(pending: list[str], record: dict[str, dict[str, str]], deadline: float)
         if mine and time.monotonic() < deadline:
             hashes = {file: hash_of(file) for file in mine}
             with tempfile.TemporaryDirectory() as folder:
-                for _ in run_mutants(crate, [part for file in mine for part in ("--file", file)], Path(folder), deadline):
+                selection = [part for file in mine for part in ("--file", file)]
+                for _ in run_mutants(crate, selection, FIRST.get(crate, ALL), Path(folder), deadline):
                     keep(Path(folder) / "mutants.out", hashes, record)
 
 
@@ -141,18 +145,19 @@ def test_again(only: str, record: dict[str, dict[str, str]], deadline: float) ->
         mine = [mutant for mutant in survivors if only in mutant and is_current(record.get(mutant.split(":")[0]))]
         if mine and time.monotonic() < deadline:
             with tempfile.TemporaryDirectory() as folder:
-                for _ in run_mutants(crate, [part for mutant in mine for part in ("--re", pattern(mutant))], Path(folder), deadline):
+                selection = [part for mutant in mine for part in ("--re", pattern(mutant))]
+                for _ in run_mutants(crate, selection, ALL, Path(folder), deadline):
                     pass
                 strike_out(Path(folder) / "mutants.out", mine, record)
 
 
-def run_mutants(crate: str, selection: list[str], folder: Path, deadline: float) -> Iterator[None]:
+def run_mutants(crate: str, selection: list[str], targets: tuple[str, ...], folder: Path, deadline: float) -> Iterator[None]:
     """Comes back once in a while and at the end, for what is known by then to be recorded."""
     command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--output", str(folder), "--no-shuffle"]
     command += ["--cap-lints=true", "--profile", "mutants", "--jobs", "2", "--no-times", "--colors", "never"]
     command += ["--timeout", "600", "--build-timeout", "600", *selection]
     # The examples in the documentation are slow to build and judge nothing that the other tests do not.
-    command += ["--", "--lib", "--tests"]
+    command += ["--", *targets]
     environment = {**os.environ, "PROPTEST_CASES": "64", runner(): f"{sys.executable} {Path(__file__).resolve()} run-tests"}
     environment.pop("CARGO_TARGET_DIR", None)
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as running:
