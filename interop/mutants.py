@@ -1,21 +1,27 @@
 #!/usr/bin/env python3
 """Asks of every line whether a test would notice: mutation testing of the crates that decide what MQTT means.
 
+    pip install tree-sitter tree-sitter-rust
+    cargo install --locked cargo-mutants
+
     python3 interop/mutants.py                    # files whose record is missing or out of date, as long as it takes
     python3 interop/mutants.py --minutes 30       # as many of them as fit
     python3 interop/mutants.py --only codec/src/ack
     python3 interop/mutants.py --again            # the recorded survivors alone, after a test was added
     python3 interop/mutants.py --check            # what the record says; runs nothing
 
-`cargo install --locked cargo-mutants` is needed. A run changes one place of a source file after the other and calls the
-tests of its crate until one fails; a change that no test notices is a survivor. A change that makes a test run on for ever
-is noticed by the processor time or the memory it takes, however busy the machine is. `docs/mutants.tsv` holds the result of each file with the
-hash of what was tested, so that a long run may be cut into pieces. `docs/survivors.tsv` lists each survivor with the reason
-why no test can or need notice it. At most 3 % of the viable mutants may survive.
+`cargo mutants` says which changes there are: one place of a source file, one other operator, one other result. A change
+that no test notices is a survivor. Nearly all changes are built at once, each behind a switch (`switches.py`,
+`switched.py`); those that cannot be, or that the compiler may have evaluated, are left to `cargo mutants` itself, which
+builds the crate for each. A change that makes a test run on for ever is noticed by the processor time or the memory it takes,
+however busy the machine is. `docs/mutants.tsv` holds the result of each file with the hash of what was tested, so that a long
+run may be cut into pieces. `docs/survivors.tsv` lists each survivor with the reason why no test can or need notice it. At
+most 3 % of the viable mutants may survive.
 """
 
 import argparse
 import csv
+import json
 import os
 import re
 import resource
@@ -28,6 +34,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from switched import Switched
+from switches import Mutant
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "docs" / "mutants.tsv"
 SURVIVORS = ROOT / "docs" / "survivors.tsv"
@@ -37,38 +46,10 @@ LIMIT = 0.03
 # What one test program may take: many times what any of them needs.
 PROCESSOR_SECONDS, MEMORY_BYTES = 20, 6 << 30
 RECORD_SECONDS = 60
-# The tests that judge a mutant. Where a crate has few unit tests, building them for each mutant takes longer than it is
-# worth: they are asked by `--again`.
-ALL, FIRST = ("--lib", "--tests"), {"broker": ("--test", "it")}
-# Tests that take nine tenths of their program's time: they are asked when the others noticed nothing.
-SLOW = (
-    "joining_choosing_and_leaving_take_few_steps",
-    "many_publishers_with_many_topics_may_wait_for_room_at_once",
-    "a_message_that_finds_no_free_packet_identifier_waits_for_one",
-    "any_history_leaves_nothing_behind",
-    "a_client_that_does_not_read_its_answers_is_not_read_either",
-    "the_identifiers_of_a_delivery_count",
-    "two_joined_brokers_deliver_what_one_does",
-    "a_message_comes_once_to_each_who_was_told_to_be_subscribed",
-    "a_session_that_ends_with_very_many_subscriptions_goes_in_steps",
-    "a_takeover_at_any_moment_cancels_answers",
-    "a_member_that_ends_with_very_many_subscriptions_is_not_there_any_more",
-    "a_table_behaves_like_a_map",
-    "texts_outlive_the_clearing_of_their_chunks",
-    "an_order_stays_sorted",
-    "a_map_agrees_with_asking_every_name",
-    "an_index_agrees_with_a_list_of_filters",
-    "relations_agree_with_an_enumeration_of_names",
-    "holds_a_half_more_than_it_needs_at_most",
-    "finds_each_lasting_subscription_once",
-    "visits_each_lasting_topic_once",
-    "subscribers_of_one_filter_can_leave_in_any_runs",
-    "a_stream_of_all_vectors_comes_out_whole",
-    "the_table_is_as_large_as_it_should_be",
-    "vectors_on_connections_of_another_version_do_no_harm",
-)
 RECORD_COLUMNS = ("file", "hash", "viable", "survived")
 SURVIVOR_COLUMNS = ("mutant", "reason")
+Row = dict[str, str]
+Record = dict[str, Row]
 
 
 def main() -> int:
@@ -122,42 +103,61 @@ def hash_of(file: str) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()[:12]
 
 
-def is_current(row: dict[str, str] | None) -> bool:
+def is_current(row: Row | None) -> bool:
     return row is not None and row["hash"] == hash_of(row["file"])
 
 
-def test(pending: list[str], record: dict[str, dict[str, str]], deadline: float) -> None:
+def test(pending: list[str], record: Record, deadline: float) -> None:
     """Crate by crate, since each is built once; what is done is recorded even if the run is ended."""
     for crate in CRATES:
-        mine = [file for file in pending if file.startswith(f"crates/{crate}/")]
-        if mine and time.monotonic() < deadline:
-            hashes = {file: hash_of(file) for file in mine}
-            with tempfile.TemporaryDirectory() as folder:
-                selection = [part for file in mine for part in ("--file", file)]
-                for _ in run_mutants(crate, selection, FIRST.get(crate, ALL), Path(folder), deadline):
-                    keep(Path(folder) / "mutants.out", hashes, record)
+        hashes = {file: hash_of(file) for file in pending if file.startswith(f"crates/{crate}/")}
+        planned = [mutant for mutant in plan(crate) if mutant.file in hashes] if hashes else []
+        for outcomes in judge(crate, planned, deadline) if hashes else ():
+            keep(planned, outcomes, hashes, record)
 
 
-def test_again(only: str, record: dict[str, dict[str, str]], deadline: float) -> None:
+def test_again(only: str, record: Record, deadline: float) -> None:
     """What has come to be noticed leaves the record; a file that has changed since is left to a run of its own."""
+    survivors = {row["mutant"] for row in rows(SURVIVORS) if only in row["mutant"]}
     for crate in CRATES:
-        survivors = [row["mutant"] for row in rows(SURVIVORS) if row["mutant"].startswith(f"crates/{crate}/")]
-        mine = [mutant for mutant in survivors if only in mutant and is_current(record.get(mutant.split(":")[0]))]
-        if mine and time.monotonic() < deadline:
-            with tempfile.TemporaryDirectory() as folder:
-                selection = [part for mutant in mine for part in ("--re", pattern(mutant))]
-                for _ in run_mutants(crate, selection, ALL, Path(folder), deadline):
-                    pass
-                strike_out(Path(folder) / "mutants.out", mine, record)
+        planned = [m for m in plan(crate) if place(m.name) in survivors and is_current(record.get(m.file))]
+        for outcomes in judge(crate, planned, deadline) if planned else ():
+            strike_out(planned, outcomes, record)
 
 
-def run_mutants(crate: str, selection: list[str], targets: tuple[str, ...], folder: Path, deadline: float) -> Iterator[None]:
+def plan(crate: str) -> list[Mutant]:
+    command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--list", "--json"]
+    listed = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    return [Mutant.from_listed(number, mutant) for number, mutant in enumerate(listed, 1)]
+
+
+def judge(crate: str, planned: list[Mutant], deadline: float) -> Iterator[dict[str, str]]:
+    """What is known of the mutants by name, once in a while and at the end."""
+    outcomes: dict[str, str] = {}
+    switched = Switched(crate, planned)
+    switched.build()
+    for outcome in switched.run(deadline):
+        outcomes |= outcome
+        yield outcomes
+    left = [mutant for mutant in planned if mutant.name not in outcomes]
+    if not left or time.monotonic() >= deadline:
+        return
+    print(f"{crate}: {len(left)} mutants are left to cargo mutants", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in run_mutants(crate, left, Path(folder), deadline):
+            for name in ("caught", "missed", "timeout", "unviable"):
+                outcomes |= dict.fromkeys(lines(Path(folder) / "mutants.out" / f"{name}.txt"), name)
+            yield outcomes
+
+
+def run_mutants(crate: str, mutants: list[Mutant], folder: Path, deadline: float) -> Iterator[None]:
     """Comes back once in a while and at the end, for what is known by then to be recorded."""
     command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--output", str(folder), "--no-shuffle"]
     command += ["--cap-lints=true", "--profile", "mutants", "--jobs", "2", "--no-times", "--colors", "never"]
-    command += ["--timeout", "600", "--build-timeout", "600", *selection]
+    command += ["--timeout", "600", "--build-timeout", "600"]
+    command += [part for mutant in mutants for part in ("--re", pattern(mutant.name))]
     # The examples in the documentation are slow to build and judge nothing that the other tests do not.
-    command += ["--", *targets]
+    command += ["--", "--lib", "--tests"]
     environment = {**os.environ, "PROPTEST_CASES": "64", runner(): f"{sys.executable} {Path(__file__).resolve()} run-tests"}
     environment.pop("CARGO_TARGET_DIR", None)
     with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as running:
@@ -181,11 +181,7 @@ def runner() -> str:
 
 def run_until_failure(command: list[str]) -> int:
     """Runs a test program and ends it at its first failed test: one is enough."""
-    skipped = [part for name in SLOW for part in ("--skip", name)]
-    return run_bounded([*command, *skipped]) or run_bounded([*command, *SLOW])
 
-
-def run_bounded(command: list[str]) -> int:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -202,49 +198,42 @@ def run_bounded(command: list[str]) -> int:
 
 
 def pattern(mutant: str) -> str:
-    """What matches the mutant of that name, wherever in its file it stands."""
-    file, text = mutant.split(": ", 1)
-    literal = re.compile(r"([\\.+*?()|\[\]{}^$])")
-    return "^" + literal.sub(r"\\\1", file) + r":\d+:\d+: " + literal.sub(r"\\\1", text) + "$"
+    """What matches the mutant of that name alone."""
+    return "^" + re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", mutant) + "$"
 
 
-def strike_out(output: Path, again: list[str], record: dict[str, dict[str, str]]) -> None:
+def strike_out(again: list[Mutant], outcomes: dict[str, str], record: Record) -> None:
     """A name that several places of a file share stays as often as it survived."""
-    missed = [place(mutant) for mutant in lines(output / "missed.txt")]
-    noticed = {place(mutant) for name in ("caught", "timeout") for mutant in lines(output / f"{name}.txt")} - set(missed)
-    kept = [row for row in rows(SURVIVORS) if row["mutant"] not in noticed]
-    for file in {mutant.split(":")[0] for mutant in again}:
-        tried = {place(mutant) for mutant in missed if mutant.startswith(f"{file}:")} | noticed
-        if {mutant for mutant in again if mutant.startswith(f"{file}:")} <= tried:
-            record[file]["survived"] = str(sum(mutant.startswith(f"{file}:") for mutant in missed))
-    write(RECORD, RECORD_COLUMNS, [record[file] for file in sorted(record)])
-    write(SURVIVORS, SURVIVOR_COLUMNS, kept)
+    reasons = {row["mutant"]: row["reason"] for row in rows(SURVIVORS)}
+    for file in {mutant.file for mutant in again}:
+        mine = [mutant.name for mutant in again if mutant.file == file]
+        if all(name in outcomes for name in mine):
+            missed = [place(name) for name in mine if outcomes[name] == "missed"]
+            record[file]["survived"] = str(len(missed))
+            for name in {place(name) for name in mine} - set(missed):
+                reasons.pop(name, None)
+    write_records(record, reasons)
 
 
-def keep(output: Path, hashes: dict[str, str], record: dict[str, dict[str, str]]) -> None:
+def keep(planned: list[Mutant], outcomes: dict[str, str], hashes: dict[str, str], record: Record) -> None:
     """Records the files of which every mutant was tried."""
-    if not (output / "mutants.json").exists():
-        return
-    planned = listed(output / "mutants.json")
-    outcomes = {name: lines(output / f"{name}.txt") for name in ("caught", "missed", "timeout", "unviable")}
     reasons = {row["mutant"]: row["reason"] for row in rows(SURVIVORS)}
     for file in hashes:
-        tried = {name: [place(mutant) for mutant in found if mutant.startswith(f"{file}:")] for name, found in outcomes.items()}
-        if sum(map(len, tried.values())) != planned.count(file):
+        mine = [mutant.name for mutant in planned if mutant.file == file]
+        if not all(name in outcomes for name in mine):
             continue
-        viable = sum(len(tried[name]) for name in ("caught", "missed", "timeout"))
-        row = {"file": file, "hash": hashes[file], "viable": str(viable), "survived": str(len(tried["missed"]))}
-        record[file] = row
+        missed = [place(name) for name in mine if outcomes[name] == "missed"]
+        viable = sum(outcomes[name] != "unviable" for name in mine)
+        record[file] = {"file": file, "hash": hashes[file], "viable": str(viable), "survived": str(len(missed))}
         reasons = {mutant: reason for mutant, reason in reasons.items() if not mutant.startswith(f"{file}:")} | {
-            mutant: reasons.get(mutant, "") for mutant in tried["missed"]
+            mutant: reasons.get(mutant, "") for mutant in missed
         }
+    write_records(record, reasons)
+
+
+def write_records(record: Record, reasons: dict[str, str]) -> None:
     write(RECORD, RECORD_COLUMNS, [record[file] for file in sorted(record)])
     write(SURVIVORS, SURVIVOR_COLUMNS, [{"mutant": m, "reason": reasons[m]} for m in sorted(reasons)])
-
-
-def listed(plan: Path) -> list[str]:
-    """The file of each mutant that was planned."""
-    return re.findall(r'^ {4}"file": "(.*)",$', plan.read_text(), re.MULTILINE)
 
 
 def lines(path: Path) -> list[str]:
@@ -256,7 +245,7 @@ def place(mutant: str) -> str:
     return re.sub(r":\d+:\d+: ", ": ", mutant, count=1)
 
 
-def report(files: list[str], record: dict[str, dict[str, str]]) -> int:
+def report(files: list[str], record: Record) -> int:
     current = [record[file] for file in files if is_current(record.get(file))]
     viable, survived = (sum(int(row[column]) for row in current) for column in ("viable", "survived"))
     tried = {row["file"] for row in current}
