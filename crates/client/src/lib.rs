@@ -6,6 +6,7 @@
 extern crate alloc;
 
 mod application;
+mod audit;
 mod backoff;
 mod calls;
 mod client;
@@ -40,6 +41,7 @@ pub use damselfly_session::{Message, SessionExpiry, Timestamp};
 #[doc(no_inline)]
 pub use damselfly_topic::{TopicError, TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
 
+pub use audit::Drift;
 pub use backoff::Backoff;
 pub use client::{Client, Intake, Unfinished};
 pub use config::{Acknowledgement, CleanStart, Config, LostSession, OutboxConfig, OverflowPolicy, QueueConfig};

@@ -71,6 +71,11 @@ impl Requests {
         self.waiting.push_front(request);
     }
 
+    /// The identifiers of those that were sent and have no answer.
+    pub(crate) fn sent_ids(&self) -> impl Iterator<Item = PacketId> + '_ {
+        self.sent.keys().copied()
+    }
+
     pub(crate) fn mark_sent(&mut self, packet_id: PacketId, mut request: Request) {
         self.last_order += 1;
         request.order = self.last_order;

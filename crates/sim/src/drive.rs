@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use damselfly_broker::{Answer, ConnectionId, Event as BrokerEvent, Output as BrokerOutput, Peer, Why};
+use damselfly_broker::{
+    Answer, CommitId as BrokerCommitId, ConnectionId, Event as BrokerEvent, Output as BrokerOutput, Peer, QuestionId,
+    Why,
+};
 use damselfly_client::{CommitId, ConnectionEnd, Event, Output as ClientOutput, TransportLost};
 use damselfly_session::{PeerError, Timestamp};
 
 use crate::{
-    Fault, MemberId, Sim, World,
+    Fault, Feature, MemberId, Sim, World,
     link::{Held, Link, Piece, Way},
     sim::{Action, Member},
 };
@@ -32,6 +35,8 @@ impl Sim {
             Action::Read { link, way } => self.hand_in(link, way),
             Action::Synced { member, crashes, commit } => self.synced(member, crashes, commit),
             Action::Start(member) => self.start(member),
+            Action::Committed(commit) => self.broker.handle_committed(self.now, commit),
+            Action::Answered(question) => self.broker.handle_answer(self.now, question, Answer::allow()),
         }
     }
 
@@ -240,8 +245,8 @@ impl Sim {
                     self.resume(number, Way::ToBroker);
                 }
             }
-            BrokerOutput::Ask { id, .. } => self.broker.handle_answer(self.now, id, Answer::allow()),
-            BrokerOutput::Commit(id) => self.broker.handle_committed(self.now, id),
+            BrokerOutput::Ask { id, .. } => self.answer(id),
+            BrokerOutput::Commit(id) => self.commit(id),
             BrokerOutput::Event(event) => {
                 self.trace.note(self.now, format_args!("broker: {event:?}"));
                 if let (BrokerEvent::Disconnected { why, .. }, Some(watch)) = (&event, &mut self.watch) {
@@ -258,6 +263,29 @@ impl Sim {
             // One broker has nobody to talk to, and no participants of its own.
             BrokerOutput::Interest { .. } | BrokerOutput::Forward { .. } | BrokerOutput::Deliver { .. } => {}
         }
+    }
+
+    fn answer(&mut self, question: QuestionId) {
+        let (shortest, longest) = self.world.answer_latency;
+        if longest.is_zero() {
+            return self.broker.handle_answer(self.now, question, Answer::allow());
+        }
+        self.note_feature(Feature::SlowAnswer);
+        let at = self.now.saturating_add(self.random.duration(shortest, longest));
+        self.trace.note(self.now, format_args!("a question of the broker is answered at {at}"));
+        self.plan(at, Action::Answered(question));
+    }
+
+    fn commit(&mut self, commit: BrokerCommitId) {
+        let (shortest, longest) = self.world.commit_latency;
+        if longest.is_zero() {
+            return self.broker.handle_committed(self.now, commit);
+        }
+        self.note_feature(Feature::SlowCommit);
+        let at = self.now.saturating_add(self.random.duration(shortest, longest)).max(self.last_commit);
+        self.last_commit = at;
+        self.trace.note(self.now, format_args!("the broker writes a group, stored at {at}"));
+        self.plan(at, Action::Committed(commit));
     }
 
     fn perform_client(&mut self, id: MemberId, output: ClientOutput) {

@@ -6,6 +6,7 @@ mod client_core;
 pub mod conformance;
 mod drive;
 mod fault;
+mod feature;
 mod link;
 mod random;
 mod scenario;
@@ -16,6 +17,7 @@ mod watch;
 mod world;
 
 pub use fault::{End, Fault, StartError};
+pub use feature::Feature;
 pub use scenario::{Failure, Report, Scenario, ScriptError};
 pub use sim::{MemberId, Sim};
 pub use world::World;

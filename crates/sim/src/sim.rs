@@ -4,7 +4,7 @@ use core::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use damselfly_broker::{Broker, ConfigError, ConnectionId};
+use damselfly_broker::{Broker, CommitId as BrokerCommitId, ConfigError, ConnectionId, QuestionId};
 use damselfly_client::{
     Client, CommitId, Config, ConnectParameters, Event, Output as ClientOutput, Refused, Ticket, UsageError,
 };
@@ -13,7 +13,7 @@ use damselfly_session::{Message, Timestamp};
 use damselfly_topic::{KeyedState, TopicFilter, TopicName};
 
 use crate::{
-    Fault, StartError, World,
+    Fault, Feature, StartError, World,
     client_core::ClientCore,
     link::{Link, Piece, Way},
     random::Random,
@@ -68,6 +68,9 @@ pub struct Sim {
     /// For bytes on their way from a core to its link.
     pub(crate) scratch: Vec<u8>,
     pub(crate) faults: BTreeMap<Fault, u64>,
+    pub(crate) features: BTreeMap<Feature, u64>,
+    /// When the last journal group of the broker is stored.
+    pub(crate) last_commit: Timestamp,
 }
 
 #[derive(Debug)]
@@ -157,6 +160,9 @@ pub(crate) enum Action {
         commit: CommitId,
     },
     Start(MemberId),
+    /// Of the broker.
+    Committed(BrokerCommitId),
+    Answered(QuestionId),
 }
 
 impl Member {
@@ -195,6 +201,8 @@ impl Sim {
             client_timeout: None,
             scratch: Vec::new(),
             faults: BTreeMap::new(),
+            features: BTreeMap::new(),
+            last_commit: Timestamp::ZERO,
         })
     }
 
@@ -358,6 +366,10 @@ impl Sim {
     /// How often the client's process ended.
     pub(crate) fn crashes(&self, member: MemberId) -> u32 {
         self.members.get(member.0).map_or(0, |member| member.crashes)
+    }
+
+    pub(crate) fn note_feature(&mut self, feature: Feature) {
+        *self.features.entry(feature).or_default() += 1;
     }
 
     pub(crate) fn count(&mut self, fault: Fault) {

@@ -3,10 +3,10 @@
 
 use core::fmt::Arguments;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use damselfly_codec::{
-    Ack, Connack, Connect, Disconnect, FrameLimits, PROTOCOL_MAXIMUM_PACKET_SIZE, Packet, PacketId, Publish,
+    Ack, Connack, Connect, Delivery, Disconnect, FrameLimits, PROTOCOL_MAXIMUM_PACKET_SIZE, Packet, PacketId, Publish,
     ReasonCode, Version, split_frame,
 };
 use damselfly_session::Timestamp;
@@ -74,6 +74,11 @@ struct Sending {
     part: Vec<u8>,
     /// Identifiers of PUBLISH packets without their last acknowledgement.
     window: BTreeSet<u16>,
+    /// All that was in flight on earlier connections was sent again.
+    has_replayed: bool,
+    /// Identifiers this end has taken and owes a PUBACK or PUBREC for, in the order they came.
+    pubacks_owed: VecDeque<u16>,
+    pubrecs_owed: VecDeque<u16>,
     receive_maximum: usize,
     maximum_packet_size: usize,
     /// It was put together at some time before.
@@ -87,6 +92,9 @@ impl Default for Sending {
         Self {
             part: Vec::new(),
             window: BTreeSet::new(),
+            has_replayed: false,
+            pubacks_owed: VecDeque::new(),
+            pubrecs_owed: VecDeque::new(),
             receive_maximum,
             maximum_packet_size: no_limit,
             is_late: false,
@@ -171,15 +179,26 @@ impl Watch {
             }
             Packet::Subscribe(subscribe) => self.request_sent(now, link, subscribe.packet_id.get()),
             Packet::Unsubscribe(unsubscribe) => self.request_sent(now, link, unsubscribe.packet_id.get()),
-            Packet::Puback(_)
-            | Packet::Pubrec(_)
-            | Packet::Pubcomp(_)
+            Packet::Puback(ack) => self.check_order(now, link, way, false, &ack),
+            Packet::Pubrec(ack) => self.check_order(now, link, way, true, &ack),
+            Packet::Pubcomp(_)
             | Packet::Suback(_)
             | Packet::Unsuback(_)
             | Packet::Pingreq
             | Packet::Pingresp
             | Packet::Disconnect(_)
             | Packet::Auth(_) => {}
+        }
+    }
+
+    /// PUBACK and PUBREC leave in the order in which the messages came. [MQTT-4.6.0-2] [MQTT-4.6.0-3]
+    fn check_order(&mut self, now: Timestamp, link: u64, way: Way, is_pubrec: bool, ack: &Ack<'_>) {
+        let Some(watched) = self.links.get_mut(&link) else { return };
+        let sending = watched.ways.get(way);
+        let owed = if is_pubrec { &mut sending.pubrecs_owed } else { &mut sending.pubacks_owed };
+        let owed = owed.pop_front();
+        if owed != Some(ack.packet_id.get()) {
+            self.broken(now, format_args!("link {link} {way:?}: {ack:?} where {owed:?} is owed"));
         }
     }
 
@@ -232,6 +251,7 @@ impl Watch {
                 }
             }
         }
+        self.check_replay(now, link, way, publish);
         let Some(id) = publish.delivery.packet_id().map(PacketId::get) else { return };
         let is_dup = publish.delivery.is_dup();
         let Some(live) = self.live(link, way) else { return };
@@ -254,6 +274,24 @@ impl Watch {
         }
         if len > maximum {
             self.broken(now, format_args!("link {link} {way:?}: {len} in flight, the Receive Maximum is {maximum}"));
+        }
+    }
+
+    /// What was in flight is sent again before anything new is sent. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
+    fn check_replay(&mut self, now: Timestamp, link: u64, way: Way, publish: &Publish<'_>) {
+        let Some(watched) = self.links.get_mut(&link) else { return };
+        let member = watched.member;
+        let sending = watched.ways.get(way);
+        if sending.has_replayed || publish.delivery.is_dup() {
+            return;
+        }
+        let live = self.sessions.entry(member).or_default().get(way);
+        let is_left = |(id, live): (&u16, &Live)| *live == Live::Publish && !sending.window.contains(id);
+        let left = live.iter().find(|(id, live)| is_left((*id, *live))).map(|(id, _)| *id);
+        let is_ahead = left.is_some_and(|left| publish.delivery.packet_id().map(PacketId::get) != Some(left));
+        sending.has_replayed = left.is_none();
+        if is_ahead {
+            self.broken(now, format_args!("link {link} {way:?}: a new PUBLISH before {left:?} was sent again"));
         }
     }
 
@@ -286,8 +324,16 @@ impl Watch {
                         live.clear();
                     }
                 }
-                Ok(Packet::Publish(publish)) if way == Way::ToBroker => {
-                    self.note_expiry(now, &publish);
+                Ok(Packet::Publish(publish)) => {
+                    let answers = watched.ways.get(way.back());
+                    match publish.delivery {
+                        Delivery::AtMostOnce => {}
+                        Delivery::AtLeastOnce { id, .. } => answers.pubacks_owed.push_back(id.get()),
+                        Delivery::ExactlyOnce { id, .. } => answers.pubrecs_owed.push_back(id.get()),
+                    }
+                    if way == Way::ToBroker {
+                        self.note_expiry(now, &publish);
+                    }
                 }
                 Ok(Packet::Disconnect(Disconnect { reason_code, .. })) if way == Way::ToBroker => {
                     watched.is_over = reason_code == ReasonCode::Success;

@@ -23,6 +23,11 @@ pub struct World {
     pub notice_within: Duration,
     /// How long the store of a client with an outbox takes for a group, from and to. Default: 0.1 to 5 ms.
     pub store_latency: (Duration, Duration),
+    /// How long the broker's store takes for a journal group, from and to; groups are stored in their order. Default: no
+    /// time.
+    pub commit_latency: (Duration, Duration),
+    /// How long the answer to a question of the broker takes, from and to; each takes its own time. Default: no time.
+    pub answer_latency: (Duration, Duration),
     /// Whether [`Sim::trace`](crate::Sim::trace) is written. It takes more time than all the rest. Default: true.
     pub is_traced: bool,
     /// Whether all packets are held against the rules that can be seen from packets alone:
@@ -40,6 +45,8 @@ impl Default for World {
             cut_within: None,
             notice_within: Duration::from_secs(1),
             store_latency: (Duration::from_micros(100), Duration::from_millis(5)),
+            commit_latency: (Duration::ZERO, Duration::ZERO),
+            answer_latency: (Duration::ZERO, Duration::ZERO),
             is_traced: true,
             is_watched: true,
         }

@@ -9,6 +9,8 @@ use crate::{
 };
 
 const MESSAGES: u64 = 200;
+/// The row of numbers for what not every world has.
+const APART: u64 = 0x7261_7265;
 /// Milliseconds in which everything happens; the calm after it makes it an hour.
 const SPAN: u64 = 2_900_000;
 
@@ -24,12 +26,15 @@ impl Scenario {
             max_piece: one_of(&mut random, &[16, 64, 4_096]),
             capacity: one_of(&mut random, &[300, 2_000, 65_536]),
             receive_maximum: one_of(&mut random, &[2, 10, 1_024]),
+            queue: None,
+            broker: [0, 0],
             clients,
             steps: Vec::new(),
         };
         scenario.add_faults(&mut random);
         scenario.add_requests(&mut random);
         scenario.add_messages(&mut random);
+        scenario.add_features(&mut Random::new(!seed ^ APART));
         scenario.steps.sort_by_key(|step| step.at);
         scenario
     }
@@ -90,6 +95,40 @@ impl Scenario {
         }
     }
 
+    /// What not every world has.
+    fn add_features(&mut self, random: &mut Random) {
+        for plan in self.clients.iter_mut().filter(|plan| !plan.has_outbox) {
+            plan.is_manual = random.between(0, 2) == 0;
+            plan.queue = (random.between(0, 3) == 0).then(|| one_of(random, &[2, 5]));
+        }
+        match random.between(0, 5) {
+            0 => self.broker = [one_of(random, &[5, 50, 300]), one_of(random, &[5, 50, 300])],
+            1 => self.queue = Some(one_of(random, &[3, 10])),
+            2 | 3 => self.add_retained(random),
+            _ => {}
+        }
+        // When a will is due is not known to the millisecond where the broker waits for its store, and a short queue may
+        // drop it.
+        if self.broker != [0, 0] || self.queue.is_some() {
+            for plan in &mut self.clients {
+                plan.will_delay = None;
+            }
+        }
+    }
+
+    fn add_retained(&mut self, random: &mut Random) {
+        for _ in 0..random.between(10, 30) {
+            let (at, client) = (self.near_a_fault(random), self.any_client(random));
+            let qos = one_of(random, &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
+            let len = one_of(random, &[0, 20, 300]);
+            self.add(at, client, What::Keep(qos, len));
+        }
+        for _ in 0..random.between(3, 8) {
+            let (at, client) = (self.near_a_fault(random), self.any_client(random));
+            self.add(at, client, What::Look);
+        }
+    }
+
     /// Some time close to one of the steps there are.
     fn near_a_fault(&self, random: &mut Random) -> u64 {
         let at = self.steps.get(index(random, self.steps.len())).map_or(0, |step| step.at);
@@ -110,6 +149,8 @@ fn plan(random: &mut Random, index: u64) -> Plan {
         // The first one has to get every will, the second one has an outbox so that there is one.
         has_outbox: index == 1 || (index > 1 && random.between(0, 1) == 0),
         will_delay: one_of(random, delays),
+        is_manual: false,
+        queue: None,
     }
 }
 

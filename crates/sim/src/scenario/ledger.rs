@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use damselfly_client::{Event, InboundMessage, Outcome, Ticket};
+use damselfly_broker::DropReason as BrokerDropReason;
+use damselfly_client::{DropReason, Event, InboundMessage, Outcome, Ticket};
 use damselfly_codec::QoS;
 use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::{
-    Failure, MemberId, Report, Sim,
+    Failure, Feature, MemberId, Report, Sim,
     scenario::{FILTERS, TOPICS},
 };
 
@@ -19,6 +20,10 @@ pub(super) struct Ledger {
     last: BTreeMap<(usize, usize, usize, QoS), usize>,
     wills: BTreeMap<Vec<u8>, u64>,
     deliveries: u64,
+    /// What offline queues dropped.
+    drops: u64,
+    /// Which clients have a short offline queue.
+    may_drop: Vec<bool>,
     /// The highest QoS each client was granted for each of the topics.
     granted: Vec<[Option<QoS>; TOPICS.len()]>,
 }
@@ -31,20 +36,24 @@ struct Sent {
     /// How often its publisher had crashed.
     crashes: u32,
     outcomes: u32,
-    is_acknowledged: bool,
-    is_stored: bool,
+    /// It was acknowledged, or stored.
+    is_promised: bool,
+    is_dropped: bool,
     /// How often each client got it.
     received: [u32; FILTERS.len()],
 }
 
 impl Ledger {
-    pub(super) fn new(clients: usize) -> Self {
+    pub(super) fn new(may_drop: Vec<bool>) -> Self {
+        let clients = may_drop.len();
         Self {
             sent: (0..clients).map(|_| Vec::new()).collect(),
             tickets: BTreeMap::new(),
             last: BTreeMap::new(),
             wills: BTreeMap::new(),
             deliveries: 0,
+            drops: 0,
+            may_drop,
             granted: (0..clients).map(|client| TOPICS.map(|topic| granted(client, topic))).collect(),
         }
     }
@@ -68,8 +77,16 @@ impl Ledger {
         let Some(sent) = self.sent.get_mut(client) else { return };
         self.tickets.insert((client, ticket), sent.len());
         let crashes = sim.crashes(member);
-        let (is_acknowledged, is_stored, received) = (false, false, [0; FILTERS.len()]);
-        sent.push(Sent { topic, qos, expires, crashes, outcomes: 0, is_acknowledged, is_stored, received });
+        sent.push(Sent {
+            topic,
+            qos,
+            expires,
+            crashes,
+            outcomes: 0,
+            is_promised: false,
+            is_dropped: false,
+            received: [0; FILTERS.len()],
+        });
     }
 
     pub(super) fn note(&mut self, client: usize, event: Event) -> Result<(), Failure> {
@@ -78,7 +95,7 @@ impl Ledger {
             Event::Completed { ticket, outcome } => self.complete(client, ticket, &outcome),
             Event::Stored { ticket } => {
                 if let Some(sent) = self.find(client, ticket) {
-                    sent.is_stored = true;
+                    sent.is_promised = true;
                 }
                 Ok(())
             }
@@ -99,15 +116,24 @@ impl Ledger {
 
     fn complete(&mut self, client: usize, ticket: Ticket, outcome: &Outcome) -> Result<(), Failure> {
         // Else it is that of a request to subscribe.
-        let Some(sent) = self.find(client, ticket) else { return Ok(()) };
+        let may_drop = self.may_drop.get(client).is_some_and(|may_drop| *may_drop);
+        let number = self.tickets.get(&(client, ticket)).copied();
+        let sent = number.and_then(|number| self.sent.get_mut(client)?.get_mut(number));
+        let Some(sent) = sent else { return Ok(()) };
         sent.outcomes += 1;
         let is_right = match outcome {
             Outcome::Transmitted | Outcome::Indeterminate(_) => sent.qos == QoS::AtMostOnce,
             Outcome::Acknowledged { reason_code } => {
-                sent.is_acknowledged = true;
+                sent.is_promised = true;
                 sent.qos != QoS::AtMostOnce && !reason_code.is_error()
             }
             Outcome::Expired => sent.expires,
+            // Sent never, so received by nobody.
+            Outcome::Dropped(DropReason::Oldest) => {
+                sent.is_dropped = true;
+                self.drops += 1;
+                may_drop && sent.received.iter().all(|count| *count == 0)
+            }
             _ => false,
         };
         if sent.outcomes > 1 || !is_right {
@@ -140,6 +166,9 @@ impl Ledger {
         let Some((publisher, number)) = read_key(payload) else { return fail("nobody published it") };
         let sent = self.sent.get_mut(publisher).and_then(|all| all.get_mut(number));
         let Some(sent) = sent else { return fail("nobody published it") };
+        if sent.is_dropped {
+            return fail("it was dropped before it was sent");
+        }
         if Some(sent.topic) != topic {
             return fail("it was published with another topic");
         }
@@ -163,13 +192,15 @@ impl Ledger {
 
     /// Nothing is under way any more.
     pub(super) fn check_end(&self, sim: &Sim, members: &[MemberId]) -> Result<(), Failure> {
+        // What full queues of the broker dropped is missing somewhere.
+        let mut dropped = sim.broker().counters().dropped(BrokerDropReason::QueueFull);
         for (client, member) in members.iter().enumerate() {
             let unfinished = sim.client(*member).unfinished();
             if unfinished.queued + unfinished.in_flight + unfinished.requests > 0 {
                 return Err(Failure(format!("client {client} is not done: {unfinished:?}")));
             }
             self.check_outcomes(sim, client, *member)?;
-            self.check_arrivals(sim, client, *member)?;
+            self.check_arrivals(sim, client, *member, &mut dropped)?;
         }
         let due: BTreeMap<_, _> = sim.due_wills().map(|payload| (payload.to_vec(), 1)).collect();
         if due != self.wills {
@@ -194,19 +225,20 @@ impl Ledger {
     }
 
     /// Everything that was promised to this receiver.
-    fn check_arrivals(&self, sim: &Sim, receiver: usize, member: MemberId) -> Result<(), Failure> {
+    fn check_arrivals(&self, sim: &Sim, receiver: usize, member: MemberId, dropped: &mut u64) -> Result<(), Failure> {
         let mut untold = sim.untold_messages(member);
         for (publisher, all) in self.sent.iter().enumerate() {
             for (number, sent) in all.iter().enumerate() {
                 let granted = self.granted.get(receiver).and_then(|granted| *granted.get(sent.topic)?);
                 let qos = granted.map(|granted| granted.min(sent.qos));
-                let is_promised = (sent.is_acknowledged || sent.is_stored) && !sent.expires;
+                let is_promised = sent.is_promised && !sent.expires;
                 if !is_promised || sent.received.get(receiver).is_some_and(|count| *count > 0) {
                     continue;
                 }
                 match qos {
                     None | Some(QoS::AtMostOnce) => {}
                     Some(QoS::ExactlyOnce) if untold > 0 => untold -= 1,
+                    Some(_) if *dropped > 0 => *dropped -= 1,
                     Some(qos) => {
                         let what = format!("message {publisher}.{number} of QoS {qos}");
                         return Err(Failure(format!("client {receiver} did not get {what}")));
@@ -222,11 +254,14 @@ impl Ledger {
         report.messages = self.sent.iter().map(|sent| count(sent.len())).sum();
         report.deliveries = self.deliveries;
         report.wills = count(self.wills.len());
+        if self.drops > 0 {
+            report.features.insert(Feature::DroppedByClient, self.drops);
+        }
     }
 }
 
 /// Publisher and number, as they stand at the front of the payload.
-fn read_key(payload: &[u8]) -> Option<(usize, usize)> {
+pub(super) fn read_key(payload: &[u8]) -> Option<(usize, usize)> {
     let head = payload.split(|byte| *byte == b' ').next()?;
     let (publisher, number) = core::str::from_utf8(head).ok()?.split_once('.')?;
     Some((publisher.parse().ok()?, number.parse().ok()?))

@@ -1,6 +1,7 @@
 //! Whole worlds from one number: clients, messages and faults, and what must hold in each of them.
 
 mod generate;
+mod keep;
 mod ledger;
 mod run;
 mod script;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 
 use damselfly_codec::{QoS, Version};
 
-use crate::{End, Fault};
+use crate::{End, Fault, Feature};
 
 pub use script::ScriptError;
 
@@ -21,7 +22,8 @@ pub use script::ScriptError;
 /// least once with every subscriber and a QoS 2 message exactly once; messages of one publisher, topic and QoS keep their
 /// order; nobody gets what no filter of theirs matches, least of all what begins with `$`; each ticket has one outcome;
 /// each will is published exactly when it is due; on no link is there a [violation](crate::Sim::violation); the broker's
-/// audit agrees; and when all have left, the broker's memory is back at its start.
+/// audit agrees; a new subscription is given the retained message of each topic, the last one that was promised or a later
+/// one; what a full queue dropped is all that is missing; and when all have left, the broker's memory is back at its start.
 ///
 /// ```
 /// use damselfly_sim::Scenario;
@@ -42,6 +44,10 @@ pub struct Scenario {
     max_piece: usize,
     capacity: usize,
     receive_maximum: u16,
+    /// How many messages the broker's queue for a client holds; the oldest one makes room. `None` is many.
+    queue: Option<u32>,
+    /// Longest time of the broker's store and of an answer to its questions, in milliseconds.
+    broker: [u64; 2],
     clients: Vec<Plan>,
     steps: Vec<Step>,
 }
@@ -54,6 +60,10 @@ struct Plan {
     has_outbox: bool,
     /// The Will Delay Interval in seconds; before 5.0 it must be 0.
     will_delay: Option<u32>,
+    /// The application acknowledges, in any order.
+    is_manual: bool,
+    /// How many messages the offline queue holds; the oldest one makes room. `None` is many.
+    queue: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +82,10 @@ enum What {
         expiry: Option<u32>,
         len: usize,
     },
+    /// A retained message to a topic of the client's own.
+    Keep(QoS, usize),
+    /// Subscribes to all retained messages.
+    Look,
     Subscribe,
     Unsubscribe,
     Cut,
@@ -105,6 +119,8 @@ pub struct Report {
     pub deliveries: u64,
     /// Wills among them, as the one client got them that has to get all.
     pub wills: u64,
+    /// What happened beside faults.
+    pub features: BTreeMap<Feature, u64>,
     /// Faults that took effect.
     pub faults: BTreeMap<Fault, u64>,
     /// How long it was, in the time of that world.

@@ -3,20 +3,31 @@
 use core::num::NonZeroU16;
 use core::time::Duration;
 
-use damselfly_client::{Config, ConnectParameters, OutboxConfig, Will};
+use damselfly_broker::{DropReason, WhenFull};
+use damselfly_client::{
+    AckToken, Acknowledgement, Config, ConnectParameters, Event, OutboxConfig, OverflowPolicy, ReasonCode, Will,
+};
 use damselfly_codec::{Properties, PropertiesBuf, Property, QoS};
 use damselfly_session::{Message, SessionExpiry, Timestamp};
 use damselfly_topic::{TopicFilter, TopicName, TopicNameBuf};
 
 use crate::{
-    Failure, MemberId, Report, Scenario, Sim, World,
-    scenario::{FILTERS, Plan, TOPICS, What, ledger::Ledger},
+    Failure, Feature, MemberId, Report, Scenario, Sim, World,
+    random::Random,
+    scenario::{FILTERS, Plan, TOPICS, What, keep::Kept, ledger::Ledger},
 };
 
 /// For subscribing, before anything goes wrong.
 const BEFORE: Duration = Duration::from_secs(60);
 /// For everything to come to its end when nothing goes wrong any more.
 const AFTER: Duration = Duration::from_secs(700);
+/// For every client to be given what is retained.
+const LOOK: Duration = Duration::from_secs(120);
+/// Between two looks of an application at what came, at most, if nothing came the last time and if something did.
+const PAUSE: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_millis(300);
+/// What applications decide draws from a row of numbers of its own.
+const APART: u64 = 0x6163_6b73;
 /// No world is shorter.
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -47,6 +58,11 @@ struct Run<'a> {
     sim: Sim,
     members: Vec<MemberId>,
     ledger: Ledger,
+    kept: Kept,
+    /// Whose turn it is among the acknowledgements.
+    random: Random,
+    /// Messages that each application has not acknowledged, in their order.
+    unacknowledged: Vec<Vec<(AckToken, QoS)>>,
     start: Timestamp,
     memory: u64,
 }
@@ -61,11 +77,27 @@ impl<'a> Run<'a> {
         world.capacity = scenario.capacity;
         world.broker.receive_maximum = scenario.receive_maximum;
         world.broker.topic_alias_maximum = 2;
+        if let Some(queue) = scenario.queue {
+            world.broker.max_queued_messages = queue;
+            world.broker.when_full = WhenFull::DropOldest;
+        }
+        let [commit, answer] = scenario.broker.map(Duration::from_millis);
+        world.commit_latency = (Duration::ZERO, commit);
+        world.answer_latency = (Duration::ZERO, answer);
         world.is_traced = is_traced;
         let sim = Sim::new(world, scenario.seed).map_err(|error| Failure(error.to_string()))?;
         let (start, memory) = (sim.now(), sim.broker().memory().counted);
-        let ledger = Ledger::new(scenario.clients.len());
-        let mut run = Self { scenario, sim, members: Vec::new(), ledger, start, memory };
+        let mut run = Self {
+            scenario,
+            sim,
+            members: Vec::new(),
+            ledger: Ledger::new(scenario.clients.iter().map(|plan| plan.queue.is_some()).collect()),
+            kept: Kept::default(),
+            random: Random::new(scenario.seed ^ APART),
+            unacknowledged: scenario.clients.iter().map(|_| Vec::new()).collect(),
+            start,
+            memory,
+        };
         for (index, plan) in scenario.clients.iter().enumerate() {
             let member = run.sim.add_with(config(index, plan), parameters(index, plan)?);
             run.sim.number_wills(member);
@@ -81,24 +113,31 @@ impl<'a> Run<'a> {
                 self.sim.subscribe(member, filter, *qos).map_err(|error| Failure(error.to_string()))?;
             }
         }
-        self.sim.run_for(BEFORE);
-        self.check()?;
+        self.run_for(BEFORE)?;
         for step in &self.scenario.steps {
             let at = self.start.saturating_add(BEFORE + Duration::from_millis(step.at));
-            self.sim.run_for(at.saturating_since(self.sim.now()));
-            self.check()?;
+            self.run_for(at.saturating_since(self.sim.now()))?;
             let Some(member) = self.members.get(step.client).copied() else { continue };
             self.take(step.client, member, step.what)?;
         }
         self.sim.heal(&self.members);
         let hour = self.start.saturating_add(HOUR);
-        self.sim.run_for(AFTER.max(hour.saturating_since(self.sim.now())));
-        self.check()?;
+        self.run_for(AFTER.max(hour.saturating_since(self.sim.now())))?;
+        self.look_again()?;
         self.ledger.check_end(&self.sim, &self.members)?;
         self.leave()?;
         let mut report = Report { faults: self.sim.faults().collect(), ..Report::default() };
         report.duration = self.sim.now().saturating_since(self.start);
+        report.features = self.sim.features.clone();
         self.ledger.report(&mut report);
+        for (feature, count) in [
+            (Feature::Retained, self.kept.count),
+            (Feature::DroppedByBroker, self.sim.broker().counters().dropped(DropReason::QueueFull)),
+        ] {
+            if count > 0 {
+                report.features.insert(feature, count);
+            }
+        }
         Ok(report)
     }
 
@@ -106,7 +145,12 @@ impl<'a> Run<'a> {
         let sim = &mut self.sim;
         match what {
             What::Publish { topic, qos, expiry, len } => return self.publish(index, member, topic, qos, expiry, len),
-            What::Subscribe | What::Unsubscribe if !sim.is_up(member) => {}
+            What::Keep(..) | What::Look | What::Subscribe | What::Unsubscribe if !sim.is_up(member) => {}
+            What::Keep(qos, len) => {
+                let payload = self.kept.payload(index, qos, len);
+                return self.keep(index, member, qos, payload.as_bytes());
+            }
+            What::Look => return self.look(index, member),
             What::Subscribe | What::Unsubscribe => {
                 let filter = TopicFilter::new("extra/+").map_err(|error| Failure(error.to_string()))?;
                 let ticket = if what == What::Subscribe {
@@ -114,7 +158,9 @@ impl<'a> Run<'a> {
                 } else {
                     sim.act(member, |client, now| client.unsubscribe(now, &[filter], Properties::EMPTY))
                 };
-                self.ledger.request(index, ticket.map_err(|error| Failure(error.to_string()))?);
+                let ticket = ticket.map_err(|error| Failure(error.to_string()))?;
+                self.ledger.request(index, ticket);
+                self.kept.forget(index, ticket);
             }
             What::Cut => sim.cut(member),
             What::HalfOpen(end) => sim.half_open(member, end),
@@ -154,7 +200,139 @@ impl<'a> Run<'a> {
         let ticket = self.sim.act(member, |client, now| client.publish(now, message));
         let ticket = ticket.map_err(|refused| Failure(format!("client {index}: {refused}")))?;
         self.ledger.publish(&self.sim, index, member, ticket, topic, qos, expiry.is_some());
+        self.kept.forget(index, ticket);
         Ok(())
+    }
+
+    fn keep(&mut self, index: usize, member: MemberId, qos: QoS, payload: &[u8]) -> Result<(), Failure> {
+        let topic = Kept::topic(index, qos);
+        let name = TopicName::new(&topic).map_err(|error| Failure(error.to_string()))?;
+        let message = Message::compose(name, payload, qos, true, Properties::EMPTY, self.sim.now());
+        let ticket = self.sim.act(member, |client, now| client.publish(now, message));
+        let ticket = ticket.map_err(|refused| Failure(format!("client {index}: {refused}")))?;
+        self.ledger.request(index, ticket);
+        if payload.is_empty() {
+            self.kept.forget(index, ticket);
+        } else {
+            self.kept.publish(index, ticket, qos);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, index: usize, member: MemberId) -> Result<(), Failure> {
+        let filter = TopicFilter::new(Kept::FILTER).map_err(|error| Failure(error.to_string()))?;
+        let ticket = self.sim.subscribe(member, filter, QoS::ExactlyOnce);
+        let ticket = ticket.map_err(|error| Failure(error.to_string()))?;
+        self.ledger.request(index, ticket);
+        self.kept.forget(index, ticket);
+        Ok(())
+    }
+
+    /// All clients look at what is retained, which is then taken away.
+    fn look_again(&mut self) -> Result<(), Failure> {
+        let topics: Vec<_> = self.kept.topics().collect();
+        if topics.is_empty() {
+            return Ok(());
+        }
+        self.kept.begin_last_look();
+        for (index, member) in self.members.clone().into_iter().enumerate() {
+            self.look(index, member)?;
+        }
+        self.run_for(LOOK)?;
+        self.kept.check(&self.sim, self.members.len())?;
+        for (index, topic) in topics {
+            let qos = if topic.ends_with('0') { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+            let Some(member) = self.members.get(index).copied() else { continue };
+            let name = TopicName::new(&topic).map_err(|error| Failure(error.to_string()))?;
+            let message = Message::compose(name, b"", qos, true, Properties::EMPTY, self.sim.now());
+            let ticket = self.sim.act(member, |client, now| client.publish(now, message));
+            let ticket = ticket.map_err(|refused| Failure(format!("client {index}: {refused}")))?;
+            self.ledger.request(index, ticket);
+            self.kept.forget(index, ticket);
+            // A short offline queue would drop one of many.
+            self.run_for(PAUSE)?;
+        }
+        self.run_for(LOOK)?;
+        match self.sim.broker().retained_len() {
+            0 => Ok(()),
+            len => Err(Failure(format!("{len} messages are retained when all were taken away"))),
+        }
+    }
+
+    /// Lets time pass, in which applications acknowledge what they got, and looks at everything.
+    fn run_for(&mut self, duration: Duration) -> Result<(), Failure> {
+        if !self.scenario.clients.iter().any(|plan| plan.is_manual) {
+            self.sim.run_for(duration);
+            return self.check();
+        }
+        let until = self.sim.now().saturating_add(duration);
+        while self.sim.now() < until {
+            let is_any_waiting = self.unacknowledged.iter().any(|waiting| !waiting.is_empty());
+            let longest = if is_any_waiting { SOON } else { PAUSE };
+            let wait = self.random.duration(Duration::from_millis(1), longest);
+            self.sim.run_for(wait.min(until.saturating_since(self.sim.now())));
+            self.take_events()?;
+            self.acknowledge()?;
+        }
+        self.check()
+    }
+
+    /// Each application acknowledges some of what it has.
+    fn acknowledge(&mut self) -> Result<(), Failure> {
+        for (index, member) in self.members.clone().into_iter().enumerate() {
+            let Some(waiting) = self.unacknowledged.get_mut(index).filter(|waiting| !waiting.is_empty()) else {
+                continue;
+            };
+            let all = u64::try_from(waiting.len()).unwrap_or(u64::MAX);
+            for _ in 0..self.random.between(0, all) {
+                let Some(last) = waiting.len().checked_sub(1) else { break };
+                let at = self.random.between(0, u64::try_from(last).unwrap_or(0));
+                let at = usize::try_from(at).unwrap_or(0);
+                let (token, qos) = waiting.remove(at);
+                let done = self.sim.act(member, |client, now| client.acknowledge(now, token, ReasonCode::Success));
+                self.sim.note_feature(Feature::Acknowledged);
+                if at > 0 {
+                    self.sim.note_feature(Feature::AcknowledgedOutOfOrder);
+                }
+                // A QoS 1 message of an earlier connection comes again.
+                if let Err(error) = done {
+                    if qos == QoS::ExactlyOnce {
+                        return Err(Failure(format!("client {index} cannot acknowledge: {error}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_events(&mut self) -> Result<(), Failure> {
+        for (index, member) in self.members.clone().into_iter().enumerate() {
+            for event in self.sim.take_events(member) {
+                self.note(index, event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, index: usize, event: Event) -> Result<(), Failure> {
+        match &event {
+            Event::Message(inbound) => {
+                if let Some(token) =
+                    inbound.ack.filter(|_| self.scenario.clients.get(index).is_some_and(|plan| plan.is_manual))
+                {
+                    if let Some(waiting) = self.unacknowledged.get_mut(index) {
+                        waiting.push((token, inbound.message.qos()));
+                    }
+                }
+                if let Some(result) = self.kept.receive(index, inbound) {
+                    return result;
+                }
+            }
+            Event::Completed { ticket, outcome } if self.kept.complete(index, *ticket, outcome) => return Ok(()),
+            Event::Stored { ticket } if self.kept.stored(index, *ticket) => return Ok(()),
+            _ => {}
+        }
+        self.ledger.note(index, event)
     }
 
     fn check(&mut self) -> Result<(), Failure> {
@@ -165,10 +343,12 @@ impl<'a> Run<'a> {
             if let Some(error) = self.sim.start_error(member) {
                 return Err(Failure(format!("client {index} does not start: {error}")));
             }
-            for event in self.sim.take_events(member) {
-                self.ledger.note(index, event)?;
+            if self.sim.is_up(member) {
+                let audit = self.sim.client(member).audit();
+                audit.map_err(|drift| Failure(format!("client {index}: {drift}")))?;
             }
         }
+        self.take_events()?;
         self.sim.broker().audit().map_err(|drift| Failure(drift.to_string()))
     }
 
@@ -176,11 +356,10 @@ impl<'a> Run<'a> {
     fn leave(&mut self) -> Result<(), Failure> {
         for (index, member) in self.members.clone().into_iter().enumerate() {
             self.sim.act(member, |client, now| client.close(now, now.saturating_add(Duration::from_secs(5))));
-            self.sim.run_for(Duration::from_secs(10));
+            self.run_for(Duration::from_secs(10))?;
             self.sim.remove_session(&name(index));
         }
-        self.sim.run_for(Duration::from_secs(30));
-        self.check()?;
+        self.run_for(Duration::from_secs(30))?;
         let broker = self.sim.broker();
         let left = [
             ("connections", broker.connections_len()),
@@ -216,6 +395,13 @@ fn config(index: usize, plan: &Plan) -> Config {
     config.receive_maximum = NonZeroU16::new(plan.receive_maximum).unwrap_or(NonZeroU16::MIN);
     config.topic_alias_maximum = 2;
     config.outbox = plan.has_outbox.then(OutboxConfig::default);
+    if plan.is_manual {
+        config.acknowledgement = Acknowledgement::Manual;
+    }
+    if let Some(queue) = plan.queue {
+        config.queue.max_messages = queue;
+        config.queue.overflow = OverflowPolicy::DropOldest;
+    }
     config
 }
 

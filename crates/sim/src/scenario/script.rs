@@ -5,14 +5,16 @@
 //! latency 400 20             the longest of a link and of a store, in milliseconds
 //! link 64 2000               the largest piece, and how many bytes a link holds
 //! window 10                  the Receive Maximum of the broker
+//! queue 5                    how many messages wait for one client, at most; none of this line is many
+//! broker 300 50              the longest of the broker's store and of an answer, in milliseconds; else no time
 //! client 5.0 3 outbox will 20
-//! client 3.1.1 65535
+//! client 3.1.1 65535 manual queue 4
 //! 2000 0 publish 1 qos2 len 20 expiry 30
 //! 2100 1 cut
 //! ```
 //!
 //! A step says its time in milliseconds and its client, counted from 0; then `publish` with the number of a topic,
-//! `subscribe`, `unsubscribe`, `cut`, `half-open` with the end that notices, `stall` with the reader and milliseconds,
+//! `keep` (a retained message to a topic of its own), `look` (subscribes to those), `subscribe`, `unsubscribe`, `cut`, `half-open` with the end that notices, `stall` with the reader and milliseconds,
 //! `partition` of it and the next client, `heal`, `again`, `crash` with milliseconds.
 
 use core::{fmt, str::FromStr};
@@ -36,6 +38,12 @@ impl fmt::Display for Scenario {
         writeln!(f, "latency {link} {store}")?;
         writeln!(f, "link {} {}", self.max_piece, self.capacity)?;
         writeln!(f, "window {}", self.receive_maximum)?;
+        if let Some(queue) = self.queue {
+            writeln!(f, "queue {queue}")?;
+        }
+        if self.broker != [0, 0] {
+            writeln!(f, "broker {} {}", self.broker[0], self.broker[1])?;
+        }
         for plan in &self.clients {
             let version = if plan.version == Version::V5_0 { "5.0" } else { "3.1.1" };
             write!(f, "client {version} {}", plan.receive_maximum)?;
@@ -44,6 +52,12 @@ impl fmt::Display for Scenario {
             }
             if let Some(delay) = plan.will_delay {
                 write!(f, " will {delay}")?;
+            }
+            if plan.is_manual {
+                write!(f, " manual")?;
+            }
+            if let Some(queue) = plan.queue {
+                write!(f, " queue {queue}")?;
             }
             writeln!(f)?;
         }
@@ -61,6 +75,8 @@ impl fmt::Display for What {
                 write!(f, "publish {topic} qos{} len {len}", qos.level())?;
                 expiry.map_or(Ok(()), |seconds| write!(f, " expiry {seconds}"))
             }
+            Self::Keep(qos, len) => write!(f, "keep qos{} len {len}", qos.level()),
+            Self::Look => f.write_str("look"),
             Self::Subscribe => f.write_str("subscribe"),
             Self::Unsubscribe => f.write_str("unsubscribe"),
             Self::Cut => f.write_str("cut"),
@@ -91,6 +107,8 @@ impl FromStr for Scenario {
             max_piece: 64,
             capacity: 65_536,
             receive_maximum: 1_024,
+            queue: None,
+            broker: [0, 0],
             clients: Vec::new(),
             steps: Vec::new(),
         };
@@ -115,6 +133,8 @@ impl Scenario {
                 self.capacity = capacity.parse().ok()?;
             }
             ["window", maximum] => self.receive_maximum = above_zero(maximum)?,
+            ["queue", queue] => self.queue = Some(queue.parse().ok()?),
+            ["broker", commit, answer] => self.broker = [commit.parse().ok()?, answer.parse().ok()?],
             ["client", version, maximum, rest @ ..] if self.clients.len() < FILTERS.len() => {
                 self.clients.push(read_client(version, maximum, rest)?);
             }
@@ -142,26 +162,33 @@ fn read_client(version: &str, maximum: &str, rest: &[&str]) -> Option<Plan> {
         ["outbox", rest @ ..] => (true, rest),
         rest => (false, rest),
     };
-    let will_delay = match rest {
+    let (will_delay, rest) = match rest {
+        ["will", delay, rest @ ..] => (Some(delay.parse().ok()?), rest),
+        rest => (None, rest),
+    };
+    let (is_manual, rest) = match rest {
+        ["manual", rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let queue = match rest {
         [] => None,
-        ["will", delay] => Some(delay.parse().ok()?),
+        ["queue", queue] => Some(queue.parse().ok()?),
         _ => return None,
     };
+    // What a crash leaves of these is not foreseen.
+    if has_outbox && (is_manual || queue.is_some()) {
+        return None;
+    }
     if will_delay.is_some_and(|delay| delay > 0) && version != Version::V5_0 {
         return None;
     }
-    Some(Plan { version, receive_maximum: above_zero(maximum)?, has_outbox, will_delay })
+    Some(Plan { version, receive_maximum: above_zero(maximum)?, has_outbox, will_delay, is_manual, queue })
 }
 
 fn read_what(words: &[&str]) -> Option<What> {
     Some(match words {
         ["publish", topic, qos, "len", len, rest @ ..] => {
-            let qos = match *qos {
-                "qos0" => QoS::AtMostOnce,
-                "qos1" => QoS::AtLeastOnce,
-                "qos2" => QoS::ExactlyOnce,
-                _ => return None,
-            };
+            let qos = read_qos(qos)?;
             let expiry = match rest {
                 [] => None,
                 ["expiry", seconds] => Some(seconds.parse().ok()?),
@@ -170,6 +197,8 @@ fn read_what(words: &[&str]) -> Option<What> {
             let topic = topic.parse().ok().filter(|topic| *topic < TOPICS.len())?;
             What::Publish { topic, qos, expiry, len: len.parse().ok()? }
         }
+        ["keep", qos, "len", len] => What::Keep(read_qos(qos)?, len.parse().ok()?),
+        ["look"] => What::Look,
         ["subscribe"] => What::Subscribe,
         ["unsubscribe"] => What::Unsubscribe,
         ["cut"] => What::Cut,
@@ -181,6 +210,15 @@ fn read_what(words: &[&str]) -> Option<What> {
         ["crash", duration] => What::Crash(duration.parse().ok()?),
         _ => return None,
     })
+}
+
+fn read_qos(text: &str) -> Option<QoS> {
+    match text {
+        "qos0" => Some(QoS::AtMostOnce),
+        "qos1" => Some(QoS::AtLeastOnce),
+        "qos2" => Some(QoS::ExactlyOnce),
+        _ => None,
+    }
 }
 
 fn read_end(text: &str) -> Option<End> {

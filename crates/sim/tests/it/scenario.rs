@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use damselfly_sim::{Fault, Scenario, ScriptError};
+use damselfly_sim::{Fault, Feature, Scenario, ScriptError};
 
 /// How many seeds: `DAMSELFLY_SEEDS`, else a few.
 fn seeds() -> u64 {
-    std::env::var("DAMSELFLY_SEEDS").map_or(40, |seeds| seeds.parse().unwrap())
+    std::env::var("DAMSELFLY_SEEDS").map_or(200, |seeds| seeds.parse().unwrap())
 }
 
 /// [MQTT-3.1.2-8] [MQTT-3.3.1-1] [MQTT-3.3.2-6] [MQTT-4.3.2-3] [MQTT-4.3.3-10] [MQTT-4.4.0-1] [MQTT-4.6.0-1]
@@ -14,6 +14,7 @@ fn seeds() -> u64 {
 #[test]
 fn what_is_promised_holds_in_the_world_of_each_seed_and_every_kind_of_fault_occurs() {
     let mut faults: BTreeMap<Fault, u64> = BTreeMap::new();
+    let mut features: BTreeMap<Feature, u64> = BTreeMap::new();
     for seed in 0..seeds() {
         let scenario = Scenario::from_seed(seed);
         let report = match scenario.run() {
@@ -25,9 +26,14 @@ fn what_is_promised_holds_in_the_world_of_each_seed_and_every_kind_of_fault_occu
         for (fault, count) in report.faults {
             *faults.entry(fault).or_default() += count;
         }
+        for (feature, count) in report.features {
+            *features.entry(feature).or_default() += count;
+        }
     }
     let missing: Vec<_> = Fault::ALL.into_iter().filter(|fault| !faults.contains_key(fault)).collect();
     assert!(missing.is_empty(), "never happened: {missing:?}");
+    let missing: Vec<_> = Feature::ALL.into_iter().filter(|feature| !features.contains_key(feature)).collect();
+    assert!(missing.is_empty(), "never occurred: {missing:?}");
 }
 
 #[test]
