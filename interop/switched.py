@@ -22,7 +22,12 @@ JOBS, PORTION = os.cpu_count() or 2, 100
 OUTCOMES = {True: "missed", False: "caught"}
 # Optimised a little: it is built once and run hundreds of times. A failed case need not be made small.
 PROFILE = {"opt-level": "1", "debug": "false", "incremental": "false"}
-ENVIRONMENT = {"PROPTEST_CASES": "64", "PROPTEST_MAX_SHRINK_ITERS": "0", "DAMSELFLY_SHRINK": "0"}
+ENVIRONMENT = {
+    "PROPTEST_CASES": "64",
+    "PROPTEST_MAX_SHRINK_ITERS": "0",
+    "DAMSELFLY_SHRINK": "0",
+    "DAMSELFLY_SEEDS": "40",
+}
 
 
 class Switched:
