@@ -1,4 +1,5 @@
-//! The client driver against whole brokers: ours, and Debian's mosquitto with `--ignored`, which `.ci/run interop` runs.
+//! The client driver against whole brokers: ours, and with `--ignored`, which `.ci/run interop` runs, Debian's mosquitto and
+//! rumqttd.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +12,7 @@ use damselfly_codec::{Properties, PropertiesBuf, Property, QoS, SubscriptionId, 
 use damselfly_examples::client::{Client, Drain, Events, Inbox, Left, Options, Overflow, Subscription};
 use damselfly_topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
 
-use crate::support::{BrokerProcess, Mosquitto, Proxy, endpoint, payload_of, run};
+use crate::support::{BrokerProcess, Mosquitto, Proxy, Rumqttd, endpoint, payload_of, run};
 
 const VERSIONS: [Version; 2] = [Version::V3_1_1, Version::V5_0];
 const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -21,22 +22,37 @@ const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 enum Broker {
     Ours,
     Mosquitto,
+    Rumqttd,
 }
 
-/// Each case once for each broker.
+/// A broker that runs.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    broker: Broker,
+    /// Where it listens for 3.1.1 and for 5.0.
+    addresses: [SocketAddr; 2],
+}
+
+impl Target {
+    fn at(self, version: Version) -> SocketAddr {
+        self.addresses[usize::from(version == Version::V5_0)]
+    }
+}
+
+/// Each case once for our broker and once for mosquitto.
 macro_rules! against_both {
     ($($case:ident($ours:expr, $theirs:expr);)*) => {
         mod ours {
             $(#[test] fn $case() {
                 let broker = super::BrokerProcess::start($ours);
-                super::$case(super::Broker::Ours, broker.address());
+                super::$case(super::Target { broker: super::Broker::Ours, addresses: [broker.address(); 2] });
                 broker.end();
             })*
         }
         mod mosquitto {
             $(#[test] #[ignore = "needs Debian's mosquitto: .ci/run interop"] fn $case() {
                 let broker = super::Mosquitto::start(stringify!($case), $theirs);
-                super::$case(super::Broker::Mosquitto, broker.address());
+                super::$case(super::Target { broker: super::Broker::Mosquitto, addresses: [broker.address(); 2] });
             })*
         }
     };
@@ -52,6 +68,28 @@ against_both! {
         &["--receive-maximum", "20", "--max-inflight", "20", "--max-queued-messages", "20000"],
         "max_inflight_messages 20\nmax_queued_messages 0"
     );
+}
+
+/// What rumqttd 0.20 can be asked: `interop/README.md` says what it does not keep of the rest.
+mod rumqttd {
+    use super::{Broker, Rumqttd, Target};
+
+    fn ask(name: &str, case: fn(Target)) {
+        let broker = Rumqttd::start(name);
+        case(Target { broker: Broker::Rumqttd, addresses: broker.addresses() });
+    }
+
+    #[test]
+    #[ignore = "needs rumqttd: .ci/run interop"]
+    fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed() {
+        ask("will", super::will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed);
+    }
+
+    #[test]
+    #[ignore = "needs rumqttd: .ci/run interop"]
+    fn properties_of_5_0_arrive_as_they_were_sent() {
+        ask("properties", super::properties_of_5_0_arrive_as_they_were_sent);
+    }
 }
 
 fn config(client_id: &str, version: Version) -> Config {
@@ -78,10 +116,10 @@ async fn close(client: &Client) {
     assert_eq!(client.close(Drain::within(Duration::from_secs(20))).await, Left::default());
 }
 
-fn messages_arrive_at_each_qos_in_each_version(_: Broker, address: SocketAddr) {
+fn messages_arrive_at_each_qos_in_each_version(target: Target) {
     run(async {
         for version in VERSIONS {
-            let (client, events) = connect(address, config("levels", version));
+            let (client, events) = connect(target.at(version), config("levels", version));
             events.detach();
             let mut stream = stream(&client, "levels", QoS::ExactlyOnce).await;
             for (number, qos) in LEVELS.into_iter().cycle().take(30).enumerate() {
@@ -99,17 +137,17 @@ fn messages_arrive_at_each_qos_in_each_version(_: Broker, address: SocketAddr) {
 
 /// Of mosquitto 2.0.11 less is asked, because it keeps less of the standard: `docs/testing.md` says what, and how that was
 /// seen.
-fn session_outlives_connections_that_are_cut_at_random_bytes(broker: Broker, address: SocketAddr) {
+fn session_outlives_connections_that_are_cut_at_random_bytes(target: Target) {
     const MESSAGES: usize = 400;
     const CUTS: usize = 20;
     for (seed, version) in (1..).zip(VERSIONS) {
-        let to_publisher = Proxy::start(address, seed, CUTS, 3_000);
-        let to_subscriber = Proxy::start(address, seed + 100, CUTS, 3_000);
+        let to_publisher = Proxy::start(target.at(version), seed, CUTS, 3_000);
+        let to_subscriber = Proxy::start(target.at(version), seed + 100, CUTS, 3_000);
         run(async {
             let lasting = |client_id: &str| {
                 let mut config = config(client_id, version);
                 config.session_expiry = SessionExpiry::from_wire(Some(3_600));
-                if broker == Broker::Ours {
+                if target.broker == Broker::Ours {
                     config.receive_maximum = 20.try_into().unwrap();
                 }
                 config
@@ -140,7 +178,11 @@ fn session_outlives_connections_that_are_cut_at_random_bytes(broker: Broker, add
                 let mut seen = BTreeSet::new();
                 while seen.len() < MESSAGES {
                     let number: usize = payload_of(&once.next().await.unwrap()).parse().unwrap();
-                    assert!(broker != Broker::Ours || number == seen.len(), "{number} came before {}", seen.len());
+                    assert!(
+                        target.broker != Broker::Ours || number == seen.len(),
+                        "{number} came before {}",
+                        seen.len()
+                    );
                     assert!(seen.insert(number), "{number} came twice");
                 }
             };
@@ -148,7 +190,11 @@ fn session_outlives_connections_that_are_cut_at_random_bytes(broker: Broker, add
                 let mut seen = BTreeSet::new();
                 while seen.len() < MESSAGES {
                     let number: usize = payload_of(&at_least.next().await.unwrap()).parse().unwrap();
-                    assert!(broker != Broker::Ours || number <= seen.len(), "{number} came before {}", seen.len());
+                    assert!(
+                        target.broker != Broker::Ours || number <= seen.len(),
+                        "{number} came before {}",
+                        seen.len()
+                    );
                     seen.insert(number);
                 }
             };
@@ -161,14 +207,14 @@ fn session_outlives_connections_that_are_cut_at_random_bytes(broker: Broker, add
     }
 }
 
-fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(_: Broker, address: SocketAddr) {
+fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(target: Target) {
     run(async {
         for version in VERSIONS {
-            let (watcher, events) = connect(address, config("watcher", version));
+            let (watcher, events) = connect(target.at(version), config("watcher", version));
             events.detach();
             let mut seen = stream(&watcher, "last/#", QoS::AtLeastOnce).await;
             for is_cut in [false, true] {
-                let proxy = Proxy::start(address, 1, 0, 1);
+                let proxy = Proxy::start(target.at(version), 1, 0, 1);
                 let mut parameters = ConnectParameters::default();
                 let topic = TopicNameBuf::new(format!("last/{is_cut}")).unwrap();
                 let mut will = Will::new(topic, "gone");
@@ -176,7 +222,7 @@ fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(_: Bro
                 parameters.will = Some(will);
                 // Not the same client twice: a DISCONNECT on its way may be slower than the next connection.
                 let config = config(&format!("mortal-{is_cut}"), version);
-                let reached = if is_cut { proxy.address() } else { address };
+                let reached = if is_cut { proxy.address() } else { target.at(version) };
                 let options = Options::with_parameters(endpoint(reached), config, parameters);
                 let (mortal, mut events) = Client::connect(options);
                 while !matches!(events.next().await, Some(Event::Connected(_))) {}
@@ -192,9 +238,9 @@ fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(_: Bro
     });
 }
 
-fn properties_of_5_0_arrive_as_they_were_sent(_: Broker, address: SocketAddr) {
+fn properties_of_5_0_arrive_as_they_were_sent(target: Target) {
     run(async {
-        let (client, events) = connect(address, config("properties", Version::V5_0));
+        let (client, events) = connect(target.at(Version::V5_0), config("properties", Version::V5_0));
         events.detach();
         let mut of_subscription = PropertiesBuf::new();
         of_subscription.push(Property::SubscriptionIdentifier(SubscriptionId::new(7).unwrap())).unwrap();
@@ -237,10 +283,10 @@ fn properties_of_5_0_arrive_as_they_were_sent(_: Broker, address: SocketAddr) {
     });
 }
 
-fn thousand_subscriptions_have_a_message_each(_: Broker, address: SocketAddr) {
+fn thousand_subscriptions_have_a_message_each(target: Target) {
     run(async {
         for version in VERSIONS {
-            let (client, mut events) = connect(address, config("thousand", version));
+            let (client, mut events) = connect(target.at(version), config("thousand", version));
             let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
             let filters: Vec<_> =
                 (0..1_000).map(|number| TopicFilterBuf::new(format!("thousand/{number}/+")).unwrap()).collect();
@@ -272,15 +318,15 @@ fn thousand_subscriptions_have_a_message_each(_: Broker, address: SocketAddr) {
     });
 }
 
-fn ten_thousand_messages_pass_a_receive_maximum_of_20(_: Broker, address: SocketAddr) {
+fn ten_thousand_messages_pass_a_receive_maximum_of_20(target: Target) {
     const MESSAGES: usize = 10_000;
     run(async {
         let mut narrow = config("narrow", Version::V5_0);
         narrow.receive_maximum = 20.try_into().unwrap();
-        let (subscriber, events) = connect(address, narrow);
+        let (subscriber, events) = connect(target.at(Version::V5_0), narrow);
         events.detach();
         let mut stream = stream(&subscriber, "narrow", QoS::AtLeastOnce).await;
-        let (publisher, mut events) = connect(address, config("wide", Version::V5_0));
+        let (publisher, mut events) = connect(target.at(Version::V5_0), config("wide", Version::V5_0));
         // All are queued before there is a connection, and before the Receive Maximum of the broker is known.
         let sent: Vec<_> = (0..MESSAGES)
             .map(|number| {

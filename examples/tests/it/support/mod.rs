@@ -5,6 +5,7 @@ mod client;
 mod mosquitto;
 mod process;
 mod proxy;
+mod rumqttd;
 mod running;
 mod settings_file;
 mod wire;
@@ -15,6 +16,7 @@ pub(crate) use client::{
 pub(crate) use mosquitto::Mosquitto;
 pub(crate) use process::{BrokerProcess, LIMIT, eventually, run_broker};
 pub(crate) use proxy::Proxy;
+pub(crate) use rumqttd::Rumqttd;
 pub(crate) use running::Running;
 pub(crate) use settings_file::SettingsFile;
 pub(crate) use wire::{Wire, publish_frame, string};
