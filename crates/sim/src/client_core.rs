@@ -3,11 +3,13 @@
 use damselfly_client::{Client, Output};
 use damselfly_session::Timestamp;
 
+use crate::flight::RecordedClient;
+
 /// A client, and whether anything was done with it since it had nothing more to say: most of what happens in a world
 /// concerns one client of many.
 #[derive(Debug)]
 pub(crate) struct ClientCore {
-    client: Box<Client>,
+    client: Box<RecordedClient>,
     /// What was said while it was quiet; `None` if it has to be asked.
     quiet: Option<Quiet>,
 }
@@ -18,7 +20,7 @@ struct Quiet {
 }
 
 impl ClientCore {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: RecordedClient) -> Self {
         Self { client: Box::new(client), quiet: None }
     }
 
@@ -27,7 +29,7 @@ impl ClientCore {
     }
 
     /// To do something with it: it will be asked again.
-    pub(crate) fn touch(&mut self) -> &mut Client {
+    pub(crate) fn touch(&mut self) -> &mut RecordedClient {
         self.quiet = None;
         &mut self.client
     }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use damselfly_client::{Client, OperationError, RestoreError};
+use damselfly_client::{Client, Config, Operation, OperationError, RestoreError};
 
 use crate::{
     MemberId, Sim,
     client_core::ClientCore,
     drive::arrival,
+    flight::{Memory, RecordedClient, Tape},
     link::{Held, Way},
-    sim::Action,
+    sim::{Action, start},
 };
 
 /// One end of a connection.
@@ -216,20 +217,22 @@ impl Sim {
         let seed = self.random.next();
         let Some(member) = self.members.get_mut(id.0) else { return };
         let config = member.config.clone();
+        let is_recorded = self.world.is_recorded;
         let client = match &mut member.store {
-            None => Ok(Client::new(config, seed)),
+            None => Ok(start(config, seed, is_recorded)),
             Some(store) => store.crash(&mut self.random).map_err(StartError::from).and_then(|image| {
                 let (name, count, is_torn) = (&member.name, image.operations.len(), image.is_torn);
                 self.trace.note(self.now, format_args!("{name} starts with {count} operations, torn: {is_torn}"));
                 member.untold_messages += image.untold_messages;
                 *self.faults.entry(Fault::TornGroup).or_default() += u64::from(image.is_torn);
                 *self.faults.entry(Fault::Unsynced).or_default() += u64::from(image.has_unsynced);
-                Ok(Client::restore(config, seed, image.operations)?)
+                Ok(restart(config, seed, image.operations, is_recorded)?)
             }),
         };
         match client {
-            Ok(client) => {
+            Ok((client, recording)) => {
                 member.client = ClientCore::new(client);
+                member.recording = recording;
                 member.last_sync = self.now;
                 member.is_down = false;
             }
@@ -255,4 +258,18 @@ impl Sim {
     pub fn untold_messages(&self, member: MemberId) -> usize {
         self.members.get(member.0).map_or(0, |member| member.untold_messages)
     }
+}
+
+/// A process that goes on with what is stored.
+fn restart(
+    config: Config,
+    seed: u64,
+    image: Vec<Operation>,
+    is_recorded: bool,
+) -> Result<(RecordedClient, Option<Memory>), RestoreError> {
+    if !is_recorded {
+        return Ok((Client::restore(config, seed, image)?.into(), None));
+    }
+    let (tape, recording) = Tape::in_memory();
+    Ok((RecordedClient::restore(config, seed, image, tape)?, Some(recording)))
 }

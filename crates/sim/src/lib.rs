@@ -7,6 +7,7 @@ pub mod conformance;
 mod drive;
 mod fault;
 mod feature;
+pub mod flight;
 mod link;
 mod random;
 mod scenario;

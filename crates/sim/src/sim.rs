@@ -15,6 +15,7 @@ use damselfly_topic::{KeyedState, TopicFilter, TopicName};
 use crate::{
     Fault, Feature, StartError, World,
     client_core::ClientCore,
+    flight::{Memory, RecordedBroker, RecordedClient, Tape},
     link::{Link, Piece, Way},
     random::Random,
     store::Store,
@@ -54,7 +55,8 @@ pub struct Sim {
     pub(crate) world: World,
     pub(crate) random: Random,
     pub(crate) now: Timestamp,
-    pub(crate) broker: Broker,
+    pub(crate) broker: RecordedBroker,
+    broker_recording: Option<Memory>,
     pub(crate) members: Vec<Member>,
     pub(crate) links: BTreeMap<u64, Link>,
     pub(crate) by_connection: BTreeMap<ConnectionId, u64>,
@@ -78,6 +80,8 @@ pub(crate) struct Member {
     pub(crate) name: Box<str>,
     pub(crate) config: Config,
     pub(crate) client: ClientCore,
+    /// Of the process that runs.
+    pub(crate) recording: Option<Memory>,
     pub(crate) parameters: ConnectParameters,
     /// The link the client believes in.
     pub(crate) link: Option<u64>,
@@ -94,6 +98,15 @@ pub(crate) struct Member {
     /// The payload of the will says which connection it is of.
     pub(crate) has_numbered_wills: bool,
     pub(crate) start_error: Option<StartError>,
+}
+
+/// A client's first process, or one of a client without a store, and its recording if there is one.
+pub(crate) fn start(config: Config, seed: u64, is_recorded: bool) -> (RecordedClient, Option<Memory>) {
+    if !is_recorded {
+        return (Client::new(config, seed).into(), None);
+    }
+    let (tape, recording) = Tape::in_memory();
+    (RecordedClient::new(config, seed, tape), Some(recording))
 }
 
 /// What is planned, the next one first.
@@ -183,7 +196,13 @@ impl Sim {
     /// What the broker says about its config.
     pub fn new(world: World, seed: u64) -> Result<Self, ConfigError> {
         let mut random = Random::new(seed);
-        let broker = Broker::new(world.broker.clone(), random.next())?;
+        let (config, broker_seed) = (world.broker.clone(), random.next());
+        let (broker, broker_recording) = if world.is_recorded {
+            let (tape, recording) = Tape::in_memory();
+            (RecordedBroker::new(config, broker_seed, tape)?, Some(recording))
+        } else {
+            (Broker::new(config, broker_seed)?.into(), None)
+        };
         let trace = Trace::new(world.is_traced);
         let watch = world.is_watched.then(Watch::default);
         Ok(Self {
@@ -191,6 +210,7 @@ impl Sim {
             random,
             now: Timestamp::from_secs(1),
             broker,
+            broker_recording,
             members: Vec::new(),
             links: BTreeMap::new(),
             by_connection: BTreeMap::new(),
@@ -216,11 +236,13 @@ impl Sim {
         let member = MemberId(self.members.len());
         let name = config.client_id.clone();
         let store = config.outbox.map(|_| Store::default());
-        let client = Client::new(config.clone(), self.random.next());
+        let seed = self.random.next();
+        let (client, recording) = start(config.clone(), seed, self.world.is_recorded);
         self.members.push(Member {
             name,
             config,
             client: ClientCore::new(client),
+            recording,
             parameters,
             link: None,
             events: Vec::new(),
@@ -243,7 +265,7 @@ impl Sim {
     }
 
     /// The broker.
-    pub const fn broker(&self) -> &Broker {
+    pub fn broker(&self) -> &Broker {
         &self.broker
     }
 
@@ -271,7 +293,7 @@ impl Sim {
     ///
     /// If the client belongs to another simulation.
     #[expect(clippy::indexing_slicing, reason = "members are never removed")]
-    pub fn act<T>(&mut self, member: MemberId, work: impl FnOnce(&mut Client, Timestamp) -> T) -> T {
+    pub fn act<T>(&mut self, member: MemberId, work: impl FnOnce(&mut RecordedClient, Timestamp) -> T) -> T {
         let result = work(self.members[member.0].client.touch(), self.now);
         self.settle();
         result
@@ -330,6 +352,18 @@ impl Sim {
     /// rule. `None` if there is none, or nobody [watches](World::is_watched).
     pub fn violation(&self) -> Option<&str> {
         self.watch.as_ref().and_then(Watch::violation)
+    }
+
+    /// What the broker was told so far, in a [recorded](World::is_recorded) world: the text of a
+    /// [`Recording`](crate::flight::Recording), which is empty in others.
+    pub fn broker_recording(&self) -> String {
+        self.broker_recording.as_ref().map(Memory::text).unwrap_or_default()
+    }
+
+    /// The same of a client: of its process that runs, or was the last to.
+    pub fn client_recording(&self, member: MemberId) -> String {
+        let recording = self.members.get(member.0).and_then(|member| member.recording.as_ref());
+        recording.map(Memory::text).unwrap_or_default()
     }
 
     /// Which faults took effect so far, and how often.

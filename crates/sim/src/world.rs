@@ -33,6 +33,9 @@ pub struct World {
     /// Whether all packets are held against the rules that can be seen from packets alone:
     /// [`Sim::violation`](crate::Sim::violation). Default: true.
     pub is_watched: bool,
+    /// Whether the inputs of all cores are recorded, in memory: [`Sim::broker_recording`](crate::Sim::broker_recording) and
+    /// [`Sim::client_recording`](crate::Sim::client_recording). Default: false.
+    pub is_recorded: bool,
 }
 
 impl Default for World {
@@ -49,6 +52,7 @@ impl Default for World {
             answer_latency: (Duration::ZERO, Duration::ZERO),
             is_traced: true,
             is_watched: true,
+            is_recorded: false,
         }
     }
 }

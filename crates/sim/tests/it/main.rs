@@ -5,6 +5,8 @@ mod conformance;
 mod delivery;
 mod determinism;
 mod faults;
+mod flight;
+mod flight_calls;
 mod lost_sessions;
 mod model;
 mod outbox;
