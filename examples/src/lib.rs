@@ -18,7 +18,9 @@ pub struct SimulationGuide;
 mod clock;
 mod command_line;
 mod descriptors;
+mod recording;
 
 pub use clock::Clock;
 pub use command_line::{mistake, unknown_flag};
 pub use descriptors::raise_descriptor_limit;
+pub use recording::tape;

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use damselfly_broker::{Answer, Broker, ConnectionId, Event, Intake, Output, Peer, Question, QuestionId};
+use damselfly_broker::{Answer, ConnectionId, Event, Intake, Output, Peer, Question, QuestionId};
 use damselfly_codec::{Frame, FrameLimits, ReasonCode};
 use damselfly_session::Timestamp;
+use damselfly_sim::flight::RecordedBroker;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
@@ -58,7 +59,7 @@ impl Default for Settings {
 
 /// One broker core and the sockets it speaks through. See the [module](super).
 pub struct Driver<H> {
-    broker: Broker,
+    broker: RecordedBroker,
     host: H,
     settings: Settings,
     clock: Clock,
@@ -96,8 +97,9 @@ enum Source {
 }
 
 impl<H: Host> Driver<H> {
-    /// A driver without listeners.
-    pub fn new(mut broker: Broker, mut host: H, settings: Settings) -> io::Result<Self> {
+    /// A driver without listeners, of a [`Broker`](damselfly_broker::Broker) or of one that is recorded.
+    pub fn new(broker: impl Into<RecordedBroker>, mut host: H, settings: Settings) -> io::Result<Self> {
+        let mut broker = broker.into();
         let clock = Clock::start();
         host.start(&mut broker, clock.now());
         let poller = Poller::new()?;

@@ -1,18 +1,19 @@
 use std::net::SocketAddr;
 
-use damselfly_broker::{Answer, Broker, Event, LocalDelivery, LocalId, Question, QuestionId};
+use damselfly_broker::{Answer, Event, LocalDelivery, LocalId, Question, QuestionId};
 use damselfly_codec::ReasonCode;
 use damselfly_session::Timestamp;
+use damselfly_sim::flight::RecordedBroker;
 
 /// The program around a broker core: answers its questions and hears what it reports.
 ///
 /// Every method has a default, so that a program writes only what it cares about.
 pub trait Host {
     /// Called once, before the first connection: the place to open local participants.
-    fn start(&mut self, _broker: &mut Broker, _now: Timestamp) {}
+    fn start(&mut self, _broker: &mut RecordedBroker, _now: Timestamp) {}
 
     /// Who is this, may it? By default everything is allowed, but no Authentication Method is known. `None` leaves the
-    /// question open: another method may answer it later by [`Broker::handle_answer`]; until the core's deadline, which
+    /// question open: another method may answer it later by [`RecordedBroker::handle_answer`]; until the core's deadline, which
     /// means no.
     fn answer(&mut self, _id: QuestionId, question: &Question) -> Option<Answer> {
         match question {
@@ -29,7 +30,7 @@ pub trait Host {
     fn event(&mut self, _event: &Event, _address: Option<SocketAddr>) {}
 
     /// A message for a local participant.
-    fn deliver(&mut self, _broker: &mut Broker, _now: Timestamp, _local: LocalId, _delivery: LocalDelivery) {}
+    fn deliver(&mut self, _broker: &mut RecordedBroker, _now: Timestamp, _local: LocalId, _delivery: LocalDelivery) {}
 
     /// When the host wants [`handle_timeout`](Host::handle_timeout).
     fn poll_timeout(&self) -> Option<Timestamp> {
@@ -37,7 +38,7 @@ pub trait Host {
     }
 
     /// The time asked for has come.
-    fn handle_timeout(&mut self, _broker: &mut Broker, _now: Timestamp) {}
+    fn handle_timeout(&mut self, _broker: &mut RecordedBroker, _now: Timestamp) {}
 }
 
 /// A host that lets everybody do everything, without enhanced authentication, and ignores events.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use damselfly_client::{AckToken, Client as Core, InboundMessage, Refused, Ticket, UsageError};
 use damselfly_codec::{Properties, QoS, ReasonCode, SubscriptionOptions};
 use damselfly_session::{Message, Timestamp};
+use damselfly_sim::flight::RecordedClient;
 use damselfly_topic::{IndexError, TopicError, TopicFilter, TopicFilterBuf, TopicName};
 
 use super::{
@@ -66,8 +67,12 @@ impl Client {
     /// Starts a client on the current tokio runtime. It connects, and connects again, until [`Client::close`], until the
     /// [`Events`] are dropped or, if these are [detached](Events::detach), until all handles and subscriptions are.
     pub fn connect(options: Options) -> (Self, Events) {
-        let Options { config, provider, max_waiting_messages, seed } = options;
-        let shared = Arc::new(Shared::new(Core::new(config, seed), seed, max_waiting_messages));
+        let Options { config, provider, max_waiting_messages, seed, tape } = options;
+        let core = match tape {
+            Some(tape) => RecordedClient::new(config, seed, tape),
+            None => Core::new(config, seed).into(),
+        };
+        let shared = Arc::new(Shared::new(core, seed, max_waiting_messages));
         drop(tokio::spawn(driver::run(Arc::clone(&shared), provider)));
         let handle = Arc::new(Handle { shared });
         (Self { handle: Arc::clone(&handle) }, Events::new(handle))

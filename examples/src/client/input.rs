@@ -3,8 +3,9 @@
 use std::io;
 
 use bytes::{Buf, BufMut, BytesMut};
-use damselfly_client::{Client, Intake, Timestamp};
+use damselfly_client::{Intake, Timestamp};
 use damselfly_codec::{Frame, FrameLimits};
+use damselfly_sim::flight::RecordedClient;
 use tokio::net::TcpStream;
 
 /// Room for one read.
@@ -52,7 +53,7 @@ impl Input {
     }
 
     /// Hands in what there is.
-    pub(super) fn hand_in(&mut self, core: &mut Client, now: Timestamp) -> Intake {
+    pub(super) fn hand_in(&mut self, core: &mut RecordedClient, now: Timestamp) -> Intake {
         if let Some(frame) = self.frame.take() {
             let intake = core.handle_frame(now, &frame);
             if intake.consumed == 0 {
@@ -86,7 +87,7 @@ impl Input {
 mod tests {
     use std::io::Write;
 
-    use damselfly_client::{Config, ConnectParameters, Event, Output};
+    use damselfly_client::{Client, Config, ConnectParameters, Event, Output};
 
     use super::*;
 
@@ -105,7 +106,7 @@ mod tests {
         bytes
     }
 
-    fn payloads(core: &mut Client) -> Vec<bytes::Bytes> {
+    fn payloads(core: &mut RecordedClient) -> Vec<bytes::Bytes> {
         let message = |output| match output {
             Output::Event(Event::Message(inbound)) => Some(inbound.message.payload_bytes()),
             _ => None,
@@ -119,7 +120,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut peer = listener.accept().unwrap().0;
-        let mut core = Client::new(Config::new("heron"), 7);
+        let mut core = RecordedClient::from(Client::new(Config::new("heron"), 7));
         let now = Timestamp::from_secs(1);
         core.handle_transport_up(now, &ConnectParameters::default());
         let mut input = Input::default();

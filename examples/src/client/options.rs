@@ -10,6 +10,7 @@ use std::{
 };
 
 use damselfly_client::{Config, ConnectParameters, NeedTransport};
+use damselfly_sim::flight::Tape;
 use futures::future::BoxFuture;
 
 /// The port of MQTT over TCP.
@@ -121,6 +122,8 @@ pub struct Options {
     pub max_waiting_messages: usize,
     /// The seed of the core's jitter and hashing. Default: taken from the process's random hasher keys.
     pub seed: u64,
+    /// Where the inputs of the core are recorded. Default: nowhere.
+    pub tape: Option<Tape>,
 }
 
 impl Options {
@@ -161,6 +164,7 @@ impl Options {
             provider: Box::new(move |need| Box::pin(ask(need))),
             max_waiting_messages: 1_024,
             seed: RandomState::new().hash_one(0_u8),
+            tape: None,
         }
     }
 }

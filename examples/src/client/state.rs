@@ -8,10 +8,11 @@ use std::{
 };
 
 use damselfly_client::{
-    AckToken, Client as Core, DropReason, Event, InboundMessage, IndeterminateReason, NeedTransport, Outcome, Output,
-    Ticket, TransportLost, UsageError,
+    AckToken, DropReason, Event, InboundMessage, IndeterminateReason, NeedTransport, Outcome, Output, Ticket,
+    TransportLost, UsageError,
 };
 use damselfly_codec::{Properties, ReasonCode};
+use damselfly_sim::flight::RecordedClient;
 use damselfly_topic::{TopicFilter, TopicFilterBuf};
 use tokio::sync::Notify;
 
@@ -30,7 +31,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(core: Core, seed: u64, max_waiting_messages: usize) -> Self {
+    pub(super) fn new(core: RecordedClient, seed: u64, max_waiting_messages: usize) -> Self {
         Self { state: Mutex::new(State::new(core, seed, max_waiting_messages)), wake: Notify::new() }
     }
 
@@ -55,7 +56,7 @@ impl Shared {
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of the core that the task looks up at its next turn")]
 pub(super) struct State {
-    pub(super) core: Core,
+    pub(super) core: RecordedClient,
     pub(super) clock: Clock,
     pub(super) need: Option<NeedTransport>,
     /// The connection is to be closed once its bytes are written.
@@ -95,7 +96,7 @@ enum Slot {
 }
 
 impl State {
-    fn new(core: Core, seed: u64, max_waiting_messages: usize) -> Self {
+    fn new(core: RecordedClient, seed: u64, max_waiting_messages: usize) -> Self {
         let events = Events {
             waiting: Some(VecDeque::new()),
             messages: 0,

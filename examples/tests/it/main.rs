@@ -15,6 +15,7 @@ mod limits;
 mod mqtt;
 mod mqtt_ask;
 mod promises;
+mod recording;
 mod scram;
 mod settings;
 mod support;

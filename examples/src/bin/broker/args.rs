@@ -1,7 +1,9 @@
 //! The command line. Its flags are the settings.
 
+use std::path::PathBuf;
+
 use clap::builder::ValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::settings::{Builder, Kind, Setting, TABLE, Value};
 
@@ -27,7 +29,8 @@ Exit status 1: what was asked for could not be done; 2: the command line or the 
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) enum Task {
-    Serve(Box<Builder>),
+    /// With a file to record to.
+    Serve(Box<Builder>, Option<PathBuf>),
     /// Say what is wrong with this file.
     Check(String),
     /// Print a file with every setting.
@@ -41,7 +44,7 @@ pub(crate) fn parse<I: IntoIterator<Item = T>, T: Into<std::ffi::OsString> + Clo
     Ok(match matches.subcommand() {
         Some(("check", matches)) => Task::Check(matches.get_one::<String>("FILE").cloned().unwrap_or_default()),
         Some(_) => Task::Sample,
-        None => Task::Serve(Box::new(settings(&matches))),
+        None => Task::Serve(Box::new(settings(&matches)), matches.get_one("record").cloned()),
     })
 }
 
@@ -72,6 +75,9 @@ fn join(first: Value, second: Value) -> Value {
 fn command() -> Command {
     let config = Arg::new("config").long("config").value_name("FILE");
     let config = config.help("Read settings from this TOML file; flags win over it. An unknown key is an error");
+    let record = Arg::new("record").long("record").value_name("FILE").value_parser(value_parser!(PathBuf));
+    let record =
+        record.help("Record all that the core is told, without passwords, to this file, which can be played again");
     let file = Arg::new("FILE").required(true).help("The TOML file");
     let check = Command::new("check").about("Say everything that is wrong with a settings file").arg(file);
     let sample = Command::new("sample").about("Print a settings file with every key, its default and what it does");
@@ -81,7 +87,7 @@ fn command() -> Command {
         .after_help(EXAMPLES)
         .args_conflicts_with_subcommands(true)
         .subcommands([check, sample])
-        .arg(config)
+        .args([config, record])
         .args(TABLE.iter().map(flag))
 }
 

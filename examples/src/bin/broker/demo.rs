@@ -4,11 +4,12 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use damselfly_broker::{
-    Answer, Broker, ClientIdInUse, ConnectionId, Event, LocalDelivery, LocalId, Message, Peer, Question, QuestionId,
+    Answer, ClientIdInUse, ConnectionId, Event, LocalDelivery, LocalId, Message, Peer, Question, QuestionId,
 };
 use damselfly_codec::{Connect, Delivery, Foreign, Properties, Publish, QoS, SubscriptionOptions, Version, Will};
 use damselfly_examples::broker::Host;
 use damselfly_session::Timestamp;
+use damselfly_sim::flight::RecordedBroker;
 use damselfly_topic::{TopicError, TopicFilter, TopicName};
 
 use crate::{log, rules::Rules, sink::Sink};
@@ -68,7 +69,7 @@ To switch the lamp on:
 }
 
 impl Host for Demo {
-    fn start(&mut self, broker: &mut Broker, now: Timestamp) {
+    fn start(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
         self.next_tick = now.saturating_add(TICK);
         match Participants::open(broker, now) {
             Ok(participants) => self.participants = Some(participants),
@@ -84,7 +85,7 @@ impl Host for Demo {
         log::record(event, address);
     }
 
-    fn deliver(&mut self, broker: &mut Broker, now: Timestamp, local: LocalId, delivery: LocalDelivery) {
+    fn deliver(&mut self, broker: &mut RecordedBroker, now: Timestamp, local: LocalId, delivery: LocalDelivery) {
         let Some(participants) = self.participants else { return };
         if local == participants.console {
             print(&self.console, &delivery);
@@ -101,7 +102,7 @@ impl Host for Demo {
         Some(self.next_tick)
     }
 
-    fn handle_timeout(&mut self, broker: &mut Broker, now: Timestamp) {
+    fn handle_timeout(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
         self.next_tick = self.next_tick.max(now.saturating_sub(TICK)).saturating_add(TICK);
         report(self.tick(broker, now));
         self.ticks += 1;
@@ -114,7 +115,7 @@ impl Demo {
         Self { console, rules, next_tick: Timestamp::ZERO, ticks: 0, participants: None, freezer: None }
     }
 
-    fn tick(&mut self, broker: &mut Broker, now: Timestamp) -> Result<(), DemoError> {
+    fn tick(&mut self, broker: &mut RecordedBroker, now: Timestamp) -> Result<(), DemoError> {
         let Some(participants) = self.participants else { return Ok(()) };
         if self.ticks % 2 == 0 {
             let tenths = 200 + self.ticks * 7 % 23;
@@ -145,7 +146,7 @@ impl Demo {
 }
 
 impl Participants {
-    fn open(broker: &mut Broker, now: Timestamp) -> Result<Self, DemoError> {
+    fn open(broker: &mut RecordedBroker, now: Timestamp) -> Result<Self, DemoError> {
         let window = NonZeroU16::MIN.saturating_add(15);
         let participants = Self {
             console: broker.open_local(now, "demo-console", window)?,
@@ -164,7 +165,7 @@ impl Participants {
 }
 
 /// Connects the freezer with a will.
-fn connect_freezer(broker: &mut Broker, now: Timestamp) -> Result<Option<ConnectionId>, DemoError> {
+fn connect_freezer(broker: &mut RecordedBroker, now: Timestamp) -> Result<Option<ConnectionId>, DemoError> {
     let Ok(connection) = broker.handle_connection(now, Peer::default()) else { return Ok(None) };
     let mut connect = Connect::new(Version::V5_0, "demo-freezer");
     connect.will = Some(Will {
@@ -182,7 +183,7 @@ fn connect_freezer(broker: &mut Broker, now: Timestamp) -> Result<Option<Connect
 }
 
 /// The freezer says that it is there.
-fn announce_freezer(broker: &mut Broker, now: Timestamp, connection: ConnectionId) -> Result<(), DemoError> {
+fn announce_freezer(broker: &mut RecordedBroker, now: Timestamp, connection: ConnectionId) -> Result<(), DemoError> {
     let mut packet = Vec::new();
     let publish = Publish {
         delivery: Delivery::AtMostOnce,
@@ -198,7 +199,7 @@ fn announce_freezer(broker: &mut Broker, now: Timestamp, connection: ConnectionI
 }
 
 fn publish(
-    broker: &mut Broker,
+    broker: &mut RecordedBroker,
     now: Timestamp,
     local: LocalId,
     topic: &str,

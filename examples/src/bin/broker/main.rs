@@ -12,12 +12,14 @@ use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 use std::thread;
 use std::time::Duration;
 
 use damselfly_broker::Broker;
 use damselfly_examples::broker::{self as driver, Driver, Host, Stop};
+use damselfly_sim::flight::RecordedBroker;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::Task;
@@ -31,8 +33,8 @@ use sink::Sink;
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let builder = match args::parse(env::args_os()) {
-        Ok(Task::Serve(builder)) => builder,
+    let (builder, record) = match args::parse(env::args_os()) {
+        Ok(Task::Serve(builder, record)) => (builder, record),
         Ok(Task::Check(path)) => return check(&path),
         Ok(Task::Sample) => return print(&settings::sample()),
         Err(error) => return complain(&error),
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
         // Whoever reads the log may be gone: that must not become a panic in the thread that logs.
         .log_internal_errors(false)
         .init();
-    let result = run(setup, &listeners);
+    let result = run(setup, &listeners, record.as_deref());
     log.finish(LAST_LINES);
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,7 +98,7 @@ fn fail(failure: &Failure) -> ExitCode {
     say(&failure.to_string());
     match failure {
         Failure::Config(_) => ExitCode::from(2),
-        Failure::Listen(_) | Failure::System(_) => ExitCode::FAILURE,
+        Failure::Listen(_) | Failure::Record(..) | Failure::System(_) => ExitCode::FAILURE,
     }
 }
 
@@ -123,23 +125,32 @@ enum Failure {
     Listen(Mistake),
     #[error(transparent)]
     Config(#[from] damselfly_broker::ConfigError),
+    #[error("--record {path}: {1}", path = Excerpt(&.0.to_string_lossy()))]
+    Record(PathBuf, io::Error),
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
 }
 
-fn run(setup: Setup, listeners: &[Listener]) -> Result<(), Failure> {
+fn run(setup: Setup, listeners: &[Listener], record: Option<&Path>) -> Result<(), Failure> {
     let descriptors = damselfly_examples::raise_descriptor_limit();
     tracing::debug!(descriptors, "each connection takes one");
     let rules = Rules::new(setup.access());
     if setup.demo {
-        serve(setup, listeners, Demo::new(Sink::start("console", io::stdout())?, rules))
+        serve(setup, listeners, record, Demo::new(Sink::start("console", io::stdout())?, rules))
     } else {
-        serve(setup, listeners, Log::new(rules))
+        serve(setup, listeners, record, Log::new(rules))
     }
 }
 
-fn serve(setup: Setup, listeners: &[Listener], host: impl Host) -> Result<(), Failure> {
-    let mut driver = Driver::new(Broker::new(setup.config, seed())?, host, driver::Settings::default())?;
+fn serve(setup: Setup, listeners: &[Listener], record: Option<&Path>, host: impl Host) -> Result<(), Failure> {
+    let broker = match record {
+        Some(path) => {
+            let tape = damselfly_examples::tape(path).map_err(|error| Failure::Record(path.into(), error))?;
+            RecordedBroker::new(setup.config, seed(), tape)?
+        }
+        None => Broker::new(setup.config, seed())?.into(),
+    };
+    let mut driver = Driver::new(broker, host, driver::Settings::default())?;
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in listeners {
         let address = driver.listen_limited(listener.address, listener.max_connections);

@@ -122,6 +122,9 @@ pub(crate) struct ConnectArgs {
         value_names = ["PACKET", "NAME", "VALUE", "VALUE"],
     )]
     pub(crate) properties: Vec<String>,
+    /// Record all that the client is told, without passwords, to this file, which can be played again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// Say on stderr what happens.
     #[arg(short = 'd', long)]
     pub(crate) debug: bool,

@@ -133,6 +133,9 @@ async fn connect(
     args: &BenchArgs,
     failed: &mpsc::Sender<Failure>,
 ) -> Result<(Vec<Subscription>, Vec<Client>), Failure> {
+    if args.connect.record.is_some() {
+        return Err(Failure::Usage("--record is for one client: mqtt pub, mqtt sub or mqtt rr".into()));
+    }
     let properties = args.connect.property_args().map_err(Failure::Usage)?;
     let (mut streams, mut clients) = (Vec::new(), Vec::new());
     for number in 0..args.publishers.saturating_add(args.subscribers) {

@@ -47,7 +47,11 @@ impl Link {
         let parameters = parameters(args, properties)?;
         let mut config = config(args, properties);
         adjust(&mut config);
-        let options = Options::with_parameters(endpoint.clone(), config, parameters);
+        let mut options = Options::with_parameters(endpoint.clone(), config, parameters);
+        if let Some(path) = &args.record {
+            let tape = damselfly_examples::tape(path);
+            options.tape = Some(tape.map_err(|error| Failure::Usage(format!("--record {}: {error}", path.display())))?);
+        }
         tracing::debug!(%endpoint, version = %args.protocol_version, "connecting");
         let (client, events) = Client::connect(options);
         Ok(Self { client, events, endpoint, was_connected: false, is_quiet: args.quiet })

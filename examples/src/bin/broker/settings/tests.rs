@@ -12,7 +12,7 @@ use crate::args::{self, Task};
 fn built(text: &str, flags: &[&str]) -> Result<(Setup, Vec<Listener>), Vec<Mistake>> {
     let mut builder = Builder { file: Some("broker.toml".into()), ..Builder::default() };
     file::apply(&mut builder, text);
-    let Ok(Task::Serve(of_flags)) = args::parse([&["broker"], flags].concat()) else { panic!("{flags:?}") };
+    let Ok(Task::Serve(of_flags, None)) = args::parse([&["broker"], flags].concat()) else { panic!("{flags:?}") };
     for (name, _) in of_flags.places {
         let setting = Setting::find(name).unwrap();
         builder.flag(setting, (setting.get)(&of_flags.setup));
