@@ -135,9 +135,8 @@ impl Broker {
             };
             if let Some(queued) = taken_over {
                 if max_inflight_bytes != u64::MAX {
-                    let weight = self.messages.weight_in_flight(&queued, max_inflight_bytes);
-                    outbound.inflight_bytes -= weight;
-                    is_any_done |= weight > 0;
+                    outbound.inflight_bytes -= self.messages.weight_in_flight(&queued, max_inflight_bytes);
+                    is_any_done = true;
                 }
                 self.messages.discard(queued);
             }

@@ -91,8 +91,8 @@ pub(crate) fn question_weight(question: &Question) -> usize {
                 + authentication.as_ref().map_or(0, of_step)
         }
         Question::Authenticate { step, .. } => of_step(step),
-        Question::Publish { client_id, topic, .. } => client_id.len() + topic.len(),
-        Question::Subscribe { client_id, filter, .. } => client_id.len() + filter.len(),
+        // They count with the message or the filters that wait for them.
+        Question::Publish { .. } | Question::Subscribe { .. } => 0,
     };
     size_of::<Question>() + words
 }
@@ -241,9 +241,7 @@ impl Broker {
     pub(crate) fn forget_arriving(&mut self, id: ConnectionId) {
         let kept = self.connections.get_mut(id).map_or(0, |connection| core::mem::take(&mut connection.arriving));
         self.standing.remove(kept);
-        if kept > SMALL {
-            self.arrivals.grown.remove(&id);
-        }
+        self.arrivals.grown.remove(&id);
     }
 
     /// Somebody found no room.
@@ -333,6 +331,7 @@ impl Memory {
 }
 
 const _: () = assert!(Memory::PER_CONNECTION + Memory::PER_SESSION <= 1_536, "the documentation says how many fit");
+const _: () = assert!(Memory::PER_SHARED_SUBSCRIPTION <= 512, "many clients have nothing but one of them");
 
 /// One part in so many of the budget is kept for what stands.
 const RESERVE: u64 = 8;

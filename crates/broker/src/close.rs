@@ -326,10 +326,11 @@ impl Broker {
                     self.route_after(commit, None, held.message);
                 }
                 Wait::Lookup { id, .. } => self.orphan_lookup(id),
-                Wait::Nothing | Wait::Room if held.packet_id.is_none() || held.is_durable() => {
+                // What was neither committed nor sent without an identifier went with the connection.
+                Wait::Nothing | Wait::Room => {
                     self.route_orphan(now, held.message, Origin::Here);
                 }
-                Wait::Nothing | Wait::Answer(_) | Wait::Room => {}
+                Wait::Answer(_) => {}
             }
         }
         self.event(Event::SessionEnded { client_id: session.client_id, discarded });

@@ -132,12 +132,29 @@ mod tests {
         assert_eq!(gate.record(Some(acks(1))), first, "one group per call, one release per connection");
         assert_eq!(gate.close(), Some(first));
         let second = gate.record(Some(acks(2)));
+        assert_eq!(gate.waiting(), 1, "a group that is not closed waits for nothing");
         assert_eq!(gate.close(), Some(second));
-        assert_eq!(gate.commit(CommitId(0)), None);
+        assert_eq!((gate.commit(CommitId(0)), gate.waiting()), (None, 2));
         assert_eq!(gate.commit(second), Some(alloc::vec![acks(1)]));
         assert!(gate.is_committed(first) && !gate.is_committed(second));
         assert_eq!(gate.commit(second), Some(alloc::vec![acks(2)]));
-        assert_eq!(gate.commit(second), None);
+        assert_eq!((gate.commit(second), gate.waiting()), (None, 0));
+    }
+
+    #[test]
+    fn a_few_emptied_lists_are_used_again() {
+        let mut gate = CommitGate::new();
+        for slot in 0..=4 {
+            gate.recycle(alloc::vec![acks(slot); 10]);
+        }
+        assert_eq!(gate.spare.len(), SPARE);
+        gate.record(Some(acks(9)));
+        gate.close();
+        assert!(
+            gate.building.is_empty() && gate.building.capacity() >= 10,
+            "the next group has the memory of an old one"
+        );
+        assert_eq!(gate.spare.len(), SPARE - 1);
     }
 
     #[test]

@@ -165,9 +165,8 @@ impl Broker {
             if let Some(tally) = self.route_held(now, &held.message, key, topic) {
                 self.decide(now, key, &held, tally, &mut ack_at);
             } else {
-                blocked.insert(topic);
+                // The next round finds it waiting.
                 self.hold_lookup(now, key, at, held);
-                at += 1;
             }
         }
         if let Some(connection) = self.connection_of(key).filter(|_| ack_at > 0) {
@@ -390,7 +389,6 @@ impl Broker {
             is_changed = true;
             if !has_no_memory {
                 held.wait = Wait::Nothing;
-                at += 1;
                 continue;
             }
             let Some(held) = self.unhold(key, at) else { break };

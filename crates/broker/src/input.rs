@@ -62,14 +62,14 @@ impl Broker {
         // Its message counts in its place.
         self.forget_arriving(connection);
         match self.next_frame(now, connection, frame) {
-            Next::Frame(header) if header.frame_len() == frame.len() => {
+            Next::Frame(header) => {
                 self.handle_packet(now, connection, header, frame, Some(frame));
                 if self.has_begun(connection) {
                     self.rest(now, connection);
                     intake = Intake { consumed: 0, wanted: 0, paused: true };
                 }
             }
-            Next::Frame(_) | Next::Wanted(_) | Next::Ignore => {}
+            Next::Wanted(_) | Next::Ignore => {}
             Next::Paused => intake = Intake { consumed: 0, wanted: 0, paused: true },
         }
         intake.paused |= self.keep(now, connection, frame.len() - intake.consumed);

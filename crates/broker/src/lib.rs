@@ -70,3 +70,6 @@ pub use output::{
 };
 pub use query::{Counters, Memory, SessionView, SubscriptionView};
 pub use question::{Answer, AuthenticationStep, Grant, Question, Secret};
+
+#[cfg(test)]
+mod tests;

@@ -203,3 +203,77 @@ impl Messages {
         self.stored.heap_bytes() + self.lists.heap_bytes() + self.pool.heap_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use damselfly_codec::{Delivery, Properties};
+
+    use super::*;
+
+    fn store(messages: &mut Messages) -> MessageRef {
+        let topic = TopicName::new("pond/depth").unwrap();
+        let (delivery, retain, properties) = (Delivery::AtMostOnce, false, Properties::EMPTY);
+        let publish = Publish { delivery, retain, topic: Some(topic), properties, payload: b"7" };
+        messages.store_new(&publish, topic, Timestamp::ZERO)
+    }
+
+    fn ids(count: u32) -> alloc::vec::Vec<SubscriptionId> {
+        (1..=count).filter_map(SubscriptionId::new).collect()
+    }
+
+    #[test]
+    fn what_is_stored_counts_for_no_less_than_it_takes() {
+        let mut messages = Messages::new();
+        let small = store(&mut messages);
+        let content = messages.get(&small).unwrap().heap_bytes();
+        assert!(messages.bytes() >= u64::try_from(size_of::<Stored>() + content).unwrap());
+        assert_eq!((messages.len(), messages.references()), (1, 1));
+        let again = messages.share(&small);
+        assert_eq!((messages.len(), messages.references()), (1, 2));
+
+        let before = messages.bytes();
+        let taken = |count: u32| u64::from(count) * 4 + 16;
+        for count in [2, 3, 50] {
+            let list = messages.keep_ids(&ids(count));
+            assert!(messages.bytes() - before >= taken(count), "{count} identifiers");
+            assert_eq!(
+                messages.weight_with(&small, &ids(count)),
+                messages.weight_with(&small, &[]) + messages.bytes() - before
+            );
+            messages.release_ids(list);
+            assert_eq!(messages.bytes(), before);
+        }
+        messages.release(small);
+        messages.release(again);
+        assert_eq!((messages.len(), messages.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn each_delivery_gives_back_its_own_identifiers_and_no_others() {
+        let mut messages = Messages::new();
+        let [none, one, two, three] = [0, 1, 2, 3].map(|count| messages.keep_ids(&ids(count)));
+        assert_eq!([&none, &one, &two, &three].map(SubscriptionIds::is_list), [false, false, true, true]);
+        messages.release_ids(none);
+        messages.release_ids(one);
+        assert_eq!(messages.lists(), 2, "they were no lists");
+        messages.release_ids(two);
+        assert_eq!(messages.ids(&three, &mut None), ids(3));
+        messages.release_ids(three);
+        assert_eq!((messages.lists(), messages.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_heap_holds_messages_lists_and_memory_for_later_ones() {
+        let mut messages = Messages::new();
+        assert_eq!(messages.heap_bytes(), 0);
+        let stored = store(&mut messages);
+        let with_message = messages.heap_bytes();
+        assert!(with_message >= size_of::<Stored>());
+        let list = messages.keep_ids(&ids(2));
+        let with_list = messages.heap_bytes();
+        assert!(with_list >= with_message + size_of::<Box<[SubscriptionId]>>());
+        messages.release_ids(list);
+        messages.release(stored);
+        assert!(messages.heap_bytes() > with_list, "the memory of the message is kept for another");
+    }
+}

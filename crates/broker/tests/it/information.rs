@@ -308,3 +308,11 @@ fn a_re_authentication_may_send_a_client_elsewhere() {
     assert_eq!(world.received(bob), [r#"DISCONNECT 9C {ServerReference("a:1")}"#]);
     assert!(world.is_closed(bob));
 }
+
+#[test]
+fn there_is_something_to_say_with_a_reason_alone_and_with_a_user_property_alone() {
+    let nothing = ProblemInformation::new;
+    assert!(nothing().is_empty());
+    assert!(!nothing().reason_string("x").unwrap().is_empty());
+    assert!(!nothing().user_property("a", "b").unwrap().is_empty());
+}

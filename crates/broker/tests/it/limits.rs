@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use damselfly_broker::{Broker, Config, DropReason, Event, Peer, WhenFull};
-use damselfly_codec::{Packet, Property, SubscriptionOptions};
+use damselfly_broker::{Broker, Config, DropReason, Event, Peer, WhenFull, Why};
+use damselfly_codec::{Packet, Property, ReasonCode, SubscriptionOptions};
 
 use crate::world::{As, World, beside, delivery, qos, v3, v5};
 
@@ -26,7 +26,11 @@ fn max_sessions() {
         let carol = world.begin(client);
         assert_eq!(world.first(carol), answer);
         assert!(world.is_closed(carol));
+        let refused =
+            Event::Disconnected { connection: carol.id, client_id: None, why: Why::Refused(ReasonCode::QuotaExceeded) };
+        assert_eq!(world.events.last(), Some(&refused));
     }
+    assert_eq!(world.broker.counters().connects_accepted, 2);
     world.connect(v3("bob").lasting(100));
     assert!(world.is_closed(bob), "whoever has a session takes it over as ever");
     let alice = world.connect(v5("alice"));

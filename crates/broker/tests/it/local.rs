@@ -129,3 +129,26 @@ fn nobody_else_gets_its_identifier_and_closing_frees_all() {
     world.cut(bob);
     world.assert_empty();
 }
+
+#[test]
+fn it_is_told_that_nobody_subscribed_only_where_nobody_did() {
+    let mut world = World::new();
+    let local = world.broker.open_local(world.now, "house", 2.try_into().unwrap()).unwrap();
+    let away = world.connect(v5("away").lasting(100));
+    world.subscribe(away, &[("a", 1)]);
+    world.cut(away);
+    for (name, level, receivers, code) in [
+        ("nobody", 0, 0, ReasonCode::NoMatchingSubscribers),
+        ("nobody", 1, 0, ReasonCode::NoMatchingSubscribers),
+        ("a", 0, 0, ReasonCode::Success),
+        ("a", 1, 1, ReasonCode::Success),
+    ] {
+        let message = Message::compose(topic(name), b"x", qos(level), false, Properties::EMPTY, world.now);
+        let published = world.broker.local_publish(world.now, local, message);
+        assert_eq!((published.receivers, published.reason_code), (receivers, code), "{name} at QoS {level}");
+    }
+    world.broker.close_local(world.now, local);
+    let message = Message::compose(topic("a"), b"x", qos(0), false, Properties::EMPTY, world.now);
+    let published = world.broker.local_publish(world.now, local, message);
+    assert_eq!((published.receivers, published.reason_code), (0, ReasonCode::UnspecifiedError));
+}

@@ -143,3 +143,19 @@ fn debug_says_how_much_there_is_and_no_secret() {
     }
     assert_eq!(format!("{:?}", Secret::from(&b"s3cret"[..])), "Secret(hidden)");
 }
+
+#[test]
+fn a_queue_that_was_long_gives_its_memory_back() {
+    let mut world = World::with(|config| config.max_inflight = 3);
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    world.subscribe(bob, &[("pond", 1)]);
+    let before = world.broker.memory().sessions;
+    for n in 1..=500 {
+        world.publish(alice, "pond", "x", 1, n);
+    }
+    let long = world.broker.memory().sessions - before;
+    assert!(long > 500 * 12, "{long} bytes of places in the queue");
+    assert_eq!(world.work_off(bob).len(), 500);
+    let left = world.broker.memory().sessions - before;
+    assert!(left < 2_000, "{left} bytes are kept");
+}

@@ -226,3 +226,22 @@ fn response_information_is_given_to_nobody() {
         assert!(!world.first(bob).contains("ResponseInformation"));
     }
 }
+
+/// A refusal speaks the version that was asked for, however long the packet is.
+#[test]
+fn a_long_connect_that_cannot_be_read_is_answered_in_its_version() {
+    for (client, answer) in [(v5("x"), &b"\x20\x03\x00\x81\x00"[..]), (v3("x"), b"")] {
+        for len in [5, 200, 20_000] {
+            let client_id = "x".repeat(len);
+            let mut world = World::new();
+            let mut connect = As { client_id: &client_id, ..client }.encode();
+            // The reserved flag.
+            let flags = connect.windows(4).position(|bytes| bytes == b"MQTT").unwrap() + 5;
+            connect[flags] |= 1;
+            let link = world.open();
+            world.send_bytes(link, &connect);
+            assert!(world.is_closed(link));
+            assert_eq!(world.received_bytes(link), answer, "{len} bytes");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use damselfly_broker::{Access, Event, Forward, Interest, LocalId, Output, Permis
 use damselfly_codec::{AckType, Packet, Properties, Publish, SubscriptionOptions};
 use damselfly_session::Message;
 
-use crate::world::{As, World, delivery, filter, qos, topic, v5};
+use crate::world::{As, World, delivery, filter, qos, topic, v3, v5};
 
 /// Levels of the topic that the bomb is for.
 const LEVELS: u32 = 8;
@@ -444,4 +444,49 @@ fn receivers_have_their_turn_while_publishers_take_all_steps() {
     }
 
     assert_eq!(world.received(bob), ["PUBLISH q0 retain r/7=x"]);
+}
+
+#[test]
+fn a_long_queue_is_sent_over_many_calls_each_as_long_as_it_may_be() {
+    let mut world = world();
+    let alice = world.connect(v5("alice"));
+    let bob = world.connect(v3("bob").lasting(0));
+    world.subscribe(bob, &[("a", 1)]);
+    world.cut(bob);
+    for n in 1..=1_000 {
+        world.publish(alice, "a", &n.to_string(), 1, n);
+    }
+    let before = world.turns;
+    world.is_stalled = true;
+    let bob = world.begin(v3("bob").lasting(0));
+    let turns = world.turns - before;
+    assert!((1_000 / STEPS - 1..=1_000 / STEPS + 2).contains(&turns), "{turns} turns");
+    world.unstall();
+    let expected: Vec<_> = (1..=1_000).map(|n| format!("PUBLISH q1 #{n} a={n}")).collect();
+    assert_eq!(world.received(bob)[1..], expected);
+    assert_bounded(&world);
+}
+
+#[test]
+fn a_subscriber_that_is_gone_gets_nothing_while_its_subscriptions_are_taken_out() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    let gone = world.broker.open_local(world.now, "gone", 5.try_into().unwrap()).unwrap();
+    for n in 0..5_000 {
+        subscribe(&mut world, gone, &format!("s/{n:04}"));
+    }
+    world.settle();
+    world.holds_work = true;
+    world.broker.close_local(world.now, gone);
+    assert!((1..5_000).contains(&world.broker.subscriptions_len()), "some are left");
+    for level in 0..2 {
+        world.publish(alice, "s/4999", "x", level, 1);
+        world.publish(alice, "s/4999", "x", 1, 2);
+    }
+    assert!(world.received(alice).iter().all(|line| line.ends_with(" 10")), "nobody has subscribed");
+    assert_eq!(world.broker.messages_len(), 0);
+    world.holds_work = false;
+    world.settle();
+    assert_eq!(world.broker.subscriptions_len(), 0);
+    world.audit();
 }
