@@ -20,6 +20,9 @@ mod reference;
 #[path = "../../crates/codec/tests/it/vectors.rs"]
 mod vectors;
 
+pub mod broker_model;
+mod bytes;
+pub mod client_broker;
 pub mod decode;
 pub mod roundtrip;
 pub mod seeds;

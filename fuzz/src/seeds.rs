@@ -6,7 +6,32 @@ use crate::vectors::{self, FILES, Outcome, Vector};
 
 /// Each target with its seeds: file name and content.
 pub fn all() -> Vec<(&'static str, Vec<(String, Vec<u8>)>)> {
-    vec![("decode", decode()), ("roundtrip", choices()), ("splits", splits()), ("topic_oracle", topics())]
+    vec![
+        ("broker_model", histories()),
+        ("client_broker", worlds()),
+        ("decode", decode()),
+        ("roundtrip", choices()),
+        ("splits", splits()),
+        ("topic_oracle", topics()),
+    ]
+}
+
+/// Bytes that look random and are always the same.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let key = damselfly_topic::KeyedState::new(seed);
+    (0..).flat_map(|word| key.hash_word(word).to_le_bytes()).take(len).collect()
+}
+
+/// Choices of whole histories: any bytes are some.
+fn histories() -> Vec<(String, Vec<u8>)> {
+    (0..24).map(|seed| (format!("history-{seed:02}"), noise(seed, 900))).collect()
+}
+
+/// Choices of worlds, and behind each a stream of packets for the cores alone.
+fn worlds() -> Vec<(String, Vec<u8>)> {
+    let streams = decode().into_iter().filter(|(name, _)| name.ends_with("-packets"));
+    let worlds = (100..).map(|seed| noise(seed, 300));
+    streams.zip(worlds).map(|((name, stream), world)| (name, [world, stream].concat())).collect()
 }
 
 /// Choices for each type of packet and version: the bytes of a stream of packets are as good as any.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use damselfly_fuzz::{decode, roundtrip, seeds, splits, topic_oracle};
+use damselfly_fuzz::{broker_model, client_broker, decode, roundtrip, seeds, splits, topic_oracle};
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
@@ -37,7 +37,9 @@ fn seeds_are_those_of_the_vectors() {
 /// Every file of the corpus keeps the laws: the seeds, and what the fuzzer has found over time.
 #[test]
 fn the_corpus_keeps_the_laws() {
-    let targets: [(&str, fn(&[u8])); 4] = [
+    let targets: [(&str, fn(&[u8])); 6] = [
+        ("broker_model", broker_model::run),
+        ("client_broker", client_broker::run),
         ("decode", decode::run),
         ("roundtrip", roundtrip::run),
         ("splits", splits::run),
