@@ -53,6 +53,14 @@ impl KeyedState {
     pub(crate) const fn hash_pair(&self, word: u64, small: u64) -> u64 {
         fold(self.start ^ word, self.key ^ small)
     }
+
+    /// Two runs of sixteen bytes with the same hash. Only who knows the seed can find them.
+    #[cfg(test)]
+    pub(crate) fn twins(&self) -> [[u8; 16]; 2] {
+        // Whatever is multiplied by a first half that takes the state back to zero.
+        let low = self.start.wrapping_add(16).rotate_left(29).to_le_bytes();
+        [0x61, 0x62].map(|last| core::array::from_fn(|at| low.get(at).copied().unwrap_or(last)))
+    }
 }
 
 /// Shows no key.

@@ -38,6 +38,26 @@ fn joined(out: &TransmitBuffer) -> Vec<u8> {
     chunks.concat()
 }
 
+#[test]
+fn copied_and_shared_bytes_take_turns_in_as_many_places_as_there_are() {
+    let mut pool = BufferPool::default();
+    let mut out = TransmitBuffer::new();
+    assert_eq!(out.chunks(&mut [&[][..]; 5]), 0);
+    out.tail(&mut pool).extend_from_slice(b"one");
+    let payloads = ["two", "three", "five"].map(|text| text.repeat(1_000));
+    out.push_shared(Bytes::from(payloads[0].clone()), &mut pool);
+    out.push_shared(Bytes::from(payloads[1].clone()), &mut pool);
+    out.tail(&mut pool).extend_from_slice(b"four");
+    out.push_shared(Bytes::from(payloads[2].clone()), &mut pool);
+    let expected = ["one", &payloads[0], &payloads[1], "four", &payloads[2]];
+    for places in 0..7 {
+        let mut chunks = vec![&[][..]; places];
+        let count = out.chunks(&mut chunks);
+        assert_eq!(count, places.min(5));
+        assert!(chunks[..count].iter().zip(expected).all(|(chunk, text)| *chunk == text.as_bytes()), "{places}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -323,4 +323,22 @@ mod tests {
         list.insert(513, ());
         assert_eq!(lens(&list), [256, 256, 257, 256]);
     }
+
+    /// Four need no memory of their own, and once there were more, two.
+    #[test]
+    fn a_list_of_few_gives_its_memory_back() {
+        let mut list = List::default();
+        let mut held = Vec::new();
+        for key in 0..6_u32 {
+            list.insert(key, ());
+            held.push(list.heap_bytes() > 0);
+        }
+        for key in 0..5 {
+            list.remove(key);
+            held.push(list.heap_bytes() > 0);
+        }
+        let up = [true, true, true, true, true, true];
+        assert_eq!(held, [&up[..], &[true, true, true, false, false]].concat());
+        assert_eq!(list.entries(), Some(&[(5, ())][..]));
+    }
 }

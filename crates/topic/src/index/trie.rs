@@ -25,7 +25,7 @@ pub(crate) struct Trie<K, V> {
 pub(crate) struct Node {
     /// The key of the level that leads here.
     label: u64,
-    /// Where the text of this level is, for a long one; `PLUS` for '+'; otherwise the key says it all.
+    /// Where the text of this level is, for a long one; `PLUS` for '+'; otherwise `NONE`: the key says it all.
     text: u32,
     parent: u32,
     /// Those that are neither '+' nor '#'.
@@ -70,7 +70,7 @@ impl Children {
     }
 }
 
-/// No place of a text.
+/// No place of a text, as `NONE`.
 const PLUS: u32 = NONE - 1;
 
 pub(crate) const ROOT: u32 = 0;
@@ -196,7 +196,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
         if level.is_short() {
             return node.text == NONE;
         }
-        node.text < PLUS && self.labels.get(node.text) == level.text(text)
+        self.labels.get(node.text) == level.text(text)
     }
 
     #[inline]
@@ -206,7 +206,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
 
     /// Adds a filter that is not there yet, of so many levels. `None` if there is no room.
     pub(crate) fn insert(&mut self, filter: &[u8], levels: usize, subscribers: Subscribers<K, V>) -> Option<()> {
-        if !(self.nodes.has_room(levels + 1) && self.sets.has_room(1)) {
+        if !(self.nodes.has_room(levels) && self.sets.has_room(1)) {
             return None;
         }
         if self.is_empty() {
@@ -318,9 +318,7 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
             if is_in_table {
                 edges.insert(self.edge(node.parent, node.label), id);
             }
-            if node.text < PLUS {
-                self.labels.set_owner(node.text, id);
-            }
+            self.labels.set_owner(node.text, id);
         }
         (self.nodes, self.sets, self.edges) = (nodes, sets, edges);
     }
@@ -371,7 +369,8 @@ impl<K: Copy + Ord, V: Copy> Trie<K, V> {
 mod tests {
     use super::super::subscribers::Lists;
     use super::*;
-    use alloc::collections::BTreeSet;
+    use alloc::borrow::ToOwned;
+    use alloc::collections::{BTreeMap, BTreeSet};
     use alloc::format;
     use alloc::string::String;
     use alloc::vec::Vec;
@@ -458,6 +457,75 @@ mod tests {
         let edges = (0..50).flat_map(|parent| (0..50).map(move |key| (parent, key)));
         let tags: BTreeSet<u32> = edges.map(|(parent, key)| trie.edge(parent, key)).collect();
         assert_eq!(tags.len(), 50 * 50);
+    }
+
+    /// The tags of a table have 31 bits: two levels below one node that have the same are not hard to find.
+    #[test]
+    fn children_with_one_tag_are_told_apart() {
+        let mut trie = trie();
+        let mut seen = BTreeMap::new();
+        let [a, b] = (0_u32..)
+            .find_map(|number| {
+                let text = format!("{number:x}");
+                let level = Cut::new(text.as_bytes()).next(&trie.hash)?;
+                Some([seen.insert(trie.edge(ROOT, level.key), text.clone())?, text])
+            })
+            .unwrap();
+        for (id, level) in (1..).zip([&a, &b, &"other".to_owned()]) {
+            trie.insert(format!("{level}/+").as_bytes(), 2, Subscribers::One((id, ()))).unwrap();
+        }
+        assert_eq!([&a, &b].map(|level| ids(&trie, &format!("{level}/x"))), [[1], [2]]);
+
+        trie.remove(format!("{b}/+").as_bytes()).unwrap();
+        assert_eq!(ids(&trie, &format!("{a}/x")), [1]);
+        assert_eq!(ids(&trie, &format!("{b}/x")), []);
+    }
+
+    /// Of a long level the key is a hash, which another long one may have too, or a short one as its bytes.
+    #[test]
+    fn levels_with_one_key_are_told_apart() {
+        let mut trie = Trie::<u32, ()>::new(KeyedState::new(1));
+        let [a, b] = trie.hash.twins();
+        let key = trie.hash.hash_bytes(&a);
+        assert_eq!(key, trie.hash.hash_bytes(&b));
+        let short = key.to_le_bytes();
+        let levels = [&a[..], &b, &short];
+        assert!(levels.iter().all(|level| !level.contains(&b'/')));
+        for first in 0..3 {
+            let filter = |at: usize| [levels[(first + at) % 3], b"/+"].concat();
+            for id in 0..3_u8 {
+                assert!((usize::from(id)..3).all(|at| trie.find(&filter(at)).is_none()), "{first} {id}");
+                trie.insert(&filter(id.into()), 2, Subscribers::One((id.into(), ()))).unwrap();
+            }
+            for id in 0..3_u8 {
+                let found = trie.remove(&filter(id.into()));
+                assert!(matches!(found, Some(Subscribers::One((only, ()))) if only == u32::from(id)), "{first} {id}");
+            }
+        }
+    }
+
+    /// Neither an only child nor a '+' costs a slot of the table, before and after the nodes have got new places.
+    #[test]
+    fn only_those_of_several_children_have_slots_after_compaction() {
+        let mut trie = trie();
+        let long = format!("{}+", "a/b/+/".repeat(40));
+        for (id, filter) in (0..).zip(["a/+/+", "a/b/+", &long]) {
+            trie.insert(filter.as_bytes(), filter.split('/').count(), Subscribers::One((id, ()))).unwrap();
+        }
+        assert_eq!((trie.nodes.places(), trie.edges.heap_bytes()), (124, 0));
+        trie.remove(long.as_bytes()).unwrap();
+        assert_eq!((trie.nodes.places(), trie.edges.heap_bytes()), (6, 0));
+        assert_eq!(ids(&trie, "a/b/c"), [1, 0]);
+
+        let siblings = ["a/c/+", "a/d/+"];
+        for (id, filter) in (3..).zip([siblings[0], siblings[1], &long]) {
+            trie.insert(filter.as_bytes(), 3, Subscribers::One((id, ()))).unwrap();
+        }
+        trie.remove(long.as_bytes()).unwrap();
+        let mut fresh = IdTable::default();
+        (0..3).for_each(|id| fresh.insert(id, id));
+        assert_eq!((trie.nodes.places(), trie.edges.heap_bytes()), (10, fresh.heap_bytes()));
+        assert_eq!(["b", "c", "d"].map(|level| ids(&trie, &format!("a/{level}/x"))), [[1, 0], [3, 0], [4, 0]]);
     }
 
     #[test]

@@ -258,6 +258,52 @@ mod tests {
         }
     }
 
+    /// Wherever a search begins, and however near the bound is.
+    #[test]
+    fn a_search_from_a_place_finds_what_a_search_from_the_beginning_finds() {
+        let texts: Vec<String> = (0..600).map(|id| format!("{id:05}")).collect();
+        let text = |id: u32| texts[to_usize(id)].as_bytes();
+        let mut order = Order::default();
+        (0..600).for_each(|id| order.insert(order.lower_bound(text(id), text), id));
+        for from in (0..600).step_by(7) {
+            let place = order.lower_bound(text(from), text);
+            for bound in from..600 {
+                let mut found = order.lower_bound_near(place, text(bound), text);
+                assert_eq!(order.get(&mut found), Some(bound), "from {from}");
+            }
+            assert_eq!(order.get(&mut order.lower_bound_near(place, b"1", text)), None);
+        }
+    }
+
+    #[test]
+    fn a_last_block_that_becomes_small_joins_the_one_before() {
+        let texts: Vec<String> = (0..300).map(|id| format!("{id:05}")).collect();
+        let text = |id: u32| texts[to_usize(id)].as_bytes();
+        let mut order = Order::default();
+        (0..300).for_each(|id| order.insert(order.lower_bound(text(id), text), id));
+        let lens = |order: &Order| order.blocks.iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lens(&order), [256, 44]);
+        let remove = |order: &mut Order, id: u32| {
+            let mut place = order.lower_bound(text(id), text);
+            assert_eq!(order.get(&mut place), Some(id));
+            order.remove(place);
+        };
+        (0..156).chain(256..271).for_each(|id| remove(&mut order, id));
+        assert_eq!(lens(&order), [100, 29]);
+        remove(&mut order, 299);
+        assert_eq!(lens(&order), [128]);
+        assert!(order.iter().copied().eq((156..256).chain(271..299)));
+    }
+
+    #[test]
+    fn nothing_is_taken_out_behind_the_last() {
+        let text = |id: u32| if id == 0 { &b"a"[..] } else { b"b" };
+        let mut order = Order::default();
+        (0..2).for_each(|id| order.insert(order.lower_bound(text(id), text), id));
+        order.remove(order.lower_bound(b"c", text));
+        assert!(order.iter().eq(&[0, 1]));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(30))]
 

@@ -105,3 +105,18 @@ impl<T> Keyed<T> {
         tag(self.hash.hash_bytes(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+
+    /// Else a search would compare most of the texts.
+    #[test]
+    fn each_text_has_a_tag_of_its_own() {
+        let keyed = Keyed::<()>::new(KeyedState::new(1));
+        let tags: BTreeSet<u32> = (0..1_000).map(|number| keyed.tag(format!("text {number}").as_bytes())).collect();
+        assert_eq!(tags.len(), 1_000);
+    }
+}

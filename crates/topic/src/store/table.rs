@@ -229,6 +229,27 @@ mod tests {
         assert_eq!(table.heap_bytes(), 0);
     }
 
+    #[test]
+    fn a_table_of_more_than_32_homes_is_halved_when_three_of_four_are_free() {
+        // Homes and ids at first; ids left when it is made smaller, to two homes for each.
+        for (homes, ids, left) in [(32, 9, None), (33, 9, Some(8)), (36, 10, Some(8)), (100, 60, Some(24))] {
+            let mut table = IdTable::default();
+            table.rebuild(homes);
+            (0..ids).for_each(|id| table.insert(id * 2_000_037, id));
+            let mut changed = None;
+            for id in 0..ids - 1 {
+                let before = table.homes;
+                table.remove(id * 2_000_037, id);
+                if table.homes != before && changed.is_none() {
+                    assert_eq!(table.homes, 2 * table.len);
+                    changed = Some(table.len);
+                }
+                table.check();
+            }
+            assert_eq!(changed, left, "of {homes} homes");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
 

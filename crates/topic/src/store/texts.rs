@@ -35,6 +35,7 @@ const CHUNK_BITS: u32 = 17;
 /// One less than places have numbers for: some numbers are never places. Few in unit tests, which fill them.
 const MAX_CHUNKS: usize = if cfg!(test) { 3 } else { (1 << (32 - CHUNK_BITS)) - 1 };
 const HEAD: usize = 6;
+const _: () = assert!((MAX_CHUNKS << CHUNK_BITS) < to_usize(super::NONE), "the two highest numbers are no places");
 /// The owner of a gap.
 const NOBODY: u32 = u32::MAX;
 /// Gaps of this size are not worth moving anything.
@@ -259,6 +260,105 @@ mod tests {
         assert_eq!(moved[120..], [16, 16, 16, 16, 11], "and so many are left");
         assert_eq!((texts.live, texts.dead), (75 * 100, 0));
         assert!((0..75).all(|owner| texts.record(places[to_usize(owner)]) == Some((owner, &TEXT[..]))));
+    }
+
+    #[test]
+    fn a_chunk_is_filled_to_the_last_byte() {
+        for (len, chunks) in [(65_525, 1), (65_526, 2)] {
+            let mut texts = Texts::default();
+            let places = [65_535, len].map(|len| texts.insert(3, &vec![b'x'; len]).unwrap());
+            assert_eq!(texts.chunks.len(), chunks, "{len}");
+            assert_eq!(places.map(|place| texts.get(place).len()), [65_535, len]);
+        }
+    }
+
+    #[test]
+    fn gaps_that_outweigh_the_texts_by_just_4_kib_stay() {
+        for (len, stays) in [(SLACK - HEAD, true), (SLACK + 1 - HEAD, false)] {
+            let mut texts = Texts::default();
+            let [gap, same, _last] = [len, 94, 94].map(|len| texts.insert(0, &vec![b'x'; len]).unwrap());
+            texts.remove(gap, |_, _| panic!("{len}"));
+            let mut moved = 0;
+            texts.remove(same, |_, _| moved += 1);
+            assert_eq!(moved == 0, stays, "{len}");
+        }
+    }
+
+    /// Two full chunks with gaps; the later one has more of them.
+    #[test]
+    fn the_chunk_with_the_most_gaps_is_cleared_first() {
+        let mut texts = Texts::default();
+        let mut places: Vec<u32> = (0..2 * 1_310).map(|owner| texts.insert(owner, &TEXT).unwrap()).collect();
+        assert_eq!(texts.chunks.len(), 2);
+        let mut moved = Vec::new();
+        for owner in (0..400).chain(1_310..2_400) {
+            texts.remove(places[owner], |owner, place| {
+                places[to_usize(owner)] = place;
+                moved.push(owner);
+            });
+        }
+        assert!(!moved.is_empty() && moved.iter().all(|owner| *owner >= 1_310), "{moved:?}");
+    }
+
+    /// What is empty goes back at once, be another chunk just being cleared or not; that one only when its end is reached.
+    #[test]
+    fn an_empty_chunk_gives_its_memory_back_at_once() {
+        let mut texts = Texts::default();
+        let half = vec![b'x'; CHUNK / 2 - HEAD];
+        let full = [0, 1].map(|owner| [0, 1].map(|_| texts.insert(owner, &half).unwrap()));
+        let held = |texts: &Texts| texts.chunks.iter().map(|chunk| chunk.bytes.capacity()).collect::<Vec<_>>();
+        let all = held(&texts);
+        for place in full[0] {
+            texts.remove(place, |_, _| {});
+        }
+        assert_eq!((held(&texts), &texts.unused[..]), (vec![0, all[1]], &[0][..]));
+        let [chunks, unused] = [heap_bytes(&texts.chunks), heap_bytes(&texts.unused)];
+        assert!(chunks > 0 && unused > 0);
+        assert_eq!(texts.heap_bytes(), all[1] + chunks + unused);
+
+        // The open one keeps its memory for what comes next.
+        let small = texts.insert(2, b"a").unwrap();
+        assert_eq!(small >> CHUNK_BITS, 0);
+        let kept = held(&texts);
+        texts.remove(small, |_, _| {});
+        assert_eq!((held(&texts), texts.chunks[0].bytes.len(), texts.unused.len()), (kept, 0, 0));
+    }
+
+    /// Small texts in the first chunk, two large ones in the second: the first is cleared in many steps, while the second
+    /// becomes empty with one removal.
+    #[test]
+    fn chunks_that_become_empty_while_one_is_cleared_are_free_once() {
+        let mut texts = Texts::default();
+        let mut places: Vec<u32> = (0..1_310).map(|owner| texts.insert(owner, &TEXT).unwrap()).collect();
+        let half = vec![b'x'; CHUNK / 2 - HEAD];
+        places.extend([1_310, 1_311].map(|owner| texts.insert(owner, &half).unwrap()));
+        let mut there = vec![true; places.len()];
+        let mut remove = |texts: &mut Texts, find: &dyn Fn(u32) -> bool| {
+            let owner = (0..places.len()).rfind(|owner| there[*owner] && find(places[*owner])).unwrap();
+            there[owner] = false;
+            texts.remove(places[owner], |owner, place| places[to_usize(owner)] = place);
+        };
+        let is_in = |chunk: u32| move |place: u32| place >> CHUNK_BITS == chunk;
+
+        remove(&mut texts, &is_in(1));
+        while texts.clearing.is_none() {
+            remove(&mut texts, &is_in(0));
+        }
+        assert_eq!(texts.clearing.map(|(id, _)| id), Some(0));
+        remove(&mut texts, &is_in(1));
+        assert_eq!((texts.chunks[1].bytes.capacity(), &texts.unused[..]), (0, &[1][..]));
+
+        // One removal there takes seventeen texts out, one elsewhere sixteen: the last is to be removed itself.
+        for _ in 0..(texts.chunks[0].live / 100 - 1) % 16 {
+            remove(&mut texts, &is_in(0));
+        }
+        while texts.chunks[0].live > 100 {
+            remove(&mut texts, &is_in(2));
+        }
+        assert_eq!((texts.chunks[0].live, texts.clearing.is_some()), (100, true));
+        remove(&mut texts, &is_in(0));
+        assert_eq!((texts.clearing, &texts.unused[..]), (None, &[1, 0][..]));
+        assert_eq!(texts.live + texts.dead, texts.chunks[2].bytes.len());
     }
 
     proptest! {

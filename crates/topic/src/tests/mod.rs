@@ -1,3 +1,4 @@
 //! Tests of what the crate's parts share.
 
+mod full;
 mod text;

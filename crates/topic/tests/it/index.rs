@@ -319,6 +319,43 @@ fn a_budget_bounds_the_nodes_that_one_call_enters() {
     }
 }
 
+/// The cursor stands in what is removed: '+' beside it comes next.
+#[test]
+fn a_cursor_whose_subtree_is_gone_goes_on_beside_it() {
+    let mut index = SubscriptionIndex::new(1);
+    for key in 0..3_u32 {
+        index.insert(filter("a/b/#"), key, ()).unwrap();
+    }
+    index.insert(filter("a/+/#"), 7, ()).unwrap();
+    index.insert(filter("+/b/c"), 8, ()).unwrap();
+    let (mut cursor, mut out) = (MatchCursor::new(), Vec::new());
+    while out.is_empty() {
+        assert!(!index.query(name("a/b/c"), &mut cursor, 1, &mut out));
+    }
+    for key in 0..3 {
+        index.remove(filter("a/b/#"), key).unwrap();
+    }
+    while !index.query(name("a/b/c"), &mut cursor, 1, &mut out) {}
+
+    assert_eq!(out, [(0, ()), (7, ()), (8, ())]);
+}
+
+/// One '+' below the other, on two ways: each is found once.
+#[test]
+fn a_cursor_takes_each_plus_of_each_way_once() {
+    let mut index = SubscriptionIndex::new(1);
+    for (key, text) in (0_u32..).zip(["a/+", "+/+", "a/+/+", "+/+/+"]) {
+        index.insert(filter(text), key, ()).unwrap();
+    }
+    for (text, expected) in [("a/b", [0, 1]), ("a/b/c", [2, 3])] {
+        for budget in 1..5 {
+            let (mut cursor, mut out) = (MatchCursor::new(), Vec::new());
+            while !index.query(name(text), &mut cursor, budget, &mut out) {}
+            assert_eq!(out, expected.map(|key| (key, ())), "{text} {budget}");
+        }
+    }
+}
+
 #[test]
 fn a_cursor_over_an_empty_index_is_done_at_once() {
     let index: SubscriptionIndex<u32, u8> = SubscriptionIndex::new(1);
