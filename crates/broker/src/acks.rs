@@ -202,7 +202,22 @@ impl Broker {
                 Self::mark_dirty(&mut self.outputs, &mut self.waiting_bytes, id, connection);
             }
         }
-        let kept = if has_more { self.release_behind(now, id) } else { KEPT_ACKS };
+        if has_more {
+            return self.release_more(now, id);
+        }
+        if connection.acks.is_empty() && connection.acks.capacity() > KEPT_ACKS {
+            connection.acks.shrink_to(KEPT_ACKS);
+        }
+        if connection.pause.is_some() {
+            let key = connection.session;
+            self.resume_held(now, key);
+        }
+    }
+
+    /// The same where one waits or is more than an acknowledgement.
+    #[inline(never)]
+    fn release_more(&mut self, now: Timestamp, id: ConnectionId) {
+        let kept = self.release_behind(now, id);
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.acks.is_empty() && connection.acks.capacity() > kept {
             connection.acks.shrink_to(kept);

@@ -417,13 +417,22 @@ impl Broker {
     }
 
     /// The end of a call.
+    #[inline]
     pub(crate) fn close_group(&mut self) {
         self.count_steps();
+        if self.gate.is_building() {
+            self.commit_group();
+        }
+    }
+
+    #[inline(never)]
+    fn commit_group(&mut self) {
         if let Some(commit) = self.gate.close() {
             self.outputs.push_back(Output::Commit(commit));
         }
     }
 
+    #[inline]
     fn count_steps(&mut self) {
         self.counters.most_steps = self.counters.most_steps.max(self.steps);
         self.steps = 0;

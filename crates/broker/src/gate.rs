@@ -74,6 +74,12 @@ impl CommitGate {
         Some(id)
     }
 
+    /// Has this call recorded anything?
+    #[inline]
+    pub(crate) const fn is_building(&self) -> bool {
+        self.is_building
+    }
+
     pub(crate) const fn is_committed(&self, id: CommitId) -> bool {
         id.0 <= self.committed
     }

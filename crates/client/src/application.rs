@@ -65,15 +65,23 @@ impl Client {
         let is_stored = self.outbox.is_some() && message.qos() != QoS::AtMostOnce;
         if !is_stored && self.is_turn_of_next() {
             let ticket = self.peek_ticket();
-            match self.send_message(now, ticket, &message) {
-                Ok(()) => {
-                    message.give_back(&mut self.messages);
-                    return Ok(self.next_ticket());
-                }
-                Err(Held::Refused(why)) => return Err(Refused { why, message }),
-                Err(Held::Wait) => {}
+            match self.send_message(now, ticket, message) {
+                Ok(()) => return Ok(self.next_ticket()),
+                Err((Held::Refused(why), message)) => return Err(Refused { why, message }),
+                Err((Held::Wait, message)) => return self.publish_later(now, message, until, is_stored),
             }
         }
+        self.publish_later(now, message, until, is_stored)
+    }
+
+    /// The same for one whose turn it is not yet.
+    fn publish_later(
+        &mut self,
+        now: Timestamp,
+        message: Message,
+        until: Option<Timestamp>,
+        is_stored: bool,
+    ) -> Result<Ticket, Refused> {
         let checked = self.check_queued(&message);
         match checked.and_then(|()| if is_stored { check_stored(&message) } else { Ok(()) }) {
             Ok(()) if is_stored => self.enqueue_stored(now, message, until),

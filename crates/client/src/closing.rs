@@ -27,7 +27,14 @@ impl Client {
     }
 
     /// Goes as far towards the end as is possible now.
+    #[inline]
     pub(crate) fn go_on_closing(&mut self, now: Timestamp) {
+        if self.closing.is_some() {
+            self.close_if_drained(now);
+        }
+    }
+
+    fn close_if_drained(&mut self, now: Timestamp) {
         let Some(closing) = self.closing.filter(|closing| !closing.is_done) else { return };
         let is_drained = self.queue.is_empty()
             && self.session.in_flight.is_empty()

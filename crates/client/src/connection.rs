@@ -99,6 +99,7 @@ struct Owed {
 }
 
 impl Owed {
+    #[inline]
     fn add(&mut self, start: u64, end: u64) {
         self.bytes += end - start;
         match self.runs.back_mut() {
@@ -107,6 +108,7 @@ impl Owed {
         }
     }
 
+    #[inline]
     fn flushed(&mut self, up_to: u64) {
         while let Some(first) = self.runs.front_mut().filter(|first| first.0 < up_to) {
             let start = first.1.min(up_to);
@@ -190,6 +192,7 @@ impl Connection {
     }
 
     /// Counts what was appended: true if the driver has to be told.
+    #[inline]
     pub(crate) fn appended(&mut self, bytes: usize) -> bool {
         self.appended = self.appended.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         !core::mem::replace(&mut self.is_announced, true)
@@ -201,7 +204,17 @@ impl Connection {
         self.owed.add(self.appended.saturating_sub(len), self.appended);
     }
 
+    /// The same for an acknowledgement of so many bytes, counted here: true if the driver has to be told.
+    #[inline]
+    pub(crate) fn appended_short_answer(&mut self, bytes: usize) -> bool {
+        let start = self.appended;
+        let is_first = self.appended(bytes);
+        self.owed.add(start, self.appended);
+        is_first
+    }
+
     /// Bytes of acknowledgements that wait for the transport.
+    #[inline]
     pub(crate) fn owed_bytes(&self) -> usize {
         usize::try_from(self.owed.bytes).unwrap_or(usize::MAX)
     }

@@ -145,7 +145,10 @@ impl InFlight {
 
     pub(crate) fn remove(&mut self, packet_id: PacketId) -> Option<Sent> {
         let index = self.index_of(packet_id)?;
-        let sent = self.entries.get_mut(index)?.sent.take();
+        let sent = match index {
+            0 => self.entries.pop_front()?.sent,
+            _ => self.entries.get_mut(index)?.sent.take(),
+        };
         self.len -= 1;
         if self.is_indexed {
             self.by_packet_id.remove(&packet_id);
@@ -191,12 +194,18 @@ impl InFlight {
         }
     }
 
+    #[inline]
     fn index_of(&self, packet_id: PacketId) -> Option<usize> {
         // Acknowledgements mostly come in the order of sending.
         let front = self.entries.front()?;
         if front.sent.as_ref().is_some_and(|sent| sent.packet_id == packet_id) {
             return Some(0);
         }
+        self.search(packet_id)
+    }
+
+    #[inline(never)]
+    fn search(&self, packet_id: PacketId) -> Option<usize> {
         if !self.is_indexed {
             let is_it = |slot: &Slot| slot.sent.as_ref().is_some_and(|sent| sent.packet_id == packet_id);
             return self.entries.iter().position(is_it);

@@ -6,7 +6,7 @@ use core::num::NonZeroU16;
 use damselfly_codec::{AckType, PacketId, ReasonCode, Version};
 use damselfly_session::{ReceiveAction, ReceiveInput, ReceivedIds};
 
-use crate::{AckToken, UsageError};
+use crate::{AckToken, Acknowledgement, UsageError};
 
 /// What a received QoS 1 or 2 PUBLISH means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,11 @@ impl Inbound {
     /// Does this identifier wait for PUBREL?
     pub(crate) fn awaits_pubrel(&self, packet_id: PacketId) -> bool {
         self.received.contains(packet_id)
+    }
+
+    /// Is the next QoS 1 message a new one whose PUBACK waits for nothing?
+    pub(crate) fn answers_at_once(&self, acknowledgement: Acknowledgement) -> bool {
+        acknowledgement == Acknowledgement::Automatic && self.pubacks.is_empty() && self.received.is_empty()
     }
 
     /// A QoS 1 PUBLISH came.

@@ -26,10 +26,15 @@ pub(crate) enum Held {
 impl Client {
     /// Sends all that may leave now: restored subscriptions and requests, what a resumed session has in flight, then
     /// the queue.
+    #[inline]
     pub(crate) fn pump(&mut self, now: Timestamp) {
-        if !self.is_connected() || self.has_nothing_to_send() {
-            return;
+        if self.is_connected() && !self.has_nothing_to_send() {
+            self.send_waiting(now);
         }
+    }
+
+    #[inline(never)]
+    fn send_waiting(&mut self, now: Timestamp) {
         self.ask_for_response_topic(now);
         self.send_requests();
         self.replay_pubrels();
@@ -38,6 +43,7 @@ impl Client {
         self.tell_room();
     }
 
+    #[inline]
     fn has_nothing_to_send(&self) -> bool {
         self.queue.is_empty()
             && !self.is_room_awaited
@@ -205,7 +211,7 @@ impl Client {
             let sent = if is_stored {
                 self.prepare_message(ticket, &message)
             } else {
-                self.send_message(now, ticket, &message)
+                self.send_message(now, ticket, message.clone()).map_err(|(held, _)| held)
             };
             match sent {
                 Ok(()) => {
@@ -228,16 +234,37 @@ impl Client {
             && self.has_transmit_room()
     }
 
-    /// Sends a message for the first time.
-    pub(crate) fn send_message(&mut self, now: Timestamp, ticket: Ticket, message: &Message) -> Result<(), Held> {
-        self.check_message(message).map_err(Held::Refused)?;
+    /// Sends a message for the first time; what is not sent comes back.
+    pub(crate) fn send_message(
+        &mut self,
+        now: Timestamp,
+        ticket: Ticket,
+        message: Message,
+    ) -> Result<(), (Held, Message)> {
         let Some(state) = SendState::after_publish(message.qos()) else {
-            self.append_message(now, message, Delivery::AtMostOnce).map_err(Held::Refused)?;
+            let sent = self.check_message(&message);
+            if let Err(error) = sent.and_then(|()| self.append_message(now, &message, Delivery::AtMostOnce)) {
+                return Err((Held::Refused(error), message));
+            }
             if let Some(connection) = &mut self.connection {
                 connection.mark(ticket);
             }
+            message.give_back(&mut self.messages);
             return Ok(());
         };
+        match self.begin_exchange(now, &message) {
+            Ok(packet_id) => {
+                self.session.in_flight.push(packet_id, ticket, state, message);
+                Ok(())
+            }
+            Err(held) => Err((held, message)),
+        }
+    }
+
+    /// Sends PUBLISH at QoS 1 or 2 under an identifier and in a slot of its own.
+    #[inline]
+    fn begin_exchange(&mut self, now: Timestamp, message: &Message) -> Result<PacketId, Held> {
+        self.check_message(message).map_err(Held::Refused)?;
         let Some(connection) = &mut self.connection else { return Err(Held::Wait) };
         if !connection.window.take() {
             return Err(Held::Wait);
@@ -253,8 +280,7 @@ impl Client {
             }
             return Err(Held::Refused(error));
         }
-        self.session.in_flight.push(packet_id, ticket, state, message.clone());
-        Ok(())
+        Ok(packet_id)
     }
 
     /// Gives a stored message its identifier and its slot; PUBLISH leaves once both are stored.
@@ -299,12 +325,12 @@ impl Client {
     fn append_message(&mut self, now: Timestamp, message: &Message, delivery: Delivery) -> Result<(), UsageError> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let has_aliases = connection.outbound_aliases.maximum() > 0;
-        let is_plain = message.expires_at().is_none() && (!has_aliases || message.properties().is_empty());
-        if !is_plain || message.payload().len() >= SHARE_FROM {
+        let mut publish = message.to_publish(delivery, message.retain());
+        let is_plain = message.expires_at().is_none() && (!has_aliases || publish.properties.is_empty());
+        if !is_plain || publish.payload.len() >= SHARE_FROM {
             return self.append_message_in_parts(now, message, delivery);
         }
         let server = connection.server;
-        let mut publish = message.to_publish(delivery, message.retain());
         let size = publish.encoded_len(server.version, Foreign::Reject).map_err(usage_error)?;
         server.check_len(size)?;
         let mut alias_property = [PropertyId::TopicAlias.number(), 0, 0];
@@ -382,11 +408,37 @@ impl Client {
         }
     }
 
+    /// Sends PUBACK with success, which waits for nothing.
+    #[inline]
+    pub(crate) fn send_puback(&mut self, packet_id: PacketId) {
+        let connection = self.connection.as_mut().filter(|connection| !connection.is_closing());
+        let Some(connection) = connection.filter(|connection| connection.server.check_len(SHORT_ACK_LEN).is_ok())
+        else {
+            return self.send_answer(Answer { ack_type: AckType::Puback, packet_id, reason_code: ReasonCode::Success });
+        };
+        let out = connection.transmit_mut().tail(&mut self.pool);
+        let version = self.config.version;
+        let written = Ack::success(packet_id).encode(AckType::Puback, version, Foreign::Strip, out);
+        debug_assert!(written.is_ok(), "success can be said in every version");
+        let is_first = connection.appended_short_answer(SHORT_ACK_LEN);
+        connection.receive_window.answered();
+        if is_first {
+            self.say(Output::Transmit);
+        }
+        self.end_if_not_read();
+    }
+
     /// Sends an acknowledgement, once it is true.
     pub(crate) fn send_answer(&mut self, answer: Answer) {
         if !self.keep_answer(answer) {
             self.write_answer(answer);
         }
+        self.end_if_not_read();
+    }
+
+    /// Ends a connection whose broker sends and does not read.
+    #[inline]
+    fn end_if_not_read(&mut self) {
         let owed = self.connection.as_ref().map_or(0, |connection| connection.owed_bytes());
         let kept = self.outbox.as_ref().map_or(0, |outbox| outbox.kept_answers() * SHORT_ACK_LEN);
         if owed + kept > self.config.max_owed_bytes {
@@ -454,7 +506,7 @@ impl Client {
 }
 
 /// Of an acknowledgement that says success, in bytes.
-const SHORT_ACK_LEN: usize = 4;
+pub(crate) const SHORT_ACK_LEN: usize = 4;
 
 /// From this length on, in bytes, a payload is not copied: neither into the transmit buffer nor out of a frame of its own.
 pub(crate) const SHARE_FROM: usize = 4_096;

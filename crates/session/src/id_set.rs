@@ -27,6 +27,13 @@ impl IdSet {
     #[inline]
     pub(crate) fn insert(&mut self, id: PacketId) -> bool {
         let (number, bit) = split(id.get());
+        if self.len == 0 {
+            // One message after the other: there is no block to look for.
+            let [first, _] = &mut self.near;
+            first.number = number;
+            self.len += u16::from(first.set(bit));
+            return true;
+        }
         if let Some(block) = self.block_mut(number) {
             let inserted = block.set(bit);
             self.len += u16::from(inserted);

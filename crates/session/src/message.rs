@@ -147,17 +147,18 @@ impl Message {
         if !publish.properties.is_empty() {
             return Self::new(publish, topic, now);
         }
-        let (kept, payload) = (Kept::NONE, publish.payload);
-        let len = HEAD_LEN + topic.as_bytes().len() + payload.len();
+        let (name, payload) = (topic.as_bytes(), publish.payload);
+        let len = HEAD_LEN + name.len() + payload.len();
         let Some(Spare { mut record, pad }) = pool.take(len) else { return Self::new(publish, topic, now) };
-        if let Some(place) = Arc::get_mut(&mut record) {
+        let place = Arc::get_mut(&mut record).and_then(|record| record.split_first_chunk_mut::<HEAD_LEN>());
+        if let Some((first, rest)) = place {
             let head = Head { qos: publish.delivery.qos(), retain: publish.retain, expires_at: None };
-            let rest = head.write(place, topic, &kept);
-            if let Some(place) = rest.get_mut(..payload.len()) {
-                place.copy_from_slice(payload);
-            }
-            if let Some(place) = place.get_mut(PAD) {
-                *place = pad;
+            head.put(first, name.len(), 0, pad);
+            if let Some((place, rest)) = rest.split_at_mut_checked(name.len()) {
+                place.copy_from_slice(name);
+                if let Some(place) = rest.get_mut(..payload.len()) {
+                    place.copy_from_slice(payload);
+                }
             }
         }
         Self(Repr::Whole(record))
@@ -192,10 +193,15 @@ impl Message {
     /// The payload.
     #[inline]
     pub fn payload(&self) -> &[u8] {
+        self.payload_behind(&Parts::of(self.record()))
+    }
+
+    #[inline]
+    fn payload_behind(&self, parts: &Parts) -> &[u8] {
         match &self.0 {
             Repr::Whole(record) => {
                 let pad = record.get(PAD).copied().map_or(0, usize::from);
-                record.get(Parts::of(record).properties_end..record.len() - pad).unwrap_or_default()
+                record.get(parts.properties_end..record.len() - pad).unwrap_or_default()
             }
             Repr::Shared(shared) => &shared.payload,
         }
@@ -258,8 +264,12 @@ impl Message {
     }
 
     /// The PUBLISH that carries it, without a Message Expiry Interval.
+    #[inline]
     pub fn to_publish(&self, delivery: Delivery, retain: bool) -> Publish<'_> {
-        Publish { delivery, retain, topic: Some(self.topic()), properties: self.properties(), payload: self.payload() }
+        let (record, parts) = self.parts();
+        let topic = TopicName::from_checked_bytes(record.get(HEAD_LEN..parts.topic_end).unwrap_or_default());
+        let properties = Properties::from_checked_bytes(record.get(parts.properties()).unwrap_or_default());
+        Publish { delivery, retain, topic: Some(topic), properties, payload: self.payload_behind(&parts) }
     }
 
     /// Heap memory held, in bytes, counted once however many clones there are; a shared payload counts with its length.
@@ -411,8 +421,17 @@ impl Head {
     /// Writes head, topic and the properties that are kept; answers with the place that is left.
     fn write<'a>(&self, record: &'a mut [u8], topic: TopicName<'_>, kept: &Kept<'_>) -> &'a mut [u8] {
         let Some((head, rest)) = record.split_first_chunk_mut::<HEAD_LEN>() else { return &mut [] };
-        head[PAD] = 0;
         let topic = topic.as_bytes();
+        self.put(head, topic.len(), kept.len, 0);
+        let (place, rest) = rest.split_at_mut(topic.len());
+        place.copy_from_slice(topic);
+        let (place, rest) = rest.split_at_mut(kept.len);
+        kept.write(place);
+        rest
+    }
+
+    #[inline]
+    fn put(&self, head: &mut [u8; HEAD_LEN], topic_len: usize, properties_len: usize, pad: u8) {
         let qos = match self.qos {
             QoS::AtMostOnce => 0,
             QoS::AtLeastOnce => 1,
@@ -420,15 +439,10 @@ impl Head {
         };
         head[0] =
             qos | if self.retain { RETAIN_BIT } else { 0 } | if self.expires_at.is_some() { EXPIRY_BIT } else { 0 };
-        head[TOPIC_LEN].copy_from_slice(&u16::try_from(topic.len()).unwrap_or(u16::MAX).to_le_bytes());
-        head[PROPERTIES_LEN].copy_from_slice(&u32::try_from(kept.len).unwrap_or(u32::MAX).to_le_bytes());
+        head[PAD] = pad;
+        head[TOPIC_LEN].copy_from_slice(&u16::try_from(topic_len).unwrap_or(u16::MAX).to_le_bytes());
+        head[PROPERTIES_LEN].copy_from_slice(&u32::try_from(properties_len).unwrap_or(u32::MAX).to_le_bytes());
         head[EXPIRES_AT].copy_from_slice(&self.expires_at.unwrap_or_default().as_micros().to_le_bytes());
-
-        let (place, rest) = rest.split_at_mut(topic.len());
-        place.copy_from_slice(topic);
-        let (place, rest) = rest.split_at_mut(kept.len);
-        kept.write(place);
-        rest
     }
 }
 

@@ -87,6 +87,7 @@ impl TransmitBuffer {
     }
 
     /// Fills `out` with what comes next, in order, and tells how many slices that is. Nothing is consumed.
+    #[inline]
     pub fn chunks<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
         if self.shared.is_none() {
             let rest = self.copied.get(self.head..).unwrap_or_default();
@@ -98,6 +99,12 @@ impl TransmitBuffer {
                 _ => 0,
             };
         }
+        self.chunks_in_parts(out)
+    }
+
+    /// The same with shared payloads.
+    #[inline(never)]
+    fn chunks_in_parts<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
         let mut places = out.iter_mut();
         let mut filled = 0;
         let mut push = |chunk: &'a [u8]| {
@@ -122,12 +129,23 @@ impl TransmitBuffer {
     }
 
     /// Takes `n` bytes off the front: they are written. More than there are empties the buffer.
+    #[inline]
     pub fn advance(&mut self, n: usize, pool: &mut BufferPool) {
-        if self.shared.is_none() {
-            self.head = self.head.saturating_add(n);
-        } else {
-            self.advance_over_shared(n);
+        if self.shared.is_some() {
+            return self.advance_in_parts(n, pool);
         }
+        self.head = self.head.saturating_add(n);
+        if self.head < self.copied.len() {
+            return self.compact();
+        }
+        self.head = 0;
+        pool.give(core::mem::take(&mut self.copied));
+    }
+
+    /// The same with shared payloads.
+    #[inline(never)]
+    fn advance_in_parts(&mut self, n: usize, pool: &mut BufferPool) {
+        self.advance_over_shared(n);
         if self.head >= self.copied.len() && self.shared.as_ref().is_none_or(|shared| shared.payloads.is_empty()) {
             self.clear(pool);
         } else {
@@ -136,11 +154,13 @@ impl TransmitBuffer {
     }
 
     /// Bytes to be written.
+    #[inline]
     pub fn len(&self) -> usize {
         self.copied.len() - self.head + self.shared.as_ref().map_or(0, |shared| shared.len)
     }
 
     /// Is there nothing to be written?
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -244,6 +264,7 @@ impl BufferPool {
     }
 
     /// An empty buffer with some capacity.
+    #[inline]
     pub fn take(&mut self) -> Vec<u8> {
         match self.buffers.pop() {
             Some(buffer) => {
@@ -255,6 +276,7 @@ impl BufferPool {
     }
 
     /// Keeps the memory of a buffer, or frees it if a limit says so.
+    #[inline]
     pub fn give(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
         let fits = capacity <= self.limits.buffer_bytes
