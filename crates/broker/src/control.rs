@@ -209,8 +209,8 @@ impl Broker {
 fn phase(connection: &Connection) -> Phase {
     match &connection.stage {
         Stage::AwaitConnect => Phase::Opened,
-        Stage::Authenticating(pending) if pending.authentication_method.is_some() => Phase::Authenticating,
-        Stage::Asking(..) | Stage::Authenticating(_) | Stage::Accepted(_) => Phase::Connecting,
+        Stage::Authenticating(_) => Phase::Authenticating,
+        Stage::Asking(..) | Stage::Accepted(_) => Phase::Connecting,
         Stage::Open | Stage::Reauthenticating(_) => Phase::Open,
         Stage::Closing => Phase::Disconnected,
     }

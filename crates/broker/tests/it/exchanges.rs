@@ -193,3 +193,27 @@ fn a_shared_qos_2_delivery_is_completed_with_the_member_it_began_with() {
     assert_eq!(come_back(&mut world, &mut bob, client), NOTHING);
     assert_eq!(world.received(carol), NOTHING);
 }
+
+/// Our Receive Maximum counts what has no final answer yet.
+#[test]
+fn the_place_of_a_message_is_free_with_its_last_acknowledgement_and_not_before() {
+    let mut world = World::with(|config| {
+        config.receive_maximum = 3;
+        config.max_topic_levels = 3;
+    });
+    let alice = world.connect(v5("alice"));
+    for n in 1..=10 {
+        world.publish(alice, "a", "x", 1, n);
+        world.publish(alice, "a/b/c/d", "x", 2, 10 + n);
+        assert_eq!(world.received(alice), [format!("PUBACK #{n} 10"), format!("PUBREC #{} 90", 10 + n)]);
+        world.publish(alice, "a", "x", 2, 20 + n);
+        world.ack(alice, AckType::Pubrel, 20 + n);
+        assert_eq!(world.received(alice), [format!("PUBREC #{} 10", 20 + n), format!("PUBCOMP #{}", 20 + n)]);
+    }
+    for n in 1..=3 {
+        world.publish(alice, "a", "x", 2, n);
+    }
+    assert_eq!(world.received(alice).len(), 3, "PUBREC ends nothing");
+    world.publish(alice, "a", "x", 1, 4);
+    assert_eq!(world.received(alice), ["DISCONNECT 93"]);
+}

@@ -239,3 +239,30 @@ fn walks_of_subscriptions_that_ended_are_passed_over() {
     assert_eq!(world.received(bob), ["PUBLISH q1 #2 b=2", retained, retained], "for +/1 and the second a/1");
     world.audit();
 }
+
+/// The walk begins once SUBACK is out; the publisher's connection knows by then who gets its messages.
+#[test]
+fn a_live_message_that_is_known_does_not_overtake_a_walk_that_waits() {
+    let mut world = World::with(|config| config.max_inflight = 1);
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob").lasting(100))];
+    for n in 0..200 {
+        world.publish_with(alice, &format!("a/{n}"), "old", delivery(1, 1, false), true, &[]);
+    }
+    world.holds_commits = true;
+    let options = SubscriptionOptions { qos: qos(1), ..SubscriptionOptions::default() };
+    world.subscribe_with(bob, &[("a/#", options)], &[]);
+    for _ in 0..4 {
+        world.publish(alice, "a/live", "early", 0, 0);
+    }
+    assert_eq!(world.received(bob), ["PUBLISH q0 a/live=early"; 4]);
+    world.holds_commits = false;
+    world.commit();
+    world.publish(alice, "a/live", "late", 0, 0);
+    world.audit();
+    let seen = world.work_off(bob);
+    assert_eq!(seen.len(), 201);
+    assert_eq!(seen[200], "PUBLISH q0 a/live=late");
+    // And with nothing before it, it goes at once.
+    world.publish(alice, "a/live", "later", 0, 0);
+    assert_eq!(world.received(bob), ["PUBLISH q0 a/live=later"]);
+}

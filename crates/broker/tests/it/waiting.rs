@@ -180,3 +180,25 @@ fn unsubscribe_ends_the_replay_of_retained_messages() {
     assert_eq!(world.received(bob), ["SUBACK #999 00", "UNSUBACK #998 00"], "nor does it begin behind a late SUBACK");
     world.audit();
 }
+
+#[test]
+fn a_code_goes_into_the_suback_of_its_subscribe_whatever_else_waits() {
+    let (mut world, bob) = bob(|_| {});
+    subscribe(&mut world, bob, 1, &[("ask/a", 1)]);
+    subscribe(&mut world, bob, 2, &[("ask/b", 1)]);
+    world.answer_at(1, NO, damselfly_broker::ProblemInformation::new());
+    world.answer(Answer::allow());
+    assert_eq!(world.received(bob), ["SUBACK #1 01", "SUBACK #2 87"]);
+
+    // Nor into one that has all its codes and waits for its commit.
+    world.holds_commits = true;
+    subscribe(&mut world, bob, 3, &[("ask/c", 1)]);
+    world.answer(Answer::allow());
+    assert!(world.received(bob).is_empty());
+    subscribe(&mut world, bob, 4, &[("ask/d", 1)]);
+    world.answer(NO);
+    world.commit();
+    world.commit();
+    assert_eq!(world.received(bob), ["SUBACK #3 01", "SUBACK #4 87"]);
+    world.audit();
+}
