@@ -218,7 +218,9 @@ class File:
         return wrap(node, f"{{ let __x = {operand}; {cases(mutants, lambda s: f'{s}__x', sign)} }}")
 
     def guard(self, node: Node, mutants: list[Mutant]) -> str:
-        return wrap(node, f"{{ {cases(mutants, lambda s: s or self.plain(node), '')} }}")
+        # A guard that is a negation has two kinds of mutants: another guard, and the negation left out, which says nothing.
+        operand = self.render(node.children[-1]) if node.type == "unary_expression" else ""
+        return wrap(node, f"{{ {cases(mutants, lambda s: self.plain(node) if s == '=' else s or operand, '=')} }}")
 
     def arm(self, node: Node, mutants: list[Mutant]) -> str:
         pattern = node.child_by_field_name("pattern")
