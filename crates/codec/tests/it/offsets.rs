@@ -3,7 +3,7 @@
 use damselfly_codec::{Packet, Rule, Version};
 
 use Rule as R;
-use Version::{V3_1_1, V5_0};
+use Version::{V3_1, V3_1_1, V5_0};
 
 /// The second column is the frame; its remaining length is counted, not written.
 const CASES: &[(Version, u8, &[u8], Rule, usize)] = &[
@@ -18,6 +18,7 @@ const CASES: &[(Version, u8, &[u8], Rule, usize)] = &[
     (V5_0, 0x40, &[0, 1, 0, 5, 0x1F, 0, 2, b'a', 0xFF], R::NotUtf8, 7),
     (V3_1_1, 0x40, &[0, 1, 0], R::TrailingBytes, 4),
     (V5_0, 0x20, &[2, 0, 0], R::ConnackFlagsReserved, 2),
+    (V3_1, 0x20, &[1, 0], R::ConnackFlagsReserved, 2),
     (V5_0, 0x20, &[0, 1, 0], R::ConnackReasonCode, 3),
     (V5_0, 0x20, &[1, 0x80, 0], R::SessionPresentWithError, 2),
     (V5_0, 0x20, &[0, 0], R::PropertyLengthMissing, 4),

@@ -307,3 +307,23 @@ fn properties_can_be_emptied_and_shown() {
     assert!(properties.is_empty() && properties.as_properties().is_empty());
     assert_eq!(properties, PropertiesBuf::default());
 }
+
+/// [MQTT-1.5.4] [MQTT-1.5.6]
+#[test]
+fn a_property_is_refused_when_its_length_does_not_fit_two_bytes() {
+    let (longest, longer) = (vec![b'x'; 65_535], vec![b'x'; 65_536]);
+    let (long_text, longer_text) = ("x".repeat(65_535), "x".repeat(65_536));
+    for (allowed, refused) in [
+        (Property::CorrelationData(&longest), Property::CorrelationData(&longer)),
+        (Property::AuthenticationData(&longest), Property::AuthenticationData(&longer)),
+        (Property::ContentType(&long_text), Property::ContentType(&longer_text)),
+        (Property::UserProperty(&long_text, ""), Property::UserProperty(&longer_text, "")),
+        (Property::UserProperty("", &long_text), Property::UserProperty("", &longer_text)),
+    ] {
+        let mut properties = PropertiesBuf::new();
+        assert_eq!(properties.push(refused), Err(EncodeError::FieldTooLong));
+        assert!(properties.is_empty());
+        assert_eq!(properties.push(allowed), Ok(()));
+        assert!(properties.as_properties().into_iter().eq([allowed]));
+    }
+}
