@@ -27,11 +27,12 @@ fn histories() -> Vec<(String, Vec<u8>)> {
     (0..24).map(|seed| (format!("history-{seed:02}"), noise(seed, 900))).collect()
 }
 
-/// Choices of worlds, and behind each a stream of packets for the cores alone.
+/// Choices of worlds, and behind some a stream of packets for the cores alone.
 fn worlds() -> Vec<(String, Vec<u8>)> {
     let streams = decode().into_iter().filter(|(name, _)| name.ends_with("-packets"));
-    let worlds = (100..).map(|seed| noise(seed, 300));
-    streams.zip(worlds).map(|((name, stream), world)| (name, [world, stream].concat())).collect()
+    let with_stream = (100..).zip(streams).map(|(seed, (name, stream))| (name, [noise(seed, 300), stream].concat()));
+    let alone = (0..32).map(|seed| (format!("world-{seed:02}"), noise(1_000 + seed, 300)));
+    with_stream.chain(alone).collect()
 }
 
 /// Choices for each type of packet and version: the bytes of a stream of packets are as good as any.
