@@ -274,7 +274,12 @@ def marks(text: str) -> Iterator[tuple[tuple[str, int], int, int]]:
 
 def is_constant(node: Node | None) -> bool:
     while node is not None and node.type != "function_item":
-        node = node.parent
+        # A constant or the length of an array, in a function that need not be const itself.
+        above = node.parent
+        is_length = above is not None and above.type == "array_expression" and above.child_by_field_name("length") == node
+        if is_length or node.type == "const_item":
+            return True
+        node = above
     modifiers = [child for child in node.children if child.type == "function_modifiers"] if node else []
     return node is None or any(b"const" in (modifier.text or b"") for modifier in modifiers)
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use damselfly_codec::{
     Ack, AckType, Addition, Connect, ConnectView, DecodeError, Delivery, EncodeError, FixedHeader, Foreign, Frame,
     FrameLimits, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, PropertyId, Publish, PublishFrame,
-    PublishTemplate, QoS, ReasonCode, Rule, Suback, Subscribe, SubscriptionOptions, TopicAlias, Unsuback, Unsubscribe,
-    Version, peek,
+    PublishTemplate, QoS, ReasonCode, Rule, Suback, Subscribe, SubscriptionId, SubscriptionOptions, TopicAlias,
+    Unsuback, Unsubscribe, Version, peek,
 };
 use damselfly_topic::{TopicFilter, TopicName};
 
@@ -185,6 +185,34 @@ fn a_template_holds_its_packet_and_is_empty_after_a_refusal() {
     template.clear();
     assert_eq!((template.encoded_len(&addition), template.heap_bytes()), (Ok(0), memory));
     assert!(memory > 0);
+}
+
+/// [MQTT-3.3.1-13]
+#[test]
+fn retain_is_set_if_the_message_or_the_receiver_says_so() {
+    let ids = [SubscriptionId::new(7).expect("not zero")];
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for (of_message, of_receiver) in [(false, false), (false, true), (true, false), (true, true)] {
+            let template = PublishTemplate::new(Version::V5_0, qos, of_message, name("pond"), Properties::EMPTY, b"1")
+                .expect("valid");
+            for (subscription_ids, dup) in [(&ids[..0], false), (&ids, false), (&ids[..0], true), (&ids, true)] {
+                let addition = Addition {
+                    packet_id: Some(id(9)),
+                    dup,
+                    retain: of_receiver,
+                    subscription_ids,
+                    ..Addition::default()
+                };
+                let mut out = Vec::new();
+                template.write(&addition, &mut out).expect("valid");
+                let Ok(Packet::Publish(publish)) = Packet::decode(Version::V5_0, &out) else { panic!("a PUBLISH") };
+                assert_eq!(publish.retain, of_message || of_receiver);
+                assert_eq!(publish.delivery.qos(), qos);
+                assert_eq!(publish.delivery.is_dup(), dup && qos != QoS::AtMostOnce);
+                assert_eq!(publish.properties.subscription_ids().count(), subscription_ids.len());
+            }
+        }
+    }
 }
 
 /// [MQTT-1.5.5]
