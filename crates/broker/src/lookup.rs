@@ -118,7 +118,11 @@ impl Lookups {
             Orphan::Running(_) => 0,
             Orphan::Waiting(message, _) => held_weight(message),
         });
-        self.running.values().map(|lookup| lookup.bytes).sum::<usize>() + waiting.sum::<usize>()
+        let running = self.running.values().map(|lookup| {
+            let found = lookup.found.values().map(Found::bytes).sum::<usize>();
+            size_of::<Lookup>() + held_weight(&lookup.message) + found
+        });
+        running.chain(waiting).sum()
     }
 }
 
@@ -224,8 +228,11 @@ impl Broker {
         while self.steps < until {
             match self.lookups.lane.front() {
                 None => return,
-                Some(Orphan::Running(id)) if self.lookups.running.contains_key(id) => return,
-                Some(Orphan::Running(_)) => {
+                Some(Orphan::Running(id)) => {
+                    debug_assert!(
+                        !self.lookups.running.contains_key(id),
+                        "while one is running no steps are left here"
+                    );
                     self.lookups.lane.pop_front();
                 }
                 Some(Orphan::Waiting(..)) => self.serve_lane(now),
@@ -266,7 +273,8 @@ impl Broker {
                 self.note_match(&mut lookup, key, options);
             }
             self.scratch.matches = matches;
-            self.lookups.bytes += lookup.bytes - before;
+            // They may be fewer: what was found of a session that ended is forgotten.
+            self.lookups.bytes = self.lookups.bytes - before + lookup.bytes;
         }
         self.lookups.running.insert(id, lookup);
     }
