@@ -195,3 +195,30 @@ impl Members {
         ring.len += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_take_their_places_and_two_numbers_more_while_they_are_parked() {
+        const COUNT: usize = 100;
+        let mut members = Members::new(1);
+        let mut rings = Rings::EMPTY;
+        assert_eq!(members.heap_bytes(), 0);
+        for session in 0..u32::try_from(COUNT).unwrap() {
+            assert!(members.join(&mut rings, 7, session, PackedOptions::default()));
+        }
+        let joined = members.heap_bytes();
+        let least = COUNT * (size_of::<Member>() + size_of::<((u32, u32), u32)>());
+        assert!((least..4 * least).contains(&joined), "{joined}, at least {least}");
+        for parked in 1..=5 {
+            let (slot, _) = members.first(&rings, Readiness::Ready, None).unwrap();
+            members.requeue(&mut rings, slot, Readiness::Busy);
+            assert_eq!(members.heap_bytes(), joined + parked * 8);
+            let count = |of| rings.len(of);
+            assert_eq!([count(Readiness::Ready), count(Readiness::Busy)], [COUNT - parked, parked]);
+        }
+        assert!(members.find(7, 0).is_some() && members.find(8, 0).is_none() && members.find(7, 100).is_none());
+    }
+}

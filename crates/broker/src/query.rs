@@ -190,7 +190,6 @@ impl Broker {
                 found.push(retained.message.clone());
             });
         }
-        found.truncate(limit);
         found
     }
 

@@ -300,3 +300,46 @@ impl Broker {
 const REPLAY_STEP: usize = 64;
 /// Bytes that may wait for a connection before its replay pauses.
 const REPLAY_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use damselfly_codec::Properties;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1);
+
+    fn message(topic: &str, payload: &str) -> Message {
+        let topic = TopicName::new(topic).unwrap();
+        Message::compose(topic, payload.as_bytes(), QoS::AtMostOnce, true, Properties::EMPTY, NOW)
+    }
+
+    #[test]
+    fn a_retained_message_weighs_its_place_its_content_and_its_name_once_more() {
+        let long: String = "x".repeat(1_000);
+        let small = message("a", "b");
+        let place = u64::try_from(OVERHEAD + size_of::<Retained>()).unwrap();
+        let content = |message: &Message| u64::try_from(message.heap_bytes()).unwrap();
+        assert_eq!(weight(&small), place + content(&small) + 1);
+        let (named, filled) = (message(&long, "b"), message("a", &long));
+        assert_eq!(weight(&named) - content(&named), place + 1_000);
+        assert_eq!(weight(&filled) - content(&filled), place + 1);
+    }
+
+    #[test]
+    fn a_store_weighs_what_is_in_it_however_often_it_was_replaced() {
+        let mut store = RetainedStore::new(1);
+        let (small, large) = (message("a", "b"), message("a", "a longer payload"));
+        for next in [&small, &large, &large, &small] {
+            assert!(store.insert(next));
+            assert_eq!((store.len(), store.bytes()), (1, weight(next)));
+        }
+        let other = message("c", "d");
+        assert!(store.insert(&other));
+        assert_eq!(store.bytes(), weight(&small) + weight(&other));
+        assert!(store.remove(small.topic()));
+        assert_eq!(store.bytes(), weight(&other));
+    }
+}

@@ -192,14 +192,15 @@ impl RouteCache {
         let [a, b, c, d, ..] = hash.to_le_bytes();
         let Some(place) = self.seen.get_mut(usize::from(a) & (SEEN - 1)) else { return false };
         // Never the zero of an empty place.
-        let part = u16::from_le_bytes([b, c | 1]) ^ u16::from(d & 0xFE);
+        let part = u16::from_le_bytes([b ^ d, c | 1]);
         core::mem::replace(place, part) == part
     }
 
     /// Where the topic is or belongs: one place per hash, so that looking costs one comparison.
     #[inline]
     fn place(&self, hash: u64) -> usize {
-        usize::try_from(hash & u64::from(u32::MAX)).unwrap_or(0) & self.entries.len().wrapping_sub(1)
+        let [a, b, c, d, ..] = hash.to_le_bytes();
+        crate::slab::index(u32::from_le_bytes([a, b, c, d])) & self.entries.len().wrapping_sub(1)
     }
 
     /// The route of a topic, if it is known and still true.
@@ -415,5 +416,102 @@ mod tests {
         let limits = RouteCacheLimits { entries: 4, receivers: 1 };
         cache.keep((hash_topic(&keys, topic), topic, 1), Permission::Allow, &resolve(&index, "a", None), limits);
         assert!(cache.find(hash_topic(&keys, topic), topic, 1).is_none());
+    }
+
+    const ONE: RouteCacheLimits = RouteCacheLimits { entries: 1, receivers: 9 };
+
+    fn keep(cache: &mut RouteCache, hash: u64, name: &str, generation: u64, limits: RouteCacheLimits) {
+        let topic = TopicName::new(name).unwrap();
+        cache.keep((hash, topic, generation), Permission::Allow, &Route::default(), limits);
+    }
+
+    fn knows(cache: &RouteCache, hash: u64, name: &str, generation: u64) -> bool {
+        cache.find(hash, TopicName::new(name).unwrap(), generation).is_some()
+    }
+
+    #[test]
+    fn places_double_up_to_the_limit_while_live_topics_would_push_each_other_out() {
+        for (limit, places) in [(1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 4), (8, 8), (9, 8)] {
+            let mut cache = RouteCache::new();
+            let limits = RouteCacheLimits { entries: limit, receivers: 9 };
+            for hash in 0..8 {
+                keep(&mut cache, hash, "a", 1, limits);
+                assert!(knows(&cache, hash, "a", 1), "the last one is known");
+                // Bits above the lowest do not ask for more places than there are topics.
+                let needed = usize::try_from(hash + 1).unwrap().next_power_of_two();
+                assert_eq!(cache.entries.len(), needed.min(places), "limit {limit}");
+            }
+            let known = (0..8).filter(|hash| knows(&cache, *hash, "a", 1)).count();
+            assert_eq!(known, places.min(8), "limit {limit}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_is_known_already_or_a_stale_one_asks_for_no_more_places() {
+        let mut cache = RouteCache::new();
+        let limits = RouteCacheLimits { entries: 16, receivers: 9 };
+        keep(&mut cache, 1, "a", 1, limits);
+        keep(&mut cache, 1, "a", 1, limits);
+        keep(&mut cache, 1, "a", 2, limits);
+        assert_eq!(cache.entries.len(), 1, "the same topic");
+        keep(&mut cache, 2, "b", 3, limits);
+        assert_eq!(cache.entries.len(), 1, "the other one was of an earlier generation");
+        assert!(knows(&cache, 2, "b", 3) && !knows(&cache, 1, "a", 2));
+        keep(&mut cache, 3, "c", 3, limits);
+        assert_eq!(cache.entries.len(), 2);
+        assert!(knows(&cache, 2, "b", 3) && knows(&cache, 3, "c", 3));
+    }
+
+    #[test]
+    fn topics_with_equal_hashes_are_not_taken_for_each_other() {
+        let mut cache = RouteCache::new();
+        keep(&mut cache, 7, "a", 1, ONE);
+        keep(&mut cache, 7, "b", 1, ONE);
+        assert!(knows(&cache, 7, "b", 1) && !knows(&cache, 7, "a", 1));
+        keep(&mut cache, 8, "b", 1, ONE);
+        assert!(knows(&cache, 8, "b", 1) && !knows(&cache, 7, "b", 1), "nor is one for the same under another hash");
+    }
+
+    #[test]
+    fn a_topic_is_seen_again_if_it_was_not_long_ago_and_no_other_is() {
+        // The place is one of sixteen by the lowest byte, what is kept there is of the three bytes behind it.
+        let hash = |place: u8, rest: [u8; 3]| u64::from_le_bytes([place, rest[0], rest[1], rest[2], 0, 0, 0, 0]);
+        let mut cache = RouteCache::new();
+        for is_again in [false, true] {
+            for place in 0..=15 {
+                assert_eq!(cache.is_seen_again(hash(place, [0, 0, 0])), is_again, "{place}");
+            }
+        }
+        assert!(cache.is_seen_again(hash(0xF3, [0, 0, 0])), "the place is by the lower half");
+        for rest in [[0, 1, 0], [0, 2, 0], [0, 4, 0], [1, 0, 0], [2, 0, 0], [0, 0, 1], [0, 0, 2], [6, 0, 2], [2, 0, 2]]
+        {
+            let mut cache = RouteCache::new();
+            assert!(!cache.is_seen_again(hash(5, rest)), "{rest:?} in an empty place");
+            assert!(cache.is_seen_again(hash(5, rest)), "{rest:?}");
+            let other = [rest[0] ^ 8, rest[1], rest[2]];
+            assert!(!cache.is_seen_again(hash(5, other)), "{other:?} behind {rest:?}");
+            let other = [rest[0], rest[1] ^ 8, rest[2]];
+            assert!(!cache.is_seen_again(hash(5, other)));
+            let other = [rest[0], rest[1], rest[2] ^ 8];
+            assert!(!cache.is_seen_again(hash(5, other)));
+        }
+        let mut cache = RouteCache::new();
+        assert!(!cache.is_seen_again(hash(5, [2, 0, 2])));
+        assert!(!cache.is_seen_again(hash(5, [2, 0, 4])), "both bytes count where both are there");
+        assert!(!cache.is_seen_again(hash(5, [6, 0, 4])));
+    }
+
+    #[test]
+    fn a_route_is_plain_without_groups_and_identifiers() {
+        let plain = PackedOptions::default();
+        for (subscriptions, is_plain) in [
+            (&[("a", 1, plain), ("#", 2, plain)][..], true),
+            (&[("a", 1, plain), ("#", GROUP | 2, plain)], false),
+            (&[("a", GROUP, plain)], false),
+            (&[("a", 1, options(QoS::AtMostOnce, false, 9)), ("#", 2, plain)], false),
+            (&[("a", 1, plain), ("#", 1, options(QoS::AtMostOnce, false, 9))], false),
+        ] {
+            assert_eq!(resolve(&index(subscriptions), "a", None).is_plain, is_plain, "{subscriptions:?}");
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
-use damselfly_codec::{QoS, SubscriptionId};
+use damselfly_codec::SubscriptionId;
 use damselfly_session::{SendState, Timestamp};
-use damselfly_topic::{KeyedState, SharedFilter, TopicFilter, TopicName};
+use damselfly_topic::{KeyedState, TopicFilter};
 use hashbrown::HashMap;
 
 use crate::{
@@ -358,22 +358,12 @@ impl Broker {
     pub(crate) fn move_to_member(&mut self, now: Timestamp, key: SessionKey, queued: Queued, has_ended: bool) {
         let Some(message) = self.messages.get(&queued.message).cloned() else { return };
         let group = self.groups.by_number.get(&queued.group).copied().unwrap_or(NO_GROUP);
-        // Asked first: of a queue that finds nobody, as often as its client comes and goes, that is all.
-        let has_others = self.has_other_connected(group, key.slot);
-        let is_current = (has_others || has_ended) && self.is_about(group, message.topic());
-        let others_connected = has_others && is_current;
-        if others_connected {
+        // Asked first: of a queue that finds nobody, as often as its client comes and goes, that is all. Of a session that
+        // ended, another member may have been granted more than this one, and may be away.
+        if has_ended || self.has_other_connected(group, key.slot) {
             let mut out = Outgoing::of_message(&message, now);
             self.deliver_within(now, &mut out, group, true, Some(key.slot));
             self.finish(out);
-            self.discard(queued);
-        } else if has_ended {
-            // Of the message, not of the delivery: another member may have been granted more than this one.
-            if is_current && message.qos() != QoS::AtMostOnce {
-                let mut out = Outgoing::of_message(&message, now);
-                self.deliver_within(now, &mut out, group, true, Some(key.slot));
-                self.finish(out);
-            }
             self.discard(queued);
         } else {
             let weight = self.messages.weight(&queued);
@@ -385,15 +375,6 @@ impl Broker {
                 None => self.discard(queued),
             }
         }
-    }
-
-    /// Whether the filter of a group matches a topic.
-    fn is_about(&self, group: u32, topic: TopicName<'_>) -> bool {
-        self.groups.get(group).is_some_and(|group| {
-            let inside =
-                TopicFilter::new(&group.filter).ok().and_then(|filter| filter.shared().map(SharedFilter::filter));
-            inside.is_some_and(|filter| filter.matches(topic))
-        })
     }
 
     fn has_other_connected(&mut self, group: u32, but: u32) -> bool {

@@ -221,3 +221,189 @@ impl Broker {
 fn takes(connection: &Connection, class: usize, len: usize) -> bool {
     wire_class(connection.version) == class && len <= index(connection.largest_as_it_came)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, vec::Vec};
+
+    use damselfly_codec::{Delivery, Foreign, FrameLimits, Properties, Publish, peek};
+
+    use super::*;
+    use crate::{Answer, Config, Output, Peer};
+
+    const NOW: Timestamp = Timestamp::from_secs(1);
+
+    fn settle(broker: &mut Broker) {
+        while let Some(output) = broker.poll_output() {
+            match output {
+                Output::Ask { id, .. } => broker.handle_answer(NOW, id, Answer::allow()),
+                Output::Commit(id) => broker.handle_committed(NOW, id),
+                _ => {}
+            }
+        }
+        broker.audit().unwrap();
+    }
+
+    fn send(broker: &mut Broker, id: ConnectionId, bytes: &[u8]) {
+        assert_eq!(broker.handle_input(NOW, id, bytes).consumed, bytes.len());
+        settle(broker);
+    }
+
+    /// A client of 3.1.1 with a subscription to "a" at QoS 1, if it is to have one.
+    fn connect(broker: &mut Broker, name: &str, subscribes: bool) -> ConnectionId {
+        let id = broker.handle_connection(NOW, Peer::default()).unwrap();
+        let len = u8::try_from(name.len()).unwrap();
+        send(
+            broker,
+            id,
+            &[&[0x10, 12 + len], &b"\x00\x04MQTT\x04\x02\x00\x00\x00"[..], &[len], name.as_bytes()].concat(),
+        );
+        if subscribes {
+            send(broker, id, b"\x82\x06\x00\x01\x00\x01a\x01");
+        }
+        id
+    }
+
+    fn publish(qos: u8, retain: bool, len: usize) -> Vec<u8> {
+        let payload = "x".repeat(len);
+        let id = PacketId::new(7).unwrap();
+        let delivery = if qos == 0 { Delivery::AtMostOnce } else { Delivery::AtLeastOnce { id, dup: false } };
+        let topic = Some(TopicName::new("a").unwrap());
+        let mut frame = Vec::new();
+        let publish = Publish { delivery, retain, topic, properties: Properties::EMPTY, payload: payload.as_bytes() };
+        publish.encode(Version::V3_1_1, Foreign::Reject, &mut frame).unwrap();
+        frame
+    }
+
+    /// A broker whose first client knows the way to so many receivers.
+    fn warm(receivers: usize, change: impl FnOnce(&mut Config)) -> (Broker, ConnectionId) {
+        let mut config = Config::default();
+        change(&mut config);
+        let mut broker = Broker::new(config, 1).unwrap();
+        let alice = connect(&mut broker, "alice", false);
+        for n in 0..receivers {
+            connect(&mut broker, &format!("bob {n}"), true);
+        }
+        for _ in 0..2 {
+            send(&mut broker, alice, &publish(0, false, 1));
+        }
+        (broker, alice)
+    }
+
+    fn try_as_it_came(broker: &mut Broker, id: ConnectionId, frame: &[u8]) -> bool {
+        let topic = TopicName::new("a").unwrap();
+        if frame[0] == 0x30 {
+            return matches!(broker.publish_verbatim(NOW, id, topic, frame), Verbatim::Done);
+        }
+        let header = peek(frame, &FrameLimits::default()).unwrap().unwrap();
+        let publish = Publish::decode(Version::V3_1_1, header, &frame[header.header_len().into()..]).unwrap();
+        let came = PublishFrame::new(header, frame, &publish).unwrap();
+        let outgoing = || Outgoing::of_publish(&publish, topic, None);
+        let packet_id = publish.delivery.packet_id().unwrap();
+        broker.publish_verbatim_qos1(NOW, (id, packet_id), (0, &came), outgoing).is_some_and(|done| done.is_ok())
+    }
+
+    /// As [`try_as_it_came`], with all that follows.
+    fn goes_as_it_came(broker: &mut Broker, id: ConnectionId, frame: &[u8]) -> bool {
+        let is_done = try_as_it_came(broker, id, frame);
+        broker.handle_timeout(NOW);
+        settle(broker);
+        is_done
+    }
+
+    /// The largest payload of which the packet, with two bytes of length and the topic, is shorter than those that are shared.
+    const LARGEST_QOS0: usize = SHARE_FROM - 1 - 3 - 3;
+    const LARGEST_QOS1: usize = LARGEST_QOS0 - 2;
+
+    #[test]
+    fn a_small_message_to_receivers_that_are_known_goes_as_it_came() {
+        for receivers in [1, 2, 3] {
+            let (mut broker, alice) = warm(receivers, |_| {});
+            for (qos, len, goes) in [
+                (0, 1, true),
+                (0, LARGEST_QOS0, true),
+                (0, LARGEST_QOS0 + 1, receivers == 1),
+                (0, LARGEST_QOS0 + 2, receivers == 1),
+                (1, 1, true),
+                (1, LARGEST_QOS1, true),
+                (1, LARGEST_QOS1 + 1, false),
+            ] {
+                let frame = publish(qos, false, len);
+                assert_eq!(
+                    goes_as_it_came(&mut broker, alice, &frame),
+                    goes,
+                    "QoS {qos}, {len}, {receivers} receivers"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_to_be_kept_or_to_wait_takes_the_other_way() {
+        let (mut broker, alice) = warm(1, |_| {});
+        assert!(!goes_as_it_came(&mut broker, alice, &publish(1, true, 1)), "retained");
+        broker.full_sessions = 1;
+        assert!(!try_as_it_came(&mut broker, alice, &publish(1, false, 1)), "a queue is full");
+        broker.full_sessions = 0;
+        assert!(goes_as_it_came(&mut broker, alice, &publish(1, false, 1)));
+
+        // A QoS 2 message to another topic misses its PUBREL.
+        send(&mut broker, alice, b"\x34\x06\x00\x01b\x00\x09x");
+        assert!(!goes_as_it_came(&mut broker, alice, &publish(1, false, 1)), "its identifier could be another's");
+        assert!(goes_as_it_came(&mut broker, alice, &publish(0, false, 1)), "it has none");
+    }
+
+    #[test]
+    fn without_memory_nothing_goes_as_it_came() {
+        for qos in [0, 1] {
+            let (mut broker, alice) = warm(1, |_| {});
+            let frame = publish(qos, false, 1);
+            assert!(goes_as_it_came(&mut broker, alice, &frame));
+            broker.config.max_memory = 0;
+            assert!(!goes_as_it_came(&mut broker, alice, &frame), "QoS {qos}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_as_it_came_counts_as_steps_bytes_and_deliveries() {
+        for qos in [0, 1] {
+            let (mut broker, alice) = warm(5, |_| {});
+            let frame = publish(qos, false, 10);
+            let (steps, waiting, deliveries) = (broker.steps, broker.waiting_bytes, broker.counters.deliveries);
+            assert!(try_as_it_came(&mut broker, alice, &frame));
+            assert_eq!(broker.steps, steps + 5, "QoS {qos}");
+            assert_eq!(broker.waiting_bytes, waiting + 5 * frame.len());
+            assert_eq!(broker.counters.deliveries, deliveries + 5);
+            broker.audit().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_is_behind_is_left_out_at_its_limit() {
+        let frame = publish(0, false, 100);
+        // CONNACK and SUBACK take nine bytes, what made the way known two packets of six.
+        let before = 9 + 2 * publish(0, false, 1).len();
+        for (limit, copies) in [(before + 3 * frame.len(), 3), (before + 3 * frame.len() - 6, 2)] {
+            let (mut broker, alice) = warm(1, |config| config.max_transmit_bytes = u32::try_from(limit).unwrap());
+            let (waiting, deliveries) = (broker.waiting_bytes, broker.counters.deliveries);
+            for _ in 0..4 {
+                assert!(goes_as_it_came(&mut broker, alice, &frame), "handled, whatever became of it");
+            }
+            assert_eq!(broker.waiting_bytes, waiting + copies * frame.len(), "limit {limit}");
+            let copies = u64::try_from(copies).unwrap();
+            let dropped = broker.counters.dropped(crate::DropReason::SlowReader);
+            assert_eq!((broker.counters.deliveries - deliveries, dropped), (copies, 4 - copies));
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_held_is_not_overtaken() {
+        let (mut broker, alice) = warm(1, |_| {});
+        let _not_committed = broker.handle_input(NOW, alice, b"\x34\x06\x00\x01a\x00\x09x");
+        let deliveries = broker.counters.deliveries;
+        for qos in [0, 1] {
+            assert!(!try_as_it_came(&mut broker, alice, &publish(qos, false, 1)), "QoS {qos}");
+        }
+        assert_eq!(broker.counters.deliveries, deliveries);
+    }
+}

@@ -8,7 +8,7 @@ use crate::world::{As, World, delivery, filter, qos, topic, v3, v5};
 
 /// Levels of the topic that the bomb is for.
 const LEVELS: u32 = 8;
-const TARGET: &str = "a/a/a/a/a/a/a/a";
+pub(crate) const TARGET: &str = "a/a/a/a/a/a/a/a";
 /// Nodes on the way of the topic: the root, and two below each.
 const NODES: usize = (1 << (LEVELS + 1)) - 1;
 
@@ -21,7 +21,7 @@ fn world() -> World {
 }
 
 /// Every filter of '+' and "a", so that the topic passes every node there is.
-fn bomb() -> impl Iterator<Item = String> {
+pub(crate) fn bomb() -> impl Iterator<Item = String> {
     (0..1_u32 << LEVELS).map(|bits| {
         let level = |at: u32| if bits & (1 << at) == 0 { "a" } else { "+" };
         (0..LEVELS).map(level).collect::<Vec<_>>().join("/")

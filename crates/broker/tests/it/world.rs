@@ -56,6 +56,8 @@ pub(crate) struct AnyWorld<const JOINED: bool> {
     pub(crate) holds_work: bool,
     /// Calls for what was left.
     pub(crate) turns: usize,
+    /// Whether what is counted is compared with what is kept after each of them too, not only at the end.
+    pub(crate) audits: bool,
     pub(crate) events: Vec<Event>,
     pub(crate) delivered: Vec<(LocalId, LocalDelivery)>,
     /// What there is to say to other brokers, and who says it.
@@ -116,6 +118,7 @@ impl<const JOINED: bool> AnyWorld<JOINED> {
             is_stalled: false,
             holds_work: false,
             turns: 0,
+            audits: false,
             events: Vec::new(),
             delivered: Vec::new(),
             forwarded: VecDeque::new(),
@@ -147,6 +150,9 @@ impl<const JOINED: bool> AnyWorld<JOINED> {
             }
             let is_due = |broker: &Broker| broker.poll_timeout().is_some_and(|at| at <= self.now);
             let due = self.brokers().position(is_due);
+            if self.audits {
+                self.audit();
+            }
             let Some(due) = due.filter(|_| !self.holds_work) else { return };
             self.turns += 1;
             let now = self.now;
@@ -571,6 +577,15 @@ impl<const JOINED: bool> AnyWorld<JOINED> {
             assert_eq!(broker.messages_len(), 0, "stored messages");
             assert_eq!(broker.subscriptions_len(), 0, "subscriptions");
             assert_eq!(broker.questions_len(), 0, "questions");
+        }
+    }
+}
+
+impl<const JOINED: bool> Drop for AnyWorld<JOINED> {
+    /// Whatever a test was about: numbers that drift are a defect.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.audit();
         }
     }
 }
