@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use damselfly_codec::{
     Ack, AckType, Addition, Connect, ConnectView, DecodeError, Delivery, EncodeError, FixedHeader, Foreign, Frame,
-    FrameLimits, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property, PropertyId, Publish, PublishFrame,
-    PublishTemplate, QoS, ReasonCode, Rule, Suback, Subscribe, SubscriptionId, SubscriptionOptions, TopicAlias,
-    Unsuback, Unsubscribe, Version, peek,
+    FrameLimits, PROTOCOL_MAXIMUM_PACKET_SIZE, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property,
+    PropertyId, Publish, PublishFrame, PublishTemplate, QoS, ReasonCode, Rule, Suback, Subscribe, SubscriptionId,
+    SubscriptionOptions, TopicAlias, Unsuback, Unsubscribe, Version, peek,
 };
 use damselfly_topic::{TopicFilter, TopicName};
 
@@ -41,6 +41,12 @@ fn header_of(remaining_length: usize) -> Vec<u8> {
         }
         header.push(low | 0x80);
     }
+}
+
+/// [MQTT-2.1.4]
+#[test]
+fn the_longest_packet_has_five_bytes_before_what_four_can_count() {
+    assert_eq!(PROTOCOL_MAXIMUM_PACKET_SIZE, 268_435_460);
 }
 
 /// [MQTT-3.1.2-24] [MQTT-3.2.2-15]
@@ -353,5 +359,38 @@ fn a_property_is_refused_when_its_length_does_not_fit_two_bytes() {
         assert!(properties.is_empty());
         assert_eq!(properties.push(allowed), Ok(()));
         assert!(properties.as_properties().into_iter().eq([allowed]));
+    }
+}
+
+/// Whatever comes before it. [MQTT-3.3.2.3]
+#[test]
+fn a_property_that_a_publish_may_not_carry_is_refused_behind_any_that_it_may() {
+    let number = SubscriptionId::new(200).expect("not zero");
+    for before in [
+        Property::PayloadFormatIndicator(true),
+        Property::MessageExpiryInterval(60),
+        Property::ContentType("text"),
+        Property::ResponseTopic(name("answers")),
+        Property::CorrelationData(b"data"),
+        Property::UserProperty("name", "value"),
+        Property::SubscriptionIdentifier(number),
+        Property::TopicAlias(TopicAlias::new(1).expect("not zero")),
+    ] {
+        let mut properties = PropertiesBuf::new();
+        properties.push(before).expect("valid");
+        for expected in [Ok(()), Err(EncodeError::PropertyNotAllowed(PropertyId::ReasonString))] {
+            let publish = Publish {
+                delivery: Delivery::AtMostOnce,
+                retain: false,
+                topic: Some(name("pond")),
+                properties: properties.as_properties(),
+                payload: b"1",
+            };
+            let mut out = Vec::new();
+            assert_eq!(publish.encode(Version::V5_0, Foreign::Reject, &mut out), expected, "{before:?}");
+            let len = publish.encoded_len(Version::V5_0, Foreign::Reject);
+            assert_eq!(len, expected.map(|()| out.len()), "{before:?}");
+            properties.push(Property::ReasonString("no")).ok();
+        }
     }
 }
