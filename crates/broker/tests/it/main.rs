@@ -8,6 +8,7 @@ mod delayed;
 mod delivery;
 mod disconnects;
 mod endings;
+mod exact;
 mod exchanges;
 mod gate;
 mod groups;

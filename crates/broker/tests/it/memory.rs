@@ -159,3 +159,18 @@ fn a_queue_that_was_long_gives_its_memory_back() {
     let left = world.broker.memory().sessions - before;
     assert!(left < 2_000, "{left} bytes are kept");
 }
+
+#[test]
+fn a_member_that_waits_for_its_session_takes_a_place_more() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    for n in 0..COUNT {
+        let member = world.connect(v5(&format!("member{n}")).lasting(100));
+        world.subscribe(member, &[("$share/g/a", 1)]);
+        world.cut(member);
+    }
+    let before = world.broker.memory().subscriptions;
+    // The first message finds that nobody is there.
+    world.publish(alice, "a", "x", 1, 1);
+    assert_eq!(world.broker.memory().subscriptions - before, COUNT * 8, "the numbers of session and member");
+}

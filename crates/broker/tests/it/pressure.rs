@@ -370,3 +370,43 @@ fn a_full_queue_is_told_whoever_else_does_not_get_the_message() {
         assert_eq!(world.received(alice), ["PUBACK #1", "PUBACK #2 97"], "{order:?}");
     }
 }
+
+#[test]
+fn a_message_for_others_waits_for_no_full_queue() {
+    let (mut world, bob) = full(|_| {});
+    let [alice, carol] = ["alice", "carol"].map(|name| world.connect(v5(name)));
+    world.subscribe(carol, &[("other", 2)]);
+    world.publish(alice, "other", "x", 2, 1);
+    assert_eq!(world.received(alice), ["PUBREC #1"]);
+    assert_eq!(world.received(carol), ["PUBLISH q2 #1 other=x"]);
+    world.publish(alice, "a", "3", 2, 2);
+    assert!(world.received(alice).is_empty(), "this one has to wait");
+    assert_eq!(world.work_off(bob).len(), 2);
+}
+
+#[test]
+fn a_publisher_is_slowed_until_a_queue_has_been_full_for_pause_limit_and_no_longer() {
+    for (time, answer) in [(Duration::from_micros(1_999_999), &[][..]), (Duration::from_secs(2), &["PUBACK #1 97"])] {
+        let (mut world, _) = full(|_| {});
+        let alice = world.connect(v5("alice"));
+        world.pass(time);
+        world.holds_work = true;
+        world.publish(alice, "a", "3", 1, 1);
+        assert_eq!(world.received(alice), answer, "{time:?}");
+    }
+}
+
+/// Its client was told nothing of it, and there is no session that could be asked to take it again.
+#[test]
+fn a_qos_1_message_that_waits_for_room_ends_with_its_session() {
+    let (mut world, bob) = full(|_| {});
+    let alice = world.connect(v5("alice"));
+    world.publish(alice, "a", "3", 1, 1);
+    assert!(world.received(alice).is_empty(), "it waits");
+    world.cut(alice);
+    assert_eq!(world.dropped(DropReason::QueueFull), 0);
+    assert_eq!(world.work_off(bob).len(), 2);
+    world.pass_secs(3);
+    assert!(world.work_off(bob).is_empty());
+    world.audit();
+}

@@ -1,8 +1,10 @@
 //! Retained messages. [MQTT-3.3.1.3]
 
-use damselfly_codec::{AckType, Property, RetainHandling, SubscriptionOptions};
+use damselfly_broker::{DropReason, LocalId};
+use damselfly_codec::{AckType, Properties, Property, RetainHandling, SubscriptionOptions};
+use damselfly_session::Message;
 
-use super::world::{As, World, delivery, qos, v3, v5};
+use super::world::{As, Client, World, delivery, qos, topic, v3, v5};
 
 fn options(level: u8, retain_handling: RetainHandling) -> SubscriptionOptions {
     SubscriptionOptions { qos: qos(level), retain_handling, ..SubscriptionOptions::default() }
@@ -265,4 +267,143 @@ fn a_live_message_that_is_known_does_not_overtake_a_walk_that_waits() {
     // And with nothing before it, it goes at once.
     world.publish(alice, "a/live", "later", 0, 0);
     assert_eq!(world.received(bob), ["PUBLISH q0 a/live=later"]);
+}
+
+fn participant(world: &mut World) -> LocalId {
+    world.broker.open_local(world.now, "house", 1.try_into().unwrap()).unwrap()
+}
+
+fn compose(world: &World, name: &str, payload: &str) -> Message {
+    Message::compose(topic(name), payload.as_bytes(), qos(0), true, Properties::EMPTY, world.now)
+}
+
+fn retain(world: &mut World, local: LocalId, name: &str, payload: &str) {
+    let message = compose(world, name, payload);
+    let _published = world.broker.local_publish(world.now, local, message);
+    world.settle();
+}
+
+/// What a retained message counts for: its place with its number, its content, its name once more.
+fn weight(message: &Message) -> u64 {
+    let bytes = 48 + size_of::<(Message, u64)>() + message.heap_bytes() + message.topic().as_str().len();
+    u64::try_from(bytes).unwrap()
+}
+
+#[test]
+fn a_retained_message_counts_for_itself_and_not_for_the_one_it_replaced() {
+    let mut world = World::new();
+    let house = participant(&mut world);
+    let before = world.broker.memory().counted;
+    for payload in ["short", &*"x".repeat(200), "short"] {
+        retain(&mut world, house, "a/b", payload);
+        let expected = weight(&compose(&world, "a/b", payload));
+        assert_eq!(world.broker.memory().counted - before, expected);
+    }
+    retain(&mut world, house, "a/b", "");
+    assert_eq!(world.broker.memory().counted, before);
+}
+
+#[test]
+fn max_retained_bytes_is_met_exactly_and_replacing_takes_no_more() {
+    let needed = weight(&compose(&World::new(), "a", "x"));
+    for (limit, kept) in [(needed, 1), (needed - 1, 0)] {
+        let mut world = World::with(|config| config.max_retained_bytes = limit);
+        let house = participant(&mut world);
+        for _ in 0..3 {
+            retain(&mut world, house, "a", "x");
+            assert_eq!(world.broker.retained_len(), kept);
+        }
+        let dropped = world.broker.counters().dropped(DropReason::RetainedFull);
+        assert_eq!(dropped, if kept == 1 { 0 } else { 3 });
+    }
+}
+
+#[test]
+fn a_retained_message_that_expires_when_another_is_removed_goes_with_it() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    for (name, seconds) in [("a", 10), ("b", 11), ("c", 12)] {
+        let expiry = [Property::MessageExpiryInterval(seconds)];
+        world.publish_with(alice, name, "x", delivery(0, 1, false), true, &expiry);
+    }
+    // Their memory is given back within a second.
+    world.pass_secs(11);
+    assert_eq!(world.broker.retained_len(), 1);
+}
+
+/// Bob, to whom nothing gets through, so that `waiting` bytes wait once SUBACK has joined them, and who has subscribed
+/// `live`.
+fn behind(waiting: usize) -> (World, LocalId, Client) {
+    let mut world = World::new();
+    let house = participant(&mut world);
+    let bob = world.connect(v3("bob"));
+    world.subscribe(bob, &[("fill", 0), ("live", 1)]);
+    retain(&mut world, house, "r", "x");
+    world.is_stalled = true;
+    // SUBACK, and fixed header and Topic Name of the PUBLISH.
+    let payload = "x".repeat(waiting - 5 - 10);
+    let message = Message::compose(topic("fill"), payload.as_bytes(), qos(0), false, Properties::EMPTY, world.now);
+    let _published = world.broker.local_publish(world.now, house, message);
+    world.settle();
+    assert_eq!(world.broker.transmit_len(bob.id), waiting - 5);
+    (world, house, bob)
+}
+
+#[test]
+fn retained_messages_wait_while_64_kib_wait_for_the_transport() {
+    for (waiting, more) in [(65_535, 6), (65_536, 0)] {
+        let (mut world, _, bob) = behind(waiting);
+        world.subscribe_with(bob, &[("r", SubscriptionOptions::default())], &[]);
+        assert_eq!(world.broker.transmit_len(bob.id), waiting + more);
+        world.unstall();
+        assert_eq!(world.received(bob).last().unwrap(), "PUBLISH q0 retain r=x");
+    }
+}
+
+#[test]
+fn what_waits_behind_retained_messages_goes_on_when_nobody_wants_them_any_more() {
+    let (mut world, house, bob) = behind(65_536);
+    world.subscribe_with(bob, &[("r", SubscriptionOptions::default())], &[]);
+    let message = Message::compose(topic("live"), b"y", qos(1), false, Properties::EMPTY, world.now);
+    assert_eq!(world.broker.local_publish(world.now, house, message).receivers, 1);
+    assert_eq!(world.session("bob").unwrap().queued, 1);
+    world.unsubscribe(bob, &["r"]);
+    let view = world.session("bob").unwrap();
+    assert_eq!((view.queued, view.in_flight), (0, 1));
+    world.audit();
+}
+
+#[test]
+fn retained_messages_of_qos_0_take_no_place_in_the_queue() {
+    let mut world = World::with(|config| config.max_transmit_bytes = 1);
+    let house = participant(&mut world);
+    for name in ["a", "b", "c"] {
+        retain(&mut world, house, name, "x");
+    }
+    let bob = world.connect(v3("bob"));
+    world.is_stalled = true;
+    world.subscribe_with(bob, &[("#", SubscriptionOptions::default())], &[]);
+    assert_eq!(world.session("bob").unwrap().queued, 0);
+    assert_eq!(world.broker.transmit_len(bob.id), 5 + 3 * 6);
+}
+
+#[test]
+fn retained_messages_come_in_one_order_at_every_qos_and_are_counted() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    for n in 0..20 {
+        world.publish_with(alice, &format!("r/{n}"), "x", delivery(1, 1, false), true, &[]);
+    }
+    let [bob, carol] = [world.connect(v5("bob")), world.connect(As { receive_maximum: Some(1), ..v5("carol") })];
+    let deliveries = |world: &World| world.brokers().map(|broker| broker.counters().deliveries).sum::<u64>();
+    let before = deliveries(&world);
+    world.subscribe(bob, &[("r/+", 0)]);
+    assert_eq!(deliveries(&world), before + 20);
+    world.subscribe(carol, &[("r/+", 1)]);
+    let names = |lines: Vec<String>| -> Vec<_> {
+        lines.iter().map(|line| line.split(' ').next_back().unwrap().to_owned()).collect()
+    };
+    let of_bob = names(world.received(bob));
+    assert_eq!((of_bob.len(), of_bob), (20, names(world.work_off(carol))));
+    assert_eq!(deliveries(&world), before + 40);
 }

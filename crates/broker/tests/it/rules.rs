@@ -200,3 +200,33 @@ fn a_command_gives_rules_to_whoever_has_a_session_but_not_to_local_participants(
     world.broker.close_local(world.now, local);
     world.audit();
 }
+
+#[test]
+fn a_route_that_is_remembered_loses_its_permission_though_no_subscription_ends() {
+    let mut world = World::new();
+    let bob = world.connect(v5("bob"));
+    for id in 1..=3 {
+        world.publish(bob, "secret/a", "x", 1, id);
+    }
+    assert_eq!(world.received(bob), ["PUBACK #1 10", "PUBACK #2 10", "PUBACK #3 10"]);
+    assert!(world.broker.counters().route_cache_bytes > 0);
+    assert!(world.broker.set_access(world.now, "bob", Some(Arc::new(but(Action::Publish, "secret/#")))));
+    world.settle();
+    assert_eq!(world.broker.counters().route_cache_bytes, 0);
+    world.publish(bob, "secret/a", "x", 1, 4);
+    assert_eq!(world.received(bob), ["PUBACK #4 87"]);
+    world.audit();
+}
+
+#[test]
+fn subscriptions_that_new_rules_end_are_recorded_and_nothing_is_where_none_ends() {
+    let mut world = World::new();
+    let bob = world.connect(v5("bob").lasting(100));
+    world.subscribe(bob, &[("secret/a", 1), ("open/a", 1)]);
+    world.holds_commits = true;
+    for (action, groups) in [(Action::Publish, 0), (Action::Subscribe, 1)] {
+        assert!(world.broker.set_access(world.now, "bob", Some(Arc::new(but(action, "secret/#")))));
+        world.settle();
+        assert_eq!(world.commits.len(), groups, "{action:?}");
+    }
+}

@@ -1,10 +1,11 @@
 //! Two brokers joined by interest and forwarding deliver as one.
 
-use damselfly_broker::{Interest, Output, ShardId};
-use damselfly_codec::{AckType, SubscriptionOptions};
+use damselfly_broker::{Forward, Interest, Output, ShardId};
+use damselfly_codec::{AckType, Properties, SubscriptionOptions};
+use damselfly_session::Message;
 use proptest::prelude::*;
 
-use crate::world::{AnyWorld, As, Client, World, delivery, filter, qos, v3, v5};
+use crate::world::{AnyWorld, As, Client, World, beside, delivery, filter, qos, topic, v3, v5};
 
 /// Clients of two brokers; those named here are at the second.
 fn joined(second: &[&str]) -> AnyWorld<true> {
@@ -360,4 +361,158 @@ proptest! {
             prop_assert_eq!(all_deliveries(&mut one, &of_one), all_deliveries(&mut pair, &of_pair), "after {:?}", step);
         }
     }
+}
+
+/// A broker that others joined, and a client of its.
+fn joined_by(shards: &[u16]) -> (World, Client) {
+    let mut world = World::with(|config| config.announce_interest = true);
+    for shard in shards {
+        world.broker.handle_shard_joined(world.now, ShardId(*shard));
+    }
+    let alice = world.connect(v5("alice"));
+    (world, alice)
+}
+
+fn interest(text: &str) -> Interest {
+    Interest { filter: text.into(), members: 1, connected: 1 }
+}
+
+/// To whom messages were forwarded, with their topics, and whether they are to be retained and delivered.
+fn forwarded(world: &mut World) -> Vec<(ShardId, String, bool, bool)> {
+    let outputs = std::mem::take(&mut world.forwarded);
+    let forwards = outputs.into_iter().filter_map(|(_, output)| match output {
+        Output::Forward { to, forward } => {
+            Some((to, forward.message.topic().as_str().to_owned(), forward.retain, forward.deliver))
+        }
+        _ => None,
+    });
+    forwards.collect()
+}
+
+#[test]
+fn a_broker_that_left_gets_nothing_more_and_the_others_what_they_asked_for() {
+    let (mut world, alice) = joined_by(&[7, 8]);
+    for (shard, text) in [(7, "c"), (7, "$share/g/s"), (8, "c"), (8, "d")] {
+        world.broker.handle_interest(world.now, ShardId(shard), &interest(text));
+    }
+    world.broker.handle_shard_left(world.now, ShardId(7), &[interest("c"), interest("$share/g/s")]);
+    for (id, name) in [(1, "c"), (2, "s"), (3, "d")] {
+        world.publish(alice, name, "x", 1, id);
+    }
+    assert_eq!(world.received(alice), ["PUBACK #1", "PUBACK #2 10", "PUBACK #3"]);
+    let to = |name: &str| (ShardId(8), name.to_owned(), false, true);
+    assert_eq!(forwarded(&mut world), [to("c"), to("d")]);
+}
+
+#[test]
+fn a_retained_message_goes_to_every_broker_and_counts_where_somebody_has_subscribed() {
+    let (mut world, alice) = joined_by(&[7]);
+    world.publish_with(alice, "a", "x", delivery(1, 1, false), true, &[]);
+    assert_eq!(world.received(alice), ["PUBACK #1 10"]);
+    assert_eq!(forwarded(&mut world), [(ShardId(7), "a".to_owned(), true, true)]);
+    // What expired while it waited for its commit takes the place of the one before it, and is delivered to nobody.
+    world.holds_commits = true;
+    let expiry = [damselfly_codec::Property::MessageExpiryInterval(2)];
+    world.publish_with(alice, "a", "y", delivery(2, 2, false), true, &expiry);
+    world.pass_secs(3);
+    world.commit();
+    assert_eq!(forwarded(&mut world), [(ShardId(7), "a".to_owned(), true, false)]);
+}
+
+#[test]
+fn a_forwarded_message_needs_no_memory_while_its_receiver_keeps_up() {
+    let mut world = World::with(|config| {
+        config.announce_interest = true;
+        config.max_memory = beside(1, 20_000);
+    });
+    let bob = world.connect(v5("bob"));
+    world.subscribe(bob, &[("a", 0)]);
+    for n in 0..40 {
+        world.retain(bob, &format!("r/{n}"), &"x".repeat(1_000));
+    }
+    assert!(world.broker.is_out_of_memory());
+    world.received(bob);
+    world.broker.handle_forward(
+        world.now,
+        &Forward {
+            message: Message::compose(topic("a"), b"x", qos(0), false, Properties::EMPTY, world.now),
+            shared_filter: None,
+            retain: false,
+            deliver: true,
+        },
+    );
+    world.settle();
+    assert_eq!(world.received(bob), ["PUBLISH q0 a=x"]);
+}
+
+#[test]
+fn the_others_are_told_of_each_member_that_comes_or_goes_and_of_nothing_else() {
+    let (mut world, _) = joined_by(&[]);
+    let bob = world.connect(v5("bob").lasting(100));
+    world.subscribe(bob, &[("#", 0), ("$share/g/a", 1), ("$share/g/b", 1), ("z", 0)]);
+    world.forwarded.clear();
+    let told = |world: &mut World| {
+        let outputs = std::mem::take(&mut world.forwarded);
+        let told = outputs.into_iter().map(|(_, output)| match output {
+            Output::Interest { to: None, interest } => {
+                (interest.filter.into_string(), interest.members, interest.connected)
+            }
+            other => panic!("{other:?}"),
+        });
+        told.collect::<Vec<_>>()
+    };
+    world.cut(bob);
+    assert_eq!(told(&mut world), [("$share/g/a".to_owned(), 1, 0), ("$share/g/b".to_owned(), 1, 0)]);
+    world.connect(v5("bob").lasting(100));
+    assert_eq!(told(&mut world), [("$share/g/a".to_owned(), 1, 1), ("$share/g/b".to_owned(), 1, 1)]);
+}
+
+#[test]
+fn what_is_done_for_other_brokers_counts_as_steps() {
+    let (mut world, _) = joined_by(&[]);
+    let bob = world.connect(v5("bob").lasting(100));
+    for n in 0..200 {
+        world.subscribe(bob, &[(&format!("$share/g/{n}"), 0)]);
+    }
+    world.cut(bob);
+    let before = world.broker.counters().most_steps;
+    assert!((200..300).contains(&before), "{before} to say of each member that it left");
+
+    // A message of another broker takes as many as one of our own.
+    let most_steps = |is_forwarded: bool| {
+        let (mut world, _) = joined_by(&[]);
+        let alice = world.broker.open_local(world.now, "local", 1.try_into().unwrap()).unwrap();
+        for n in 0..100 {
+            let local = world.broker.open_local(world.now, &format!("bob {n}"), 1.try_into().unwrap()).unwrap();
+            world.broker.local_subscribe(world.now, local, filter("a"), SubscriptionOptions::default(), None);
+        }
+        let message = Message::compose(topic("a"), b"x", qos(0), false, Properties::EMPTY, world.now);
+        if is_forwarded {
+            let forward = Forward { message, shared_filter: None, retain: false, deliver: true };
+            world.broker.handle_forward(world.now, &forward);
+        } else {
+            let _published = world.broker.local_publish(world.now, alice, message);
+        }
+        world.settle();
+        assert_eq!(world.delivered.len(), 100);
+        world.broker.counters().most_steps
+    };
+    assert_eq!(most_steps(true), most_steps(false));
+}
+
+#[test]
+fn all_members_of_this_broker_have_their_turns_beside_one_elsewhere() {
+    let mut pair = joined(&["far"]);
+    pair.put(0, &["nearer"]);
+    let alice = pair.connect(v5("alice"));
+    let members = ["near", "nearer", "far"].map(|name| {
+        let member = pair.connect(v5(name));
+        pair.subscribe(member, &[("$share/g/a", 1)]);
+        member
+    });
+    assert_eq!(members.map(|member| member.at), [0, 0, 1]);
+    for n in 1..=9 {
+        pair.publish(alice, "a", &n.to_string(), 1, n);
+    }
+    assert_eq!(members.map(|member| pair.work_off(member).len()), [3, 3, 3]);
 }
