@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use damselfly_broker::{Answer, Event, Memory, Why};
+use damselfly_broker::{Answer, Event, Grant, Memory, Why};
 use damselfly_codec::{Connect, Foreign, Frame, FrameLimits, Properties, Property, ReasonCode, Version, Will};
 
 use crate::world::{As, Client, World, beside, exactly, properties, qos, topic, v3, v5};
@@ -209,6 +209,26 @@ fn all_that_a_connect_says_counts_as_often_as_it_is_kept() {
     ] {
         assert_eq!(counted(said) - base, 800 * times, "{what}");
     }
+}
+
+#[test]
+fn what_connack_will_say_counts_until_it_leaves() {
+    let counted = |len: usize| {
+        let mut world = World::new();
+        (world.holds_questions, world.holds_commits) = (true, true);
+        let method = [Property::AuthenticationMethod("M")];
+        let carol = world.begin(v5("carol").lasting(100).with(&method));
+        let mut grant = Grant::default();
+        grant.authentication_data = Some(vec![b'x'; len].into());
+        world.answer(Answer::Allow(grant));
+        let counted = world.broker.memory().counted;
+        world.audit();
+        world.commit();
+        assert!(world.first(carol).starts_with("CONNACK 00"));
+        assert!(world.broker.memory().counted < counted);
+        counted
+    };
+    assert_eq!(counted(816) - counted(16), 800);
 }
 
 #[test]
