@@ -21,6 +21,7 @@ most 3 % of the viable mutants may survive.
 
 import argparse
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -33,9 +34,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from switched import Switched
-from switches import Mutant
+if TYPE_CHECKING:
+    from switches import Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "docs" / "mutants.tsv"
@@ -63,6 +65,8 @@ def main() -> int:
         pending = [file for file in files if arguments.only in file and not is_current(record.get(file))]
         if shutil.which("cargo-mutants") is None:
             sys.exit("cargo-mutants is missing: cargo install --locked cargo-mutants")
+        if importlib.util.find_spec("tree_sitter") is None or importlib.util.find_spec("tree_sitter_rust") is None:
+            sys.exit("tree-sitter is missing: pip install tree-sitter tree-sitter-rust")
         deadline = time.monotonic() + arguments.minutes * 60
         if arguments.again:
             test_again(arguments.only, record, deadline)
@@ -125,14 +129,18 @@ def test_again(only: str, record: Record, deadline: float) -> None:
             strike_out(planned, outcomes, record)
 
 
-def plan(crate: str) -> list[Mutant]:
+def plan(crate: str) -> "list[Mutant]":
+    from switches import Mutant
+
     command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--list", "--json"]
     listed = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
     return [Mutant.from_listed(number, mutant) for number, mutant in enumerate(listed, 1)]
 
 
-def judge(crate: str, planned: list[Mutant], deadline: float) -> Iterator[dict[str, str]]:
+def judge(crate: str, planned: "list[Mutant]", deadline: float) -> Iterator[dict[str, str]]:
     """What is known of the mutants by name, once in a while and at the end."""
+    from switched import Switched
+
     outcomes: dict[str, str] = {}
     switched = Switched(crate, planned)
     switched.build()
@@ -150,7 +158,7 @@ def judge(crate: str, planned: list[Mutant], deadline: float) -> Iterator[dict[s
             yield outcomes
 
 
-def run_mutants(crate: str, mutants: list[Mutant], folder: Path, deadline: float) -> Iterator[None]:
+def run_mutants(crate: str, mutants: "list[Mutant]", folder: Path, deadline: float) -> Iterator[None]:
     """Comes back once in a while and at the end, for what is known by then to be recorded."""
     command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--output", str(folder), "--no-shuffle"]
     command += ["--cap-lints=true", "--profile", "mutants", "--jobs", "2", "--no-times", "--colors", "never"]
@@ -202,7 +210,7 @@ def pattern(mutant: str) -> str:
     return "^" + re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", mutant) + "$"
 
 
-def strike_out(again: list[Mutant], outcomes: dict[str, str], record: Record) -> None:
+def strike_out(again: "list[Mutant]", outcomes: dict[str, str], record: Record) -> None:
     """A name that several places of a file share stays as often as it survived."""
     reasons = {row["mutant"]: row["reason"] for row in rows(SURVIVORS)}
     for file in {mutant.file for mutant in again}:
@@ -215,7 +223,7 @@ def strike_out(again: list[Mutant], outcomes: dict[str, str], record: Record) ->
     write_records(record, reasons)
 
 
-def keep(planned: list[Mutant], outcomes: dict[str, str], hashes: dict[str, str], record: Record) -> None:
+def keep(planned: "list[Mutant]", outcomes: dict[str, str], hashes: dict[str, str], record: Record) -> None:
     """Records the files of which every mutant was tried."""
     reasons = {row["mutant"]: row["reason"] for row in rows(SURVIVORS)}
     for file in hashes:
