@@ -115,6 +115,10 @@ impl Walk<'_> {
     fn connect(&mut self) -> Option<()> {
         let name = self.field()?;
         if !matches!(self.frame.get(name)?, b"MQTT" | b"MQIsdp") {
+            // The refusal speaks the version that this packet claims, as far as it claims one.
+            if self.frame.get(self.at).is_some_and(|level| *level <= 5) {
+                self.at += 1;
+            }
             return self.hide_rest();
         }
         let (level, flags) = (self.byte()?, self.byte()?);
