@@ -9,6 +9,7 @@
     python3 interop/mutants.py --only codec/src/ack
     python3 interop/mutants.py --again            # the recorded survivors alone, after a test was added
     python3 interop/mutants.py --check            # what the record says; runs nothing
+    python3 interop/mutants.py --pending          # the files whose record is missing or out of date; runs nothing
 
 `cargo mutants` says which changes there are: one place of a source file, one other operator, one other result. A change
 that no test notices is a survivor. Nearly all changes are built at once, each behind a switch (`switches.py`,
@@ -61,8 +62,11 @@ def main() -> int:
     files = [file for crate in CRATES for file in sources(crate)]
     record = {row["file"]: row for row in rows(RECORD)}
     record = {file: row for file, row in record.items() if file in files}
+    pending = [file for file in files if arguments.only in file and not is_current(record.get(file))]
+    if arguments.pending:
+        print("".join(f"{file}\n" for file in pending), end="")
+        return 0
     if not arguments.check:
-        pending = [file for file in files if arguments.only in file and not is_current(record.get(file))]
         if shutil.which("cargo-mutants") is None:
             sys.exit("cargo-mutants is missing: cargo install --locked cargo-mutants")
         if importlib.util.find_spec("tree_sitter") is None or importlib.util.find_spec("tree_sitter_rust") is None:
@@ -81,6 +85,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="files whose path contains this text")
     parser.add_argument("--again", action="store_true", help="try the recorded survivors once more")
     parser.add_argument("--check", action="store_true", help="judge the record without testing anything")
+    parser.add_argument("--pending", action="store_true", help="name the files that a run would test")
     return parser.parse_args()
 
 

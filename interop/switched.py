@@ -67,8 +67,9 @@ class Switched:
         ]
         # Its own tests first: they fail soonest.
         self.programs = sorted(programs, key=lambda program: not program[1].endswith(f"/crates/{self.crate}"))
-        if not self.programs or not self.passes(0):
-            sys.exit(f"the tests of {self.crate} do not pass with all mutants switched off")
+        failed = [program for program, folder in self.programs if not passes(program, folder, 0)]
+        if failed or not self.programs:
+            sys.exit(f"with all mutants of {self.crate} switched off, these do not pass: {failed}")
 
     def errors(self) -> Iterator[dict]:
         seen = set()
