@@ -123,6 +123,28 @@ fn who_has_no_room_or_no_connection_is_passed_over_in_few_steps() {
     world.audit();
 }
 
+#[test]
+fn a_member_that_is_back_takes_a_step_for_each_group_that_missed_it() {
+    let mut world = World::new();
+    let alice = world.connect(v5("alice"));
+    let bob = world.connect(v5("bob").lasting(100));
+    let names: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+    for name in &names {
+        world.subscribe(bob, &[(&format!("$share/g/{name}"), 0)]);
+    }
+    world.cut(bob);
+    for name in &names {
+        world.publish(alice, name, "x", 0, 0);
+    }
+    let before = world.broker.counters().most_steps;
+    assert!(before < 100, "{before} steps in one call");
+    let bob = world.connect(v5("bob").lasting(100));
+    let most = world.broker.counters().most_steps;
+    assert!((200..300).contains(&most), "{most} steps in one call");
+    world.publish(alice, &names[0], "x", 0, 0);
+    assert_eq!(world.received(bob).len(), 1);
+}
+
 /// Its subscriptions go in several calls; until then it is a member that takes nothing.
 #[test]
 fn a_member_whose_session_ended_with_very_many_subscriptions_gets_nothing_in_place_of_another() {

@@ -136,6 +136,49 @@ fn a_session_in_the_place_of_one_that_was_found_gets_what_it_subscribed_to_and_n
     }
 }
 
+/// So it is where a group ends.
+#[test]
+fn a_group_in_the_place_of_one_that_was_found_gets_nothing_for_it() {
+    for calls in 0..40 {
+        let mut world: World = world();
+        world.audits = true;
+        plant(&mut world, 0);
+        let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| world.connect(v5(name)));
+        world.subscribe(bob, &[("$share/g/#", 1)]);
+        world.holds_work = true;
+        world.publish(alice, TARGET, "x", 1, 7);
+        for _ in 0..calls {
+            world.broker.handle_timeout(world.now);
+            world.settle();
+        }
+        world.unsubscribe(bob, &["$share/g/#"]);
+        world.subscribe(carol, &[("$share/g/b", 1)]);
+        world.holds_work = false;
+        world.settle();
+        assert!(world.received(carol).is_empty(), "after {calls} calls");
+    }
+}
+
+/// Each has a message that takes many calls: these are carried on in turn.
+#[test]
+fn what_two_publishers_have_looked_up_at_once_reaches_everybody() {
+    let mut world: World = world();
+    world.audits = true;
+    plant(&mut world, 0);
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| world.connect(v5(name)));
+    world.subscribe(carol, &[("#", 0)]);
+    world.holds_work = true;
+    world.publish(alice, TARGET, "of alice", 1, 7);
+    world.publish(bob, TARGET, "of bob", 1, 9);
+    assert_eq!(world.received(carol).len(), 0, "both are under way");
+    world.holds_work = false;
+    world.settle();
+    assert_eq!([alice, bob].map(|client| world.received(client).join(" ")), ["PUBACK #7", "PUBACK #9"]);
+    let mut seen = world.received(carol);
+    seen.sort();
+    assert_eq!(seen, ["alice", "bob"].map(|name| format!("PUBLISH q0 {TARGET}=of {name}")));
+}
+
 #[test]
 fn brokers_that_are_joined_hand_over_what_was_looked_up_once_and_never_back() {
     for long_at in [0, 1] {

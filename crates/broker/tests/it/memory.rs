@@ -1,6 +1,7 @@
 //! Each kind of memory follows what it is about, and no other does.
 
 use damselfly_broker::{Memory, Secret};
+use damselfly_codec::AckType;
 
 use crate::world::{Client, World, beside, v5};
 
@@ -38,6 +39,19 @@ fn a_client_takes_a_connection_and_a_session_with_its_name_twice() {
     assert_eq!(long[4], short[4]);
     assert!((600..900).contains(&short[3]) && (300..400).contains(&short[4]), "{short:?}");
     assert_eq!([short[0], short[1], short[2], short[5]], [0; 4]);
+}
+
+#[test]
+fn the_names_of_sessions_are_in_a_table_too() {
+    let mut world = World::new();
+    world.connect(v5("client 00"));
+    let before = world.broker.memory().sessions;
+    // Sessions come in blocks of 64: the others are in that of the first.
+    for n in 1..64 {
+        world.connect(v5(&format!("client {n:02}")));
+    }
+    let grown = world.broker.memory().sessions - before;
+    assert!((63 * (2 * 9 + 16)..63 * (2 * 9 + 64)).contains(&grown), "{grown}");
 }
 
 #[test]
@@ -158,6 +172,33 @@ fn a_queue_that_was_long_gives_its_memory_back() {
     assert_eq!(world.work_off(bob).len(), 500);
     let left = world.broker.memory().sessions - before;
     assert!(left < 2_000, "{left} bytes are kept");
+}
+
+/// Those of two blocks of 128 have their place in the session.
+#[test]
+fn packet_identifiers_that_are_far_apart_take_memory_until_they_are_free() {
+    let mut world = World::with(|config| config.max_inflight = 300);
+    let [alice, bob] = [world.connect(v5("alice")), world.connect(v5("bob"))];
+    let sessions = |world: &World| world.broker.memory().sessions;
+    for id in [1, 1_000] {
+        world.publish(alice, "nobody", "x", 2, id);
+    }
+    let near = sessions(&world);
+    world.publish(alice, "nobody", "x", 2, 20_000);
+    assert!((16..200).contains(&(sessions(&world) - near)), "one block more for what a client sent");
+    world.ack(alice, AckType::Pubrel, 20_000);
+    assert_eq!(sessions(&world), near);
+
+    world.subscribe(bob, &[("pond", 1)]);
+    for id in 2..=301 {
+        world.publish(alice, "pond", "x", 1, id);
+    }
+    let far = sessions(&world);
+    assert_eq!(world.session("bob").unwrap().in_flight, 300);
+    for id in 256..=300 {
+        world.ack(bob, AckType::Puback, id);
+    }
+    assert!((16..200).contains(&(far - sessions(&world))), "one block less for what was sent to a client");
 }
 
 #[test]
