@@ -433,9 +433,11 @@ impl Sim {
         if self.broker.poll_timeout().is_some_and(|at| at <= self.now) {
             self.broker.handle_timeout(self.now);
         }
-        for member in self.members.iter_mut().filter(|member| !member.is_down) {
-            if member.client.poll_timeout().is_some_and(|at| at <= self.now) {
-                member.client.touch().handle_timeout(self.now);
+        if self.client_timeout.is_some_and(|at| at <= self.now) {
+            for member in self.members.iter_mut().filter(|member| !member.is_down) {
+                if member.client.poll_timeout().is_some_and(|at| at <= self.now) {
+                    member.client.touch().handle_timeout(self.now);
+                }
             }
         }
         self.settle();
