@@ -19,6 +19,7 @@ mod clock;
 mod command_line;
 mod descriptors;
 mod recording;
+mod transport;
 
 pub use clock::Clock;
 pub use command_line::{mistake, unknown_flag};

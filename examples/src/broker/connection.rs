@@ -1,4 +1,4 @@
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
 
@@ -8,6 +8,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::listener::Place;
+use crate::transport::{Arrived, Transport, TransportKind};
 
 /// A frame from this size on is collected in a buffer of its own, so that its payload can be shared instead of copied.
 pub(super) const LARGE_FRAME: usize = 32 * 1024;
@@ -35,7 +36,7 @@ pub(super) struct Connection {
     is_readable: bool,
     /// The peer has closed its side: reading goes on until the end is reached.
     is_half_closed: bool,
-    stream: TcpStream,
+    transport: Transport<TcpStream>,
     /// What arrived and is not consumed; nothing on most connections.
     waiting: Option<Box<Waiting>>,
 }
@@ -73,10 +74,12 @@ pub(super) enum Received {
     Frame(Bytes),
     /// The peer closed, or the connection failed.
     Ended,
+    /// The peer broke the rules of what carries its packets. It may have been answered.
+    Broken(io::Error),
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, stream: TcpStream, listener: u16, place: Place) -> Self {
+    pub(super) fn new(id: ConnectionId, stream: TcpStream, kind: TransportKind, listener: u16, place: Place) -> Self {
         Self {
             id,
             phase: Phase::Open,
@@ -87,7 +90,7 @@ impl Connection {
             is_unblocked: false,
             is_readable: false,
             is_half_closed: false,
-            stream,
+            transport: Transport::accepted(stream, kind),
             waiting: None,
         }
     }
@@ -148,11 +151,15 @@ impl Connection {
         front.copy_from_slice(kept);
         let room = rest.len().min(limit);
         match self.read(rest.get_mut(..room).unwrap_or_default()) {
-            Ok(0) => Received::Ended,
-            Ok(len) => Received::Bytes(kept.len() + len),
+            Ok(None) => Received::Ended,
+            Ok(Some(0)) => {
+                self.waiting = waiting;
+                Received::Nothing
+            }
+            Ok(Some(len)) => Received::Bytes(kept.len() + len),
             Err(error) => {
                 self.waiting = waiting;
-                nothing_or_ended(&error)
+                nothing_or_ended(error)
             }
         }
     }
@@ -164,11 +171,11 @@ impl Connection {
         let room = missing.min(spare).min(buffer.len()).min(limit);
         let part = buffer.get_mut(..room).unwrap_or_default();
         let len = match self.read(part) {
-            Ok(0) => return Received::Ended,
-            Ok(len) => len,
+            Ok(None) => return Received::Ended,
+            Ok(Some(len)) => len,
             Err(error) => {
                 self.waiting = Some(waiting);
-                return nothing_or_ended(&error);
+                return nothing_or_ended(error);
             }
         };
         waiting.bytes.extend_from_slice(part.get(..len).unwrap_or_default());
@@ -179,15 +186,16 @@ impl Connection {
         Received::Frame(waiting.bytes.freeze())
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = self.stream.read(buffer);
-        // A read that did not fill the buffer has emptied the socket: no second one to be told so.
-        let may_have_more = match &result {
-            Ok(len) => *len == buffer.len() || self.is_half_closed,
+    /// How many bytes were read, which may be none; `None` at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let result = self.transport.read(buffer);
+        self.is_readable = match &result {
+            Ok(Some(arrived)) => arrived.may_have_more || self.is_half_closed,
+            Ok(None) => false,
             Err(error) => error.kind() == ErrorKind::Interrupted,
         };
-        self.is_readable = may_have_more;
-        result
+        self.is_blocked |= self.transport.has_unwritten();
+        Ok(result?.map(|Arrived { len, .. }| len))
     }
 
     /// Keeps what the core did not consume. `wanted` is the length of the frame it begins, 0 if that cannot be known
@@ -219,40 +227,43 @@ impl Connection {
 
     /// One write; how many bytes the socket took. Fewer than there are: an event tells when it takes more.
     pub(super) fn write(&mut self, chunks: &[IoSlice<'_>]) -> io::Result<usize> {
-        let total: usize = chunks.iter().map(|chunk| chunk.len()).sum();
-        let result = match chunks {
-            // The usual case, and the cheaper system call.
-            [chunk] => self.stream.write(chunk),
-            chunks => self.stream.write_vectored(chunks),
-        };
-        match result {
-            Ok(len) => {
-                self.is_blocked = len < total;
-                Ok(len)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.is_blocked = true;
-                Ok(0)
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
-            Err(error) => Err(error),
-        }
+        let written = self.transport.write(chunks)?;
+        self.is_blocked = written.is_blocked;
+        Ok(written.len)
+    }
+
+    /// Writes what is to be said before the next packet, such as the answer to a handshake.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.is_blocked = self.transport.flush()?;
+        Ok(())
+    }
+
+    /// Whether packets may come and go: not within a handshake, nor after it was refused.
+    pub(super) fn is_open(&self) -> bool {
+        self.transport.is_open()
+    }
+
+    /// Says goodbye as far as the socket takes it, where there are words for it below MQTT.
+    pub(super) fn finish(&mut self) {
+        self.transport.finish();
     }
 
     /// Shuts our side of the connection: the peer sees the end after the last packet.
-    pub(super) fn shut(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+    pub(super) fn shut(&mut self) -> io::Result<()> {
+        self.finish();
+        self.transport.stream().shutdown(Shutdown::Write)
     }
 
     /// Where the peer is, while the connection stands.
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
+        self.transport.stream().peer_addr().ok()
     }
 }
 
-fn nothing_or_ended(error: &io::Error) -> Received {
+fn nothing_or_ended(error: io::Error) -> Received {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::Interrupted => Received::Nothing,
+        ErrorKind::InvalidData => Received::Broken(error),
         _ => Received::Ended,
     }
 }

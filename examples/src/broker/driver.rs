@@ -19,7 +19,9 @@ use super::listener::{Accepted, Listener, Place};
 use super::pace::Pace;
 use super::poller::{Poller, Stop};
 use super::seldom::Seldom;
+use super::settings::Settings;
 use crate::Clock;
+use crate::transport::TransportKind;
 
 /// Chunks handed to one vectored write.
 const CHUNKS: usize = 32;
@@ -38,24 +40,6 @@ const FLUSH_ROUNDS: usize = 8;
 const STOP: Token = Token(usize::MAX - 1);
 /// Names the first listener; the others follow downwards. Connections are named by their slots.
 const LISTENERS: usize = usize::MAX - 2;
-
-/// How the driver treats sockets; what a peer may do is the core's `Config`.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Settings {
-    /// Bytes of the read buffer that all connections share: the most that one connection is read per turn.
-    pub read_buffer: usize,
-    /// How long a connection that the core closed may take to read what is left for it.
-    pub close_limit: Duration,
-    /// How long no connection is accepted after descriptors ran out.
-    pub accept_pause: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { read_buffer: 128 * 1024, close_limit: Duration::from_secs(2), accept_pause: Duration::from_millis(100) }
-    }
-}
 
 /// One broker core and the sockets it speaks through. See the [module](super).
 pub struct Driver<H> {
@@ -129,16 +113,22 @@ impl<H: Host> Driver<H> {
 
     /// Listens on `address`, port 0 for a free one, and says where. Connections wait until the driver [runs](Self::run).
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.listen_limited(address, None)
+        self.listen_as(address, TransportKind::Tcp, None)
     }
 
-    /// The same with at most so many connections of this listener at once. The next 16 get CONNACK with
-    /// [`ReasonCode::QuotaExceeded`] (3.1.1: return code 3) when they have sent their CONNECT; those beyond are closed
-    /// unread. `None` leaves it to the core's `Config::max_connections`, which counts those of all listeners.
-    pub fn listen_limited(&mut self, address: SocketAddr, max_connections: Option<u32>) -> io::Result<SocketAddr> {
+    /// The same for clients that come over `kind`, with at most so many connections of this listener at once. The next
+    /// 16 get CONNACK with [`ReasonCode::QuotaExceeded`] (3.1.1: return code 3) when they have sent their CONNECT; those
+    /// beyond are closed unread. `None` leaves it to the core's `Config::max_connections`, which counts those of all
+    /// listeners.
+    pub fn listen_as(
+        &mut self,
+        address: SocketAddr,
+        kind: TransportKind,
+        max_connections: Option<u32>,
+    ) -> io::Result<SocketAddr> {
         let token = Token(LISTENERS - self.listeners.len());
         let number = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
-        let listener = Listener::bind(address, token, &self.poller, number, max_connections)?;
+        let listener = Listener::bind(address, token, &self.poller, number, kind, max_connections)?;
         let address = listener.address()?;
         self.listeners.push(listener);
         Ok(address)
@@ -307,7 +297,7 @@ impl<H: Host> Driver<H> {
         }
         if let (Some(free), Some(listener)) = (self.connections.get_mut(slot), self.listeners.get_mut(listener)) {
             listener.take(place);
-            *free = Some(Connection::new(id, stream, listener.number(), place));
+            *free = Some(Connection::new(id, stream, listener.kind(), listener.number(), place));
             self.open_connections += 1;
         }
     }
@@ -340,6 +330,7 @@ impl<H: Host> Driver<H> {
         match connection.receive(&mut self.buffer, limit) {
             Received::Nothing => {}
             Received::Ended => return self.drop_connection(now, id),
+            Received::Broken(error) => return self.give_up(now, id, &error),
             Received::Bytes(len) => {
                 self.unflushed += len;
                 let Some(input) = self.buffer.get(..len) else { return };
@@ -358,6 +349,19 @@ impl<H: Host> Driver<H> {
             }
         }
         self.read_again(id);
+    }
+
+    /// The peer broke the rules of what carries its packets: that ends the connection, a handshake with an answer.
+    fn give_up(&mut self, now: Timestamp, id: ConnectionId, error: &io::Error) {
+        let Some(connection) = connection(&mut self.connections, id) else { return };
+        let address = connection.peer_address().map(tracing::field::display);
+        if connection.is_open() {
+            tracing::debug!(address, %error, "closed: this is not MQTT over WebSocket");
+            self.drop_connection(now, id);
+        } else {
+            tracing::debug!(address, %error, "refused: no handshake of WebSocket");
+            self.close_when_written(now, id);
+        }
     }
 
     /// Puts the connection into the next turn if more may be waiting in the socket.
@@ -477,6 +481,12 @@ impl<H: Host> Driver<H> {
         if connection.is_blocked {
             return;
         }
+        if connection.flush().is_err() {
+            return self.drop_connection(now, id);
+        }
+        if connection.is_blocked {
+            return;
+        }
         for _ in 0..WRITES {
             let mut chunks: [&[u8]; CHUNKS] = [&[]; CHUNKS];
             let count = self.broker.transmit(id, &mut chunks);
@@ -508,10 +518,14 @@ impl<H: Host> Driver<H> {
 
     /// The core is done with the connection; what it has left to say is written with everything else.
     fn close(&mut self, now: Timestamp, id: ConnectionId) {
-        let Some(connection) = connection(&mut self.connections, id) else { return };
         if self.broker.transmit_len(id) == 0 && self.stop_at.is_none() {
             return self.drop_connection(now, id);
         }
+        self.close_when_written(now, id);
+    }
+
+    fn close_when_written(&mut self, now: Timestamp, id: ConnectionId) {
+        let Some(connection) = connection(&mut self.connections, id) else { return };
         connection.phase = Phase::Closing;
         connection.take_kept();
         self.closing.push_back((now.saturating_add(self.settings.close_limit), id));
@@ -532,12 +546,13 @@ impl<H: Host> Driver<H> {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         match connection.discard(&mut self.buffer) {
             Received::Bytes(_) | Received::Nothing => self.read_again(id),
-            Received::Ended | Received::Part(_) | Received::Frame(_) => self.drop_connection(now, id),
+            _ => self.drop_connection(now, id),
         }
     }
 
     fn drop_connection(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
+        connection.finish();
         if let Some(listener) = self.listeners.get_mut(usize::from(connection.listener)) {
             listener.give_back(connection.place);
         }

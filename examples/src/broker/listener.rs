@@ -5,6 +5,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 
 use super::poller::Poller;
+use crate::transport::TransportKind;
 
 /// Connections beyond its limit that a listener keeps for as long as it takes to tell them so.
 const SURPLUS: u32 = 16;
@@ -14,6 +15,7 @@ const SURPLUS: u32 = 16;
 pub(super) struct Listener {
     socket: TcpListener,
     number: u16,
+    kind: TransportKind,
     max_connections: Option<u32>,
     ordinary: u32,
     surplus: u32,
@@ -43,11 +45,12 @@ impl Listener {
         token: Token,
         poller: &Poller,
         number: u16,
+        kind: TransportKind,
         max_connections: Option<u32>,
     ) -> io::Result<Self> {
         let mut socket = TcpListener::bind(address)?;
         poller.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { socket, number, max_connections, ordinary: 0, surplus: 0 })
+        Ok(Self { socket, number, kind, max_connections, ordinary: 0, surplus: 0 })
     }
 
     /// Where it listens: with port 0 asked for, the port it got.
@@ -57,6 +60,11 @@ impl Listener {
 
     pub(super) fn number(&self) -> u16 {
         self.number
+    }
+
+    /// How its connections are spoken to.
+    pub(super) fn kind(&self) -> TransportKind {
+        self.kind
     }
 
     /// What one more connection would count as; `None` if it is not to be served at all.

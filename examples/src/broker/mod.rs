@@ -1,4 +1,4 @@
-//! A broker core over TCP: one thread, one core, all its connections.
+//! A broker core over TCP, with or without WebSocket: one thread, one core, all its connections.
 //!
 //! ```text
 //!        readiness                   bytes                  outputs
@@ -23,7 +23,11 @@ mod listener;
 mod pace;
 mod poller;
 mod seldom;
+mod settings;
 
-pub use driver::{Driver, Settings};
+pub use driver::Driver;
 pub use host::{AllowAll, Host};
 pub use poller::Stop;
+pub use settings::Settings;
+
+pub use crate::transport::{PATH as WEBSOCKET_PATH, TransportKind};

@@ -8,7 +8,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{input::Input, options::Provider, state::Shared};
+use super::{
+    input::Input,
+    options::{Endpoint, Provider},
+    socket::Socket,
+    state::Shared,
+};
+use crate::transport::Transport;
 
 /// How long opening a connection may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,31 +64,58 @@ async fn attempt(shared: &Shared, need: NeedTransport, provider: &mut Provider) 
         return;
     }
     let asked = provider(need);
-    let open = async {
+    let opening = async {
         let (endpoint, parameters) = asked.await?;
-        let stream = timeout(OPEN_TIMEOUT, TcpStream::connect((endpoint.host.as_str(), endpoint.port)));
-        let stream = stream.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        Ok((stream, parameters))
+        let opened = timeout(OPEN_TIMEOUT, open(&endpoint)).await;
+        let (transport, input) = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        Ok((transport, input, parameters))
     };
     let opened = tokio::select! {
-        opened = open => opened,
+        opened = opening => opened,
         () = closed(shared) => return,
     };
     match opened {
-        Ok((stream, parameters)) => {
-            // Packets are small and written together already: waiting for more only delays them.
-            let _ = stream.set_nodelay(true);
+        Ok((mut transport, input, parameters)) => {
             {
                 let mut state = shared.lock();
                 let now = state.clock.now();
                 state.core.handle_transport_up(now, &parameters);
                 state.take_outputs();
             }
-            let (why, error) = converse(shared, &stream).await;
+            let (why, error) = converse(shared, &mut transport, input).await;
+            transport.finish();
             shared.lock().transport_lost(why, error.as_ref());
         }
         Err(error) => shared.lock().transport_lost(TransportLost::NotOpened, Some(&error)),
     }
+}
+
+/// Opens a connection on which packets can be sent. What has arrived already comes with it.
+async fn open(endpoint: &Endpoint) -> io::Result<(Transport<Socket>, Input)> {
+    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    // Packets are small and written together already: waiting for more only delays them.
+    let _ = stream.set_nodelay(true);
+    let mut input = Input::default();
+    if endpoint.websocket.is_none() {
+        return Ok((Transport::Plain(Socket(stream)), input));
+    }
+    let transport = Transport::websocket(Socket(stream), &endpoint.to_string());
+    let mut transport = transport.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    while !transport.is_open() {
+        let is_blocked = transport.flush()?;
+        let stream = &transport.stream().0;
+        tokio::select! {
+            ready = transport.stream().0.writable(), if is_blocked => ready?,
+            ready = stream.readable() => ready?,
+        }
+        match input.read(&mut transport) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the handshake")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((transport, input))
 }
 
 /// Waits until the attempt may start: false if the client was closed meanwhile.
@@ -125,10 +158,13 @@ async fn closed(shared: &Shared) {
 }
 
 /// Moves bytes both ways until the connection ends.
-async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option<io::Error>) {
-    let mut input = Input::default();
+async fn converse(
+    shared: &Shared,
+    transport: &mut Transport<Socket>,
+    mut input: Input,
+) -> (TransportLost, Option<io::Error>) {
     loop {
-        let is_blocked = match flush(shared, stream) {
+        let is_blocked = match flush(shared, transport) {
             Ok(is_blocked) => is_blocked,
             Err(error) => return (TransportLost::Failed, Some(error)),
         };
@@ -138,7 +174,7 @@ async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option
             (state.is_closing, state.is_input_paused, deadline)
         };
         if is_closing {
-            linger(shared, stream).await;
+            linger(shared, transport).await;
             return (TransportLost::Closed, None);
         }
         if !is_paused && input.is_ready() && hand_in(shared, &mut input) {
@@ -147,13 +183,13 @@ async fn converse(shared: &Shared, stream: &TcpStream) -> (TransportLost, Option
         tokio::select! {
             () = shared.wake.notified() => {}
             () = wait(deadline) => handle_timeout(shared),
-            ready = stream.writable(), if is_blocked => if let Err(error) = ready {
+            ready = transport.stream().0.writable(), if is_blocked => if let Err(error) = ready {
                 return (TransportLost::Failed, Some(error));
             },
-            ready = stream.readable(), if !is_paused => {
-                match ready.and_then(|()| input.read(stream)) {
-                    Ok(0) => return (TransportLost::Closed, None),
-                    Ok(_) => { hand_in(shared, &mut input); }
+            ready = transport.stream().0.readable(), if !is_paused => {
+                match ready.and_then(|()| input.read(transport)) {
+                    Ok(None) => return (TransportLost::Closed, None),
+                    Ok(Some(_)) => { hand_in(shared, &mut input); }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return (TransportLost::Failed, Some(error)),
                 }
@@ -173,29 +209,30 @@ fn hand_in(shared: &Shared, input: &mut Input) -> bool {
 }
 
 /// Writes what there is: true if the socket takes no more at the moment.
-fn flush(shared: &Shared, stream: &TcpStream) -> io::Result<bool> {
+fn flush(shared: &Shared, transport: &mut Transport<Socket>) -> io::Result<bool> {
     let mut state = shared.lock();
     loop {
         let mut chunks = [&[][..]; MAX_CHUNKS];
         let count = state.core.transmit(&mut chunks);
         let slices = chunks.map(io::IoSlice::new);
-        let Some(slices @ [_, ..]) = slices.get(..count) else { return Ok(false) };
-        let written = match stream.try_write_vectored(slices) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        let now = state.clock.now();
-        state.core.handle_transmitted(now, written);
-        state.take_outputs();
+        let Some(slices @ [_, ..]) = slices.get(..count) else { return transport.flush() };
+        let written = transport.write(slices)?;
+        if written.len > 0 {
+            let now = state.clock.now();
+            state.core.handle_transmitted(now, written.len);
+            state.take_outputs();
+        }
+        if written.is_blocked {
+            return Ok(true);
+        }
     }
 }
 
-/// Writes the last bytes, for a bounded time, and ends the sending side.
-async fn linger(shared: &Shared, stream: &TcpStream) {
+/// Writes the last bytes, for a bounded time.
+async fn linger(shared: &Shared, transport: &mut Transport<Socket>) {
     let write = async {
-        while let Ok(true) = flush(shared, stream) {
-            if stream.writable().await.is_err() {
+        while let Ok(true) = flush(shared, transport) {
+            if transport.stream().0.writable().await.is_err() {
                 return;
             }
         }

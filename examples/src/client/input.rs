@@ -6,10 +6,14 @@ use bytes::{Buf, BufMut, BytesMut};
 use damselfly_client::{Intake, Timestamp};
 use damselfly_codec::{Frame, FrameLimits};
 use damselfly_sim::flight::RecordedClient;
-use tokio::net::TcpStream;
+
+use super::socket::Socket;
+use crate::transport::Transport;
 
 /// Room for one read.
 const READ_SIZE: usize = 64 * 1_024;
+/// The same where it has to be cleared first.
+const CLEARED_SIZE: usize = 16 * 1_024;
 /// A packet from this size on is collected in a buffer of its own, so that its payload is shared instead of copied.
 const LARGE_PACKET: usize = 32 * 1_024;
 
@@ -28,19 +32,20 @@ impl Input {
         self.frame.is_some() || self.large == 0 && !self.bytes.is_empty()
     }
 
-    /// One read: how many bytes it was. Of a large packet it takes nothing beyond its end.
-    pub(super) fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    /// One read: how many bytes it was, which may be none; `None` is the end. Of a large packet it takes nothing beyond
+    /// its end.
+    pub(super) fn read(&mut self, transport: &mut Transport<Socket>) -> io::Result<Option<usize>> {
         if self.large == 0 {
             self.bytes.reserve(READ_SIZE);
-            return stream.try_read_buf(&mut self.bytes);
+            return self.fill(transport, usize::MAX);
         }
         let missing = self.large.saturating_sub(self.bytes.len());
         if self.bytes.capacity() == self.bytes.len() {
             // Doubled as bytes arrive: a length that is announced and not sent costs no more.
             self.grow(self.bytes.len().saturating_mul(2));
         }
-        let len = stream.try_read_buf(&mut (&mut self.bytes).limit(missing))?;
-        if len == missing {
+        let len = self.fill(transport, missing)?;
+        if len == Some(missing) {
             self.large = 0;
             // It is whole: the core has looked at its length.
             let limits = FrameLimits { max_packet_size: u32::MAX };
@@ -50,6 +55,21 @@ impl Input {
             }
         }
         Ok(len)
+    }
+
+    /// Reads into the room there is, at most `limit` bytes.
+    fn fill(&mut self, transport: &mut Transport<Socket>, limit: usize) -> io::Result<Option<usize>> {
+        if let Transport::Plain(Socket(stream)) = transport {
+            let len = stream.try_read_buf(&mut (&mut self.bytes).limit(limit))?;
+            return Ok((len > 0).then_some(len));
+        }
+        let start = self.bytes.len();
+        let room = (self.bytes.capacity() - start).min(limit).min(CLEARED_SIZE);
+        self.bytes.resize(start + room, 0);
+        let result = transport.read(self.bytes.get_mut(start..).unwrap_or_default());
+        let len = result.as_ref().ok().and_then(|arrived| *arrived).map_or(0, |arrived| arrived.len);
+        self.bytes.truncate(start + len);
+        Ok(result?.map(|arrived| arrived.len))
     }
 
     /// Hands in what there is.
@@ -88,6 +108,7 @@ mod tests {
     use std::io::Write;
 
     use damselfly_client::{Client, Config, ConnectParameters, Event, Output};
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -119,6 +140,7 @@ mod tests {
     async fn large_packet_that_arrives_in_pieces_is_handed_in_whole_and_its_payload_is_not_copied() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut transport = Transport::Plain(Socket(stream));
         let mut peer = listener.accept().unwrap().0;
         let mut core = RecordedClient::from(Client::new(Config::new("heron"), 7));
         let now = Timestamp::from_secs(1);
@@ -130,9 +152,9 @@ mod tests {
             peer.write_all(piece).unwrap();
             let mut missing = piece.len();
             while missing > 0 {
-                stream.readable().await.unwrap();
-                missing -= match input.read(&stream) {
-                    Ok(len) => len,
+                transport.stream().0.readable().await.unwrap();
+                missing -= match input.read(&mut transport) {
+                    Ok(len) => len.unwrap(),
                     Err(error) => {
                         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
                         continue;

@@ -1,4 +1,4 @@
-//! The client driver: a TCP socket, a clock and a handle around [`damselfly_client::Client`].
+//! The client driver: a TCP socket, with or without WebSocket, a clock and a handle around [`damselfly_client::Client`].
 //!
 //! [`Client::connect`] spawns a task that owns the socket; the handle and the task share the core behind a lock that is
 //! never held across an await. Enqueueing is synchronous, so nothing here can wait for the application, and dropping a
@@ -35,6 +35,7 @@ mod handle;
 mod input;
 mod options;
 mod pending;
+mod socket;
 mod state;
 mod streams;
 mod subscription;

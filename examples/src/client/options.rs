@@ -13,8 +13,12 @@ use damselfly_client::{Config, ConnectParameters, NeedTransport};
 use damselfly_sim::flight::Tape;
 use futures::future::BoxFuture;
 
+use crate::transport::PATH;
+
 /// The port of MQTT over TCP.
 const PORT: u16 = 1883;
+/// The port of WebSocket.
+const WEBSOCKET_PORT: u16 = 80;
 
 /// Where a broker listens.
 ///
@@ -23,6 +27,7 @@ const PORT: u16 = 1883;
 ///
 /// assert_eq!("[::1]:1884".parse(), Ok(Endpoint::new("::1", 1884)));
 /// assert_eq!("broker.example".parse(), Ok(Endpoint::new("broker.example", 1883)));
+/// assert_eq!("ws://broker.example".parse(), Ok(Endpoint::over_websocket("broker.example", 80)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -30,12 +35,19 @@ pub struct Endpoint {
     pub host: String,
     /// A TCP port.
     pub port: u16,
+    /// The path at which the broker serves MQTT over WebSocket, with its `/` (section 6); `None` is MQTT over TCP alone.
+    pub websocket: Option<String>,
 }
 
 impl Endpoint {
     /// A host and its port.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
+        Self { host: host.into(), port, websocket: None }
+    }
+
+    /// The same over WebSocket, at the path `/mqtt`.
+    pub fn over_websocket(host: impl Into<String>, port: u16) -> Self {
+        Self { websocket: Some(PATH.to_owned()), ..Self::new(host, port) }
     }
 
     /// The endpoints of a [Server Reference](NeedTransport::server_reference), which is a list with blanks between; what
@@ -47,11 +59,13 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.websocket.is_some() { "ws://" } else { "" })?;
         if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
+            write!(f, "[{}]:{}", self.host, self.port)?;
         } else {
-            write!(f, "{}:{}", self.host, self.port)
+            write!(f, "{}:{}", self.host, self.port)?;
         }
+        f.write_str(self.websocket.as_deref().unwrap_or_default())
     }
 }
 
@@ -73,11 +87,24 @@ pub enum EndpointError {
     Port(String),
 }
 
-/// `host`, `host:port`, `[address]` or `[address]:port`.
+/// `host`, `host:port`, `[address]` or `[address]:port`; with `ws://` in front, over WebSocket, a path may follow.
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if let Some(rest) = text.strip_prefix("ws://") {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let endpoint = Self::with_default_port(authority, WEBSOCKET_PORT)?;
+            // No path and `/` are the same to HTTP.
+            let path = if path.len() > 1 { path } else { PATH };
+            return Ok(Self { websocket: Some(path.to_owned()), ..endpoint });
+        }
+        Self::with_default_port(text, PORT)
+    }
+}
+
+impl Endpoint {
+    fn with_default_port(text: &str, default: u16) -> Result<Self, EndpointError> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, after) = rest.split_once(']').ok_or(EndpointError::OpenBracket)?;
             match after.strip_prefix(':') {
@@ -95,7 +122,7 @@ impl FromStr for Endpoint {
             return Err(EndpointError::NoHost);
         }
         let port = match port {
-            None => PORT,
+            None => default,
             Some(text) => match text.parse() {
                 Ok(port) if port > 0 => port,
                 _ => return Err(EndpointError::Port(text.to_owned())),
@@ -230,10 +257,20 @@ mod tests {
 
     #[test]
     fn endpoint_reads_as_it_is_written() {
-        for endpoint in [Endpoint::new("localhost", 1), Endpoint::new("::1", 65_535), Endpoint::new("10.0.0.1", 1883)] {
+        let elsewhere = Endpoint { websocket: Some("/a/b?c=d".to_owned()), ..Endpoint::new("::1", 8080) };
+        for endpoint in [
+            Endpoint::new("localhost", 1),
+            Endpoint::new("::1", 65_535),
+            Endpoint::new("10.0.0.1", 1883),
+            Endpoint::over_websocket("10.0.0.1", 8083),
+            elsewhere,
+        ] {
             assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
         }
         assert_eq!("[::1]".parse(), Ok(Endpoint::new("::1", 1883)));
+        for text in ["ws://[::1]", "ws://[::1]/", "ws://[::1]:80/mqtt"] {
+            assert_eq!(text.parse(), Ok(Endpoint::over_websocket("::1", 80)), "{text}");
+        }
         for (text, error) in [
             (":1883", EndpointError::NoHost),
             ("[::1", EndpointError::OpenBracket),

@@ -20,3 +20,5 @@ mod scram;
 mod settings;
 mod support;
 mod traffic;
+mod websocket;
+mod websocket_client;

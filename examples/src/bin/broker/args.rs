@@ -7,13 +7,15 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::settings::{Builder, Kind, Setting, TABLE, Value};
 
-const ABOUT: &str = "An MQTT broker for 3.1, 3.1.1 and 5.0 clients over TCP. Everything is kept in memory.";
+const ABOUT: &str =
+    "An MQTT broker for 3.1, 3.1.1 and 5.0 clients over TCP and WebSocket. Everything is kept in memory.";
 
 const EXAMPLES: &str = "\
 Examples:
   broker                                         clients on this machine, port 1883
   broker --demo                                  the same, with something to see
   broker --listen 127.0.0.1:0 --log-level debug  a free port, told in the first line of output
+  broker --listen 127.0.0.1:1883 --listen ws://127.0.0.1:8083
   broker --listen 0.0.0.0:1883 --allow-anonymous --max-packet-size 1M
   broker sample > broker.toml                    a file with every setting, its default and what it does
   broker check broker.toml                       what is wrong with a file: status 0 if nothing, else 2

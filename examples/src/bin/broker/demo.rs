@@ -51,19 +51,19 @@ enum DemoError {
     Encode(#[from] damselfly_codec::EncodeError),
 }
 
-/// What to try, once the listeners are named.
-pub(crate) fn invite(out: &mut impl Write, port: u16) -> io::Result<()> {
+/// What to try, once the listeners are named; `address` is the flag that says where.
+pub(crate) fn invite(out: &mut impl Write, address: &str) -> io::Result<()> {
     writeln!(
         out,
         "
 Demo: a thermometer, a door, a lamp, and a freezer whose will is published whenever its connection is lost.
 Every message is printed here. To see them in a second terminal:
 
-  cargo run --release --bin mqtt -- sub -p {port} -t 'demo/#' -v
+  cargo run --release --bin mqtt -- sub {address} -t 'demo/#' -v
 
 To switch the lamp on:
 
-  cargo run --release --bin mqtt -- pub -p {port} -t demo/lamp/set -m on
+  cargo run --release --bin mqtt -- pub {address} -t demo/lamp/set -m on
 "
     )
 }

@@ -1,4 +1,4 @@
-//! An MQTT broker over TCP: the broker core of Damselfly, the driver of this crate, and a command line.
+//! An MQTT broker over TCP and WebSocket: the broker core of Damselfly, the driver of this crate, and a command line.
 
 mod args;
 mod demo;
@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use damselfly_broker::Broker;
-use damselfly_examples::broker::{self as driver, Driver, Host, Stop};
+use damselfly_examples::broker::{self as driver, Driver, Host, Stop, TransportKind};
 use damselfly_sim::flight::RecordedBroker;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -153,9 +153,9 @@ fn serve(setup: Setup, listeners: &[Listener], record: Option<&Path>, host: impl
     let mut driver = Driver::new(broker, host, driver::Settings::default())?;
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in listeners {
-        let address = driver.listen_limited(listener.address, listener.max_connections);
+        let address = driver.listen_as(listener.address, listener.kind, listener.max_connections);
         let why = |error| listener.mistake(&listen::explain(listener.address, &error));
-        addresses.push(address.map_err(|error| Failure::Listen(why(error)))?);
+        addresses.push((address.map_err(|error| Failure::Listen(why(error)))?, listener.kind));
     }
     stop_at_signals(driver.stop())?;
     // Whoever started us may have closed its end: that is no reason to stop.
@@ -193,13 +193,20 @@ fn stop_at_signals(stop: Stop) -> io::Result<()> {
 }
 
 /// One line for each listener, for people and programs alike.
-fn announce(addresses: &[SocketAddr], is_demo: bool) -> io::Result<()> {
+fn announce(addresses: &[(SocketAddr, TransportKind)], is_demo: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for address in addresses {
-        writeln!(out, "listening on mqtt://{address}")?;
+    for (address, kind) in addresses {
+        writeln!(out, "listening on {}", listen::url(*address, *kind))?;
     }
     if is_demo {
-        demo::invite(&mut out, addresses.first().map_or(1883, SocketAddr::port))?;
+        let flag = match addresses.first() {
+            Some((address, TransportKind::WebSocket)) => {
+                format!("-L {}", listen::url(*address, TransportKind::WebSocket))
+            }
+            Some((address, TransportKind::Tcp)) => format!("-p {}", address.port()),
+            None => String::new(),
+        };
+        demo::invite(&mut out, &flag)?;
     }
     out.flush()
 }

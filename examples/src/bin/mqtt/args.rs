@@ -74,7 +74,8 @@ pub(crate) struct ConnectArgs {
     /// TCP port of the broker.
     #[arg(short = 'p', long, value_name = "PORT", default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
-    /// Host, port, user, password and topic in one: `mqtt://[user[:password]@]host[:port]/topic`.
+    /// Host, port, user, password and topic in one: `mqtt://[user[:password]@]host[:port]/topic`; over WebSocket with a
+    /// path in place of the topic: `ws://[user[:password]@]host[:port][/mqtt]`.
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     pub(crate) url: Option<Url>,
     /// Client identifier; without it, one is made up.
@@ -284,6 +285,8 @@ impl SubArgs {
 
 #[cfg(test)]
 mod tests {
+    use damselfly_examples::client::Endpoint;
+
     use super::*;
 
     fn parse(line: &str) -> Result<Command, String> {
@@ -359,7 +362,7 @@ mod tests {
     fn url_stands_for_host_port_and_topic() {
         let args = parse_pub("-L mqtt://al:pw@broker:1884/a/b -m x");
         let url = args.connect.url.unwrap();
-        assert_eq!((url.host.as_str(), url.port, url.topic.as_deref()), ("broker", 1884, Some("a/b")));
+        assert_eq!((url.endpoint, url.topic.as_deref()), (Endpoint::new("broker", 1884), Some("a/b")));
     }
 
     #[test]

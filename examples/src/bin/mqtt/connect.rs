@@ -41,7 +41,7 @@ impl Link {
     ) -> Result<Self, Failure> {
         args.check().map_err(Failure::Usage)?;
         let endpoint = match &args.url {
-            Some(url) => Endpoint::new(url.host.clone(), url.port),
+            Some(url) => url.endpoint.clone(),
             None => Endpoint::new(args.host.clone(), args.port),
         };
         let parameters = parameters(args, properties)?;

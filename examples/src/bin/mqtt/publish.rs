@@ -32,7 +32,7 @@ async fn publish(args: PubArgs) -> Result<(), Failure> {
     let properties = args.connect.property_args().map_err(Failure::Usage)?;
     let topic = args.topic.clone().or_else(|| args.connect.url.as_ref().and_then(|url| url.topic.clone()));
     let Some(topic) = topic else {
-        return Err(Failure::Usage("no topic: give --topic, or put it at the end of the URL".into()));
+        return Err(Failure::Usage("no topic: give --topic, or put it at the end of an mqtt:// URL".into()));
     };
     let outgoing = Outgoing { topic, qos: args.qos, retain: args.retain, properties: properties.publish.clone() };
     // Read before anything is connected: a file that is not there is no reason to disturb a broker.

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: RrArgs) -> Result<(), Failure> {
     let properties = args.connect.property_args().map_err(Failure::Usage)?;
     let topic = args.topic.clone().or_else(|| args.connect.url.as_ref().and_then(|url| url.topic.clone()));
     let Some(topic) = topic else {
-        return Err(Failure::Usage("no topic: give --topic, or put it at the end of the URL".into()));
+        return Err(Failure::Usage("no topic: give --topic, or put it at the end of an mqtt:// URL".into()));
     };
     let response_topic = args.response_topic.as_deref().map(TopicNameBuf::new).transpose();
     let response_topic = response_topic.map_err(|error| Failure::Usage(error.to_string()))?;

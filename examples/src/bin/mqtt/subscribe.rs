@@ -43,7 +43,7 @@ fn filters(args: &SubArgs) -> Result<Vec<TopicFilterBuf>, Failure> {
     let texts = args.topic.iter().chain(of_url);
     let filters: Vec<_> = texts.map(|text| owned(text)).collect::<Result<_, _>>()?;
     if filters.is_empty() && args.unsubscribe.is_empty() {
-        return Err(Failure::Usage("no topic: give --topic, or put it at the end of the URL".into()));
+        return Err(Failure::Usage("no topic: give --topic, or put it at the end of an mqtt:// URL".into()));
     }
     Ok(filters)
 }

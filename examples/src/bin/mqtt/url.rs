@@ -1,14 +1,14 @@
-//! `mqtt://` addresses.
+//! `mqtt://` and `ws://` addresses.
 
 use std::str::FromStr;
 
 use damselfly_examples::client::{Endpoint, EndpointError};
 
-/// The parts of `mqtt://[user[:password]@]host[:port][/topic]`; percent-encoding is decoded in each.
+/// The parts of `mqtt://[user[:password]@]host[:port][/topic]` or `ws://[user[:password]@]host[:port][/path]`;
+/// percent-encoding is decoded in each but the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) endpoint: Endpoint,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) topic: Option<String>,
@@ -18,29 +18,31 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const SHAPE: &str = "a URL looks like mqtt://user:password@host:1883/topic";
+        const SHAPE: &str = "a URL looks like mqtt://user:password@host:1883/topic or ws://user:password@host:80/mqtt";
         let Some((scheme, rest)) = text.split_once("://") else { return Err(SHAPE.into()) };
-        match scheme {
-            "mqtt" => {}
-            "mqtts" | "ws" | "wss" => return Err(format!("{scheme} is not supported: use mqtt:// (plain TCP)")),
+        let is_websocket = match scheme {
+            "mqtt" => false,
+            "ws" => true,
+            "mqtts" | "wss" => {
+                let why = "there is no TLS: use mqtt:// (plain TCP) or ws:// (WebSocket)";
+                return Err(format!("{scheme} is not supported, {why}"));
+            }
             _ => return Err(SHAPE.into()),
-        }
-        let (authority, topic) = match rest.split_once('/') {
-            Some((authority, topic)) => (authority, Some(topic)),
-            None => (rest, None),
         };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (user_info, host_port) = match authority.rsplit_once('@') {
             Some((user_info, host_port)) => (Some(user_info), host_port),
             None => (None, authority),
         };
-        let Endpoint { host, port } = host_port.parse().map_err(|error: EndpointError| error.to_string())?;
+        let address = if is_websocket { format!("ws://{host_port}{path}") } else { host_port.to_owned() };
+        let endpoint = address.parse().map_err(|error: EndpointError| error.to_string())?;
         let (username, password) = match user_info.map(|text| text.split_once(':').unwrap_or((text, ""))) {
             None => (None, None),
             Some((user, "")) => (Some(decode(user)?), None),
             Some((user, password)) => (Some(decode(user)?), Some(decode(password)?)),
         };
-        let topic = topic.filter(|topic| !topic.is_empty()).map(decode).transpose()?;
-        Ok(Self { host, port, username, password, topic })
+        let topic = path.strip_prefix('/').filter(|topic| !is_websocket && !topic.is_empty());
+        Ok(Self { endpoint, username, password, topic: topic.map(decode).transpose()? })
     }
 }
 
@@ -69,8 +71,7 @@ mod tests {
     #[test]
     fn all_parts_are_taken_apart() {
         let url: Url = "mqtt://al%40ice:s%3Aecret@broker.example:11883/home/+/temperature".parse().unwrap();
-        assert_eq!(url.host, "broker.example");
-        assert_eq!(url.port, 11_883);
+        assert_eq!(url.endpoint, Endpoint::new("broker.example", 11_883));
         assert_eq!(url.username.as_deref(), Some("al@ice"));
         assert_eq!(url.password.as_deref(), Some("s:ecret"));
         assert_eq!(url.topic.as_deref(), Some("home/+/temperature"));
@@ -79,7 +80,19 @@ mod tests {
     #[test]
     fn what_is_left_out_has_the_defaults() {
         let url: Url = "mqtt://[::1]".parse().unwrap();
-        assert_eq!(url, Url { host: "::1".into(), port: 1883, username: None, password: None, topic: None });
+        let endpoint = Endpoint::new("::1", 1883);
+        assert_eq!(url, Url { endpoint, username: None, password: None, topic: None });
+        let url: Url = "ws://[::1]".parse().unwrap();
+        let endpoint = Endpoint::over_websocket("::1", 80);
+        assert_eq!(url, Url { endpoint, username: None, password: None, topic: None });
+    }
+
+    #[test]
+    fn behind_a_websocket_comes_its_path_and_no_topic() {
+        let url: Url = "ws://al%40ice:s%3Aecret@broker.example:8083/a/b".parse().unwrap();
+        let endpoint = Endpoint { websocket: Some("/a/b".into()), ..Endpoint::new("broker.example", 8083) };
+        let [username, password] = ["al@ice", "s:ecret"].map(|text| Some(text.to_owned()));
+        assert_eq!(url, Url { endpoint, username, password, topic: None });
     }
 
     #[test]
@@ -88,6 +101,8 @@ mod tests {
             ("localhost", "mqtt://"),
             ("http://localhost", "mqtt://"),
             ("mqtts://localhost", "plain TCP"),
+            ("wss://localhost", "ws:// (WebSocket)"),
+            ("ws://:80/mqtt", "host is missing"),
             ("mqtt://:1883/t", "host is missing"),
             ("mqtt://host:port/t", "number"),
             ("mqtt://host:65536/t", "65535"),

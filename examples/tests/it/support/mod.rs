@@ -8,6 +8,7 @@ mod proxy;
 mod rumqttd;
 mod running;
 mod settings_file;
+pub(crate) mod websocket;
 mod wire;
 
 pub(crate) use client::{
@@ -19,4 +20,4 @@ pub(crate) use proxy::Proxy;
 pub(crate) use rumqttd::Rumqttd;
 pub(crate) use running::Running;
 pub(crate) use settings_file::SettingsFile;
-pub(crate) use wire::{Wire, publish_frame, string};
+pub(crate) use wire::{Wire, frame, publish_frame, string};

@@ -27,6 +27,13 @@ impl BrokerProcess {
         Self::spawn(command, 1)
     }
 
+    /// The same with a second listener, over WebSocket.
+    pub(crate) fn start_both(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+        command.args(["--listen", "127.0.0.1:0", "--listen", "ws://127.0.0.1:0"]).args(arguments);
+        Self::spawn(command, 2)
+    }
+
     /// The same with at most `descriptors` file descriptors.
     pub(crate) fn start_with_descriptors(descriptors: u32, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
@@ -35,15 +42,16 @@ impl BrokerProcess {
         Self::spawn(command, 1)
     }
 
-    /// Any program that says `listening on mqtt://ADDRESS`, once for each of its `listeners`.
+    /// Any program that says `listening on mqtt://ADDRESS` or `ws://ADDRESS/mqtt`, once for each of its `listeners`.
     pub(crate) fn spawn(mut command: Command, listeners: usize) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let output = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());
         let mut broker = Self { child, addresses: Vec::new(), output, log };
         for _ in 0..listeners {
-            let line = broker.line("listening on mqtt://");
-            let (_, address) = line.split_once("mqtt://").unwrap();
+            let line = broker.line("listening on ");
+            let (scheme, address) = line.split_once("://").unwrap();
+            let address = if scheme.ends_with("ws") { address.strip_suffix("/mqtt").unwrap() } else { address };
             broker.addresses.push(address.parse().unwrap());
         }
         broker
@@ -51,6 +59,11 @@ impl BrokerProcess {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Where the listener over WebSocket is, if it was [started](Self::start_both).
+    pub(crate) fn websocket(&self) -> SocketAddr {
+        self.addresses[1]
     }
 
     pub(crate) fn addresses(&self) -> &[SocketAddr] {

@@ -268,7 +268,8 @@ pub(crate) fn string(text: &str) -> Vec<u8> {
     out
 }
 
-fn frame(first: u8, body: &[u8]) -> Vec<u8> {
+/// A packet with its fixed header.
+pub(crate) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     let mut length = body.len();
     loop {

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use damselfly_broker::{Access, Action, Config, ConfigError, Permission};
+use damselfly_examples::broker::TransportKind;
 use tracing::level_filters::LevelFilter;
 
 use crate::listen;
@@ -104,6 +105,7 @@ impl fmt::Display for Mistake {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
+    pub(crate) kind: TransportKind,
     pub(crate) max_connections: Option<u32>,
     place: Place,
 }
@@ -207,9 +209,9 @@ impl Builder {
         for asked in &self.setup.listen {
             let place = asked.line.map_or(Place::Flags, |line| self.at(line));
             match listen::address(&asked.address, self.setup.allow_anonymous) {
-                Ok(address) => {
+                Ok((address, kind)) => {
                     let max_connections = asked.max_connections.unwrap_or(self.setup.max_listener_connections);
-                    listeners.push(Listener { address, max_connections, place });
+                    listeners.push(Listener { address, kind, max_connections, place });
                 }
                 Err(error) => {
                     let text = format!("{} {}: {error}", in_words(&place, LISTEN), Excerpt(&asked.address));

@@ -22,6 +22,9 @@ const TAIL: &str = r#"
 # [[listen]]
 # address = "127.0.0.1:1883"
 # max_listener_connections = 100
+#
+# [[listen]]
+# address = "ws://127.0.0.1:8083"
 "#;
 
 const WIDTH: usize = 118;

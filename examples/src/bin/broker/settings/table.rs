@@ -97,7 +97,8 @@ pub(crate) static TABLE: &[Setting] = &[
         "listen",
         Kind::Listeners,
         listen,
-        "Where to listen: an address and a port; port 0 takes a free one",
+        "Where to listen: an address and a port, with ws:// in front for WebSocket, whose path is /mqtt; port 0 takes a \
+         free one",
         ""
     ),
     setting!(

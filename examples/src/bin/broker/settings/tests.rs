@@ -127,9 +127,14 @@ fn the_sample_is_in_the_docs_names_every_key_and_says_the_defaults() {
     assert_eq!(builder.places.len(), TABLE.len());
     assert!(text.lines().all(|line| line.len() <= 120));
 
-    let end = text.split("# [[listen]]").nth(1).unwrap().replace("# ", "");
-    let listen = setup(&format!("[[listen]]{end}"), &[]).listen;
-    assert_eq!(listen.first().and_then(|listen| listen.max_connections), Some(Some(100)));
+    let (_, end) = text.split_once("# [[listen]]").unwrap();
+    let end = format!("[[listen]]{end}").replace("# ", "").replace('#', "");
+    let (setup, listeners) = built(&end, &[]).unwrap();
+    assert_eq!(setup.listen.first().and_then(|listen| listen.max_connections), Some(Some(100)));
+    assert_eq!(
+        listeners.iter().map(|listener| listener.kind).collect::<Vec<_>>(),
+        [TransportKind::Tcp, TransportKind::WebSocket]
+    );
 }
 
 /// The rows of the broker's table in `docs/limits.md`: name, default, and what clients are told.
@@ -245,7 +250,7 @@ address = \"0.0.0.0:0\"
     let expected = [
         "1: [[listen]]: address is missing, such as address = \"127.0.0.1:1883\"",
         "2: adress: there is no such key; the nearest is address",
-        "4: listen nowhere: the port is missing. Give an address and a port, such as 127.0.0.1:1883",
+        "4: listen nowhere: the port is missing. Give an address and a port, such as 127.0.0.1:1883 or ws://127.0.0.1:8083",
         "5: max_inflight does not belong to a listener: it must stand above the first [[listen]]",
         "6: max_listener_connection: there is no such key; the nearest is max_listener_connections",
         "8: address = 1883: it must be text such as \"127.0.0.1:1883\"",
@@ -258,6 +263,30 @@ address = \"0.0.0.0:0\"
     assert_eq!(mistakes(text, &["--allow-anonymous"]), [""; 0], "what a flag permits is no mistake of the file");
     assert_eq!(mistakes("\nlisten = []", &[]).len(), 1);
     assert_eq!(mistakes("listen = '127.0.0.1:1'", &[]).len(), 1);
+}
+
+#[test]
+fn an_address_says_how_its_listener_is_spoken_to() {
+    let text = "listen = ['127.0.0.1:1', 'mqtt://127.0.0.1:2', 'ws://127.0.0.1:3', 'ws://[::1]:4/mqtt']";
+    let (_, listeners) = built(text, &[]).unwrap();
+    let (tcp, websocket) = (TransportKind::Tcp, TransportKind::WebSocket);
+    let found = listeners.iter().map(|listener| (listener.address.port(), listener.kind));
+    assert_eq!(found.collect::<Vec<_>>(), [(1, tcp), (2, tcp), (3, websocket), (4, websocket)]);
+
+    for (address, what) in [
+        (
+            "wss://127.0.0.1:1",
+            "this broker does not speak that. Give ADDRESS:PORT or mqtt://ADDRESS:PORT for TCP, or ws://",
+        ),
+        ("ws://127.0.0.1:1/", "MQTT over WebSocket is served at the path /mqtt and no other"),
+        ("127.0.0.1:1/mqtt", "MQTT over WebSocket is served at the path /mqtt and no other"),
+        ("ws://127.0.0.1/mqtt", "the port is missing"),
+        ("ws://0.0.0.0:1", "whoever reaches 0.0.0.0:1 could connect"),
+    ] {
+        let found = mistakes(&format!("listen = ['{address}']"), &[]);
+        let [mistake] = &found[..] else { panic!("{found:?}") };
+        assert!(mistake.starts_with(&format!("broker.toml:1: listen {address}: {what}")), "{mistake}");
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Kind {
             Self::Switch => "true|false",
             Self::Choice(_) => "WORD",
             Self::Filters => "FILTER",
-            Self::Listeners => "ADDRESS:PORT",
+            Self::Listeners => "[ws://]ADDRESS:PORT",
         }
     }
 
@@ -120,7 +120,9 @@ impl Kind {
             (Wrong::Form, Self::Filters) => {
                 "Topic Filters, with + for a whole level and # at the end only: a/b, +/b, a/#".to_owned()
             }
-            (Wrong::Form, Self::Listeners) => "addresses with their ports: 127.0.0.1:1883".to_owned(),
+            (Wrong::Form, Self::Listeners) => {
+                "addresses with their ports: 127.0.0.1:1883, ws://127.0.0.1:8083".to_owned()
+            }
         }
     }
 
