@@ -46,6 +46,7 @@ def programs(target):
     return [
         Mosquitto(),
         Lines("paho", ["3.1", "3.1.1", "5.0"], [sys.executable, HERE / "paho_client.py"]),
+        Lines("paho", ["3.1.1", "5.0"], [sys.executable, HERE / "paho_client.py"], transport="websockets"),
         Lines("rumqttc", ["3.1.1", "5.0"], [target / "rumqttc-client"]),
     ]
 
@@ -53,11 +54,12 @@ def programs(target):
 class Lines:
     """A client library behind a small program of ours that takes requests and gives reports as lines of JSON."""
 
-    def __init__(self, name, versions, command):
-        self.name, self.versions, self._command = name, versions, command
+    def __init__(self, name, versions, command, transport="tcp"):
+        self.name, self.versions, self._command, self._transport = name, versions, command, transport
+        self.title = name if transport == "tcp" else f"{name} over {transport}"
 
     def open(self, broker, version, options):
-        return Connection(self._command, broker, version, options)
+        return Connection(self._command, broker, version, options, self._transport)
 
     def publish(self, broker, version, client_id, messages, will=None, properties=None):
         """Connects, publishes in order, waits for every acknowledgement and says goodbye."""
@@ -73,14 +75,15 @@ class Lines:
 class Connection:
     """One connection of a `Lines` client."""
 
-    def __init__(self, command, broker, version, options):
+    def __init__(self, command, broker, version, options, transport):
         self._process = Process(command, stdin=True)
         self._messages, self._properties = [], []
         self.disconnect_reason = None
         self._ask(
             "connect",
             host=broker.host,
-            port=broker.port,
+            port=broker.ports[transport],
+            transport=transport,
             version=version,
             client_id=options.client_id,
             clean=options.clean,

@@ -15,7 +15,7 @@ MESSAGE = "message content_type=%C|response_topic=%R|correlation_data=%D|expiry=
 
 
 class Mosquitto:
-    name = "mosquitto"
+    name = title = "mosquitto"
     versions = list(VERSIONS)
 
     def open(self, broker, version, options):

@@ -25,6 +25,7 @@ def connect(request):
         mqtt.CallbackAPIVersion.VERSION2,
         client_id=request["client_id"],
         protocol=PROTOCOLS[request["version"]],
+        transport=request["transport"],
         clean_session=None if is_v5 else request["clean"],
     )
     client.on_connect = lambda _c, _u, flags, reason, _p: on_connect(flags, reason)

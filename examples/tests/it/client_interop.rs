@@ -9,7 +9,7 @@ use std::{
 
 use damselfly_client::{Config, ConnectParameters, Event, Outcome, SessionExpiry, Timestamp, Will};
 use damselfly_codec::{Properties, PropertiesBuf, Property, QoS, SubscriptionId, SubscriptionOptions, Version};
-use damselfly_examples::client::{Client, Drain, Events, Inbox, Left, Options, Overflow, Subscription};
+use damselfly_examples::client::{Client, Drain, Endpoint, Events, Inbox, Left, Options, Overflow, Subscription};
 use damselfly_topic::{TopicFilter, TopicFilterBuf, TopicName, TopicNameBuf};
 
 use crate::support::{BrokerProcess, Mosquitto, Proxy, Rumqttd, endpoint, payload_of, run};
@@ -31,11 +31,25 @@ struct Target {
     broker: Broker,
     /// Where it listens for 3.1.1 and for 5.0.
     addresses: [SocketAddr; 2],
+    is_websocket: bool,
 }
 
 impl Target {
     fn at(self, version: Version) -> SocketAddr {
         self.addresses[usize::from(version == Version::V5_0)]
+    }
+
+    /// The broker itself, or a proxy in front of it.
+    fn endpoint(self, address: SocketAddr) -> Endpoint {
+        if self.is_websocket {
+            Endpoint { websocket: Some("/mqtt".into()), ..endpoint(address) }
+        } else {
+            endpoint(address)
+        }
+    }
+
+    fn connect(self, address: SocketAddr, config: Config) -> (Client, Events) {
+        Client::connect(Options::new(self.endpoint(address), config))
     }
 }
 
@@ -45,14 +59,14 @@ macro_rules! against_both {
         mod ours {
             $(#[test] fn $case() {
                 let broker = super::BrokerProcess::start($ours);
-                super::$case(super::Target { broker: super::Broker::Ours, addresses: [broker.address(); 2] });
+                super::$case(super::Target { broker: super::Broker::Ours, addresses: [broker.address(); 2], is_websocket: false });
                 broker.end();
             })*
         }
         mod mosquitto {
             $(#[test] #[ignore = "needs Debian's mosquitto: .ci/run interop"] fn $case() {
                 let broker = super::Mosquitto::start(stringify!($case), $theirs);
-                super::$case(super::Target { broker: super::Broker::Mosquitto, addresses: [broker.address(); 2] });
+                super::$case(super::Target { broker: super::Broker::Mosquitto, addresses: [broker.address(); 2], is_websocket: false });
             })*
         }
     };
@@ -70,13 +84,42 @@ against_both! {
     );
 }
 
+/// Over WebSocket, where a cut may be within a frame's header.
+mod over_websocket {
+    use super::{Broker, BrokerProcess, Mosquitto, Target};
+
+    fn ask(case: fn(Target)) {
+        let broker = BrokerProcess::start_both(&[]);
+        case(Target { broker: Broker::Ours, addresses: [broker.websocket(); 2], is_websocket: true });
+        broker.end();
+    }
+
+    #[test]
+    fn messages_arrive_at_each_qos_in_each_version() {
+        ask(super::messages_arrive_at_each_qos_in_each_version);
+    }
+
+    #[test]
+    fn session_outlives_connections_that_are_cut_at_random_bytes() {
+        ask(super::session_outlives_connections_that_are_cut_at_random_bytes);
+    }
+
+    #[test]
+    #[ignore = "needs Debian's mosquitto: .ci/run interop"]
+    fn messages_arrive_at_each_qos_in_each_version_of_mosquitto() {
+        let (_broker, address) = Mosquitto::start_both("websocket");
+        let target = Target { broker: Broker::Mosquitto, addresses: [address; 2], is_websocket: true };
+        super::messages_arrive_at_each_qos_in_each_version(target);
+    }
+}
+
 /// What rumqttd 0.20 can be asked: `interop/README.md` says what it does not keep of the rest.
 mod rumqttd {
     use super::{Broker, Rumqttd, Target};
 
     fn ask(name: &str, case: fn(Target)) {
         let broker = Rumqttd::start(name);
-        case(Target { broker: Broker::Rumqttd, addresses: broker.addresses() });
+        case(Target { broker: Broker::Rumqttd, addresses: broker.addresses(), is_websocket: false });
     }
 
     #[test]
@@ -100,10 +143,6 @@ fn config(client_id: &str, version: Version) -> Config {
     config
 }
 
-fn connect(address: SocketAddr, config: Config) -> (Client, Events) {
-    Client::connect(Options::new(endpoint(address), config))
-}
-
 async fn stream(client: &Client, filter: &str, qos: QoS) -> Subscription {
     let filter = (TopicFilter::new(filter).unwrap(), SubscriptionOptions { qos, ..SubscriptionOptions::default() });
     let mut stream = client.subscribe(&[filter], Properties::EMPTY, Inbox::default()).unwrap();
@@ -119,7 +158,7 @@ async fn close(client: &Client) {
 fn messages_arrive_at_each_qos_in_each_version(target: Target) {
     run(async {
         for version in VERSIONS {
-            let (client, events) = connect(target.at(version), config("levels", version));
+            let (client, events) = target.connect(target.at(version), config("levels", version));
             events.detach();
             let mut stream = stream(&client, "levels", QoS::ExactlyOnce).await;
             for (number, qos) in LEVELS.into_iter().cycle().take(30).enumerate() {
@@ -152,11 +191,11 @@ fn session_outlives_connections_that_are_cut_at_random_bytes(target: Target) {
                 }
                 config
             };
-            let (subscriber, events) = connect(to_subscriber.address(), lasting(&format!("reader-{seed}")));
+            let (subscriber, events) = target.connect(to_subscriber.address(), lasting(&format!("reader-{seed}")));
             events.detach();
             let mut once = stream(&subscriber, "cut/2", QoS::ExactlyOnce).await;
             let mut at_least = stream(&subscriber, "cut/1", QoS::AtLeastOnce).await;
-            let (publisher, events) = connect(to_publisher.address(), lasting(&format!("writer-{seed}")));
+            let (publisher, events) = target.connect(to_publisher.address(), lasting(&format!("writer-{seed}")));
             events.detach();
 
             let publish = async {
@@ -210,7 +249,7 @@ fn session_outlives_connections_that_are_cut_at_random_bytes(target: Target) {
 fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(target: Target) {
     run(async {
         for version in VERSIONS {
-            let (watcher, events) = connect(target.at(version), config("watcher", version));
+            let (watcher, events) = target.connect(target.at(version), config("watcher", version));
             events.detach();
             let mut seen = stream(&watcher, "last/#", QoS::AtLeastOnce).await;
             for is_cut in [false, true] {
@@ -223,7 +262,7 @@ fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(target
                 // Not the same client twice: a DISCONNECT on its way may be slower than the next connection.
                 let config = config(&format!("mortal-{is_cut}"), version);
                 let reached = if is_cut { proxy.address() } else { target.at(version) };
-                let options = Options::with_parameters(endpoint(reached), config, parameters);
+                let options = Options::with_parameters(target.endpoint(reached), config, parameters);
                 let (mortal, mut events) = Client::connect(options);
                 while !matches!(events.next().await, Some(Event::Connected(_))) {}
                 if is_cut {
@@ -240,7 +279,7 @@ fn will_is_published_when_the_connection_is_cut_and_not_when_it_is_closed(target
 
 fn properties_of_5_0_arrive_as_they_were_sent(target: Target) {
     run(async {
-        let (client, events) = connect(target.at(Version::V5_0), config("properties", Version::V5_0));
+        let (client, events) = target.connect(target.at(Version::V5_0), config("properties", Version::V5_0));
         events.detach();
         let mut of_subscription = PropertiesBuf::new();
         of_subscription.push(Property::SubscriptionIdentifier(SubscriptionId::new(7).unwrap())).unwrap();
@@ -286,7 +325,7 @@ fn properties_of_5_0_arrive_as_they_were_sent(target: Target) {
 fn thousand_subscriptions_have_a_message_each(target: Target) {
     run(async {
         for version in VERSIONS {
-            let (client, mut events) = connect(target.at(version), config("thousand", version));
+            let (client, mut events) = target.connect(target.at(version), config("thousand", version));
             let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
             let filters: Vec<_> =
                 (0..1_000).map(|number| TopicFilterBuf::new(format!("thousand/{number}/+")).unwrap()).collect();
@@ -323,10 +362,10 @@ fn ten_thousand_messages_pass_a_receive_maximum_of_20(target: Target) {
     run(async {
         let mut narrow = config("narrow", Version::V5_0);
         narrow.receive_maximum = 20.try_into().unwrap();
-        let (subscriber, events) = connect(target.at(Version::V5_0), narrow);
+        let (subscriber, events) = target.connect(target.at(Version::V5_0), narrow);
         events.detach();
         let mut stream = stream(&subscriber, "narrow", QoS::AtLeastOnce).await;
-        let (publisher, mut events) = connect(target.at(Version::V5_0), config("wide", Version::V5_0));
+        let (publisher, mut events) = target.connect(target.at(Version::V5_0), config("wide", Version::V5_0));
         // All are queued before there is a connection, and before the Receive Maximum of the broker is known.
         let sent: Vec<_> = (0..MESSAGES)
             .map(|number| {

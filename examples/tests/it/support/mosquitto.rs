@@ -17,8 +17,7 @@ pub(crate) struct Mosquitto {
 impl Mosquitto {
     /// With these lines in its configuration.
     pub(crate) fn start(name: &str, lines: &str) -> Self {
-        // Free a moment ago: mosquitto cannot be asked for any port.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let text = format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\n{lines}\n", address.port());
         let config = SettingsFile::new(&format!("mosquitto-{name}"), &text);
         let mut command = Command::new(PROGRAM);
@@ -29,9 +28,22 @@ impl Mosquitto {
         mosquitto
     }
 
+    /// With a second listener, over WebSocket: alone, version 2.0.11 does not start one. Where that is comes with it.
+    pub(crate) fn start_both(name: &str) -> (Self, SocketAddr) {
+        let address = free_address();
+        let mosquitto = Self::start(name, &format!("listener {} 127.0.0.1\nprotocol websockets", address.port()));
+        eventually("mosquitto listens over WebSocket", || TcpStream::connect(address).is_ok());
+        (mosquitto, address)
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Free a moment ago: mosquitto cannot be asked for any port.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 impl Drop for Mosquitto {
