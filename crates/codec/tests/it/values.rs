@@ -4,12 +4,13 @@ use bytes::Bytes;
 use damselfly_codec::{
     Ack, AckType, Addition, Connect, ConnectView, DecodeError, Delivery, EncodeError, FixedHeader, Foreign, Frame,
     FrameLimits, PROTOCOL_MAXIMUM_PACKET_SIZE, Packet, PacketId, PacketType, Properties, PropertiesBuf, Property,
-    PropertyId, Publish, PublishFrame, PublishTemplate, QoS, ReasonCode, Rule, Suback, Subscribe, SubscriptionId,
-    SubscriptionOptions, TopicAlias, Unsuback, Unsubscribe, Version, peek,
+    PropertyId, Publish, PublishFrame, PublishTemplate, QoS, ReasonCode, RetainHandling, Rule, Suback, Subscribe,
+    SubscriptionId, SubscriptionOptions, TopicAlias, Unsuback, Unsubscribe, Version, peek,
 };
 use damselfly_topic::{TopicFilter, TopicName};
 
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5_0];
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 fn id(value: u16) -> PacketId {
     PacketId::new(value).expect("tests use no zero")
@@ -197,7 +198,7 @@ fn a_template_holds_its_packet_and_is_empty_after_a_refusal() {
 #[test]
 fn retain_is_set_if_the_message_or_the_receiver_says_so() {
     let ids = [SubscriptionId::new(7).expect("not zero")];
-    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+    for qos in QOS {
         for (of_message, of_receiver) in [(false, false), (false, true), (true, false), (true, true)] {
             let template = PublishTemplate::new(Version::V5_0, qos, of_message, name("pond"), Properties::EMPTY, b"1")
                 .expect("valid");
@@ -327,6 +328,48 @@ fn packets_with_lists_differ_in_each_part() {
     {
         assert!(shown.contains("PacketId(7)") && shown.contains("UserProperty(\"n\", \"1\")"), "{shown}");
         assert!(shown.contains("a/+") || shown.contains("NotAuthorized"), "{shown}");
+    }
+}
+
+/// [MQTT3-3.9.3-2]
+#[test]
+fn before_5_0_suback_has_a_code_for_each_granted_qos_and_one_for_every_error() {
+    for code in ReasonCode::ALL {
+        let expected = match code.code() {
+            granted @ 0..=2 => Some(granted),
+            0x80.. => Some(0x80),
+            _ => None,
+        };
+        assert_eq!(code.suback_return_code(), expected, "{code:?}");
+    }
+    let known = (0..=u8::MAX).filter(|byte| ReasonCode::from_suback_return_code(*byte).is_some());
+    assert_eq!(known.collect::<Vec<_>>(), [0, 1, 2, 0x80]);
+}
+
+/// What else it asks for is refused or left out. [MQTT3-3.8.3-4]
+#[test]
+fn before_5_0_a_subscription_says_its_qos_and_nothing_else() {
+    let bare = SubscriptionOptions::default();
+    let all = [
+        (bare, true),
+        (SubscriptionOptions { no_local: true, ..bare }, false),
+        (SubscriptionOptions { retain_as_published: true, ..bare }, false),
+        (SubscriptionOptions { retain_handling: RetainHandling::SendIfNew, ..bare }, false),
+        (SubscriptionOptions { retain_handling: RetainHandling::DoNotSend, ..bare }, false),
+    ];
+    for (version, qos) in VERSIONS[..2].iter().flat_map(|version| QOS.map(|qos| (*version, qos))) {
+        for (options, is_known) in all {
+            let filters = [(filter("a"), SubscriptionOptions { qos, ..options })];
+            let subscribe = Subscribe::new(id(7), Properties::EMPTY, &filters);
+            let encoded = |policy| {
+                let mut out = Vec::new();
+                subscribe.encode(version, policy, &mut out).map(|()| out)
+            };
+            let whole = vec![0x82, 6, 0, 7, 0, 1, b'a', qos.level()];
+            let refused = Err(EncodeError::NotInVersion(PacketType::Subscribe));
+            assert_eq!(encoded(Foreign::Reject), if is_known { Ok(whole.clone()) } else { refused }, "{filters:?}");
+            assert_eq!(encoded(Foreign::Strip), Ok(whole), "{filters:?}");
+        }
     }
 }
 
