@@ -167,7 +167,7 @@ def run_mutants(crate: str, mutants: "list[Mutant]", folder: Path, deadline: flo
     """Comes back once in a while and at the end, for what is known by then to be recorded."""
     command = ["cargo", "mutants", "--package", f"damselfly-{crate}", "--output", str(folder), "--no-shuffle"]
     command += ["--cap-lints=true", "--profile", "mutants", "--jobs", "2", "--no-times", "--colors", "never"]
-    command += ["--timeout", "600", "--build-timeout", "600"]
+    command += ["--timeout", "600", "--build-timeout", "180"]
     command += [part for mutant in mutants for part in ("--re", pattern(mutant.name))]
     # The examples in the documentation are slow to build and judge nothing that the other tests do not.
     command += ["--", "--lib", "--tests"]
