@@ -1,11 +1,17 @@
 //! The task of one client: it opens sockets when the core asks for one, moves bytes and keeps the time.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use damselfly_client::{NeedTransport, TransportLost};
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 
 use super::{
@@ -20,6 +26,8 @@ use crate::transport::Transport;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the last bytes may take once the core wants to close.
 const LINGER: Duration = Duration::from_secs(2);
+/// A timer without a deadline ends after this, which does no harm.
+const NO_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many slices one write takes.
 const MAX_CHUNKS: usize = 32;
 
@@ -163,6 +171,8 @@ async fn converse(
     transport: &mut Transport<Socket>,
     mut input: Input,
 ) -> (TransportLost, Option<io::Error>) {
+    // One timer for all turns: to begin another at each would cost more than most turns do.
+    let mut timer = pin!(sleep(NO_DEADLINE));
     loop {
         let is_blocked = match flush(shared, transport) {
             Ok(is_blocked) => is_blocked,
@@ -170,7 +180,7 @@ async fn converse(
         };
         let (is_closing, is_paused, deadline) = {
             let state = shared.lock();
-            let deadline = state.core.poll_timeout().map(|at| state.clock.until(at));
+            let deadline = state.core.poll_timeout().and_then(|at| state.clock.instant(at));
             (state.is_closing, state.is_input_paused, deadline)
         };
         if is_closing {
@@ -180,13 +190,17 @@ async fn converse(
         if !is_paused && input.is_ready() && hand_in(shared, &mut input) {
             continue;
         }
+        bring_forward(timer.as_mut(), deadline);
+        let stream = &transport.stream().0;
+        // In this order none keeps another from its turn: what there is to write is written at each, and the timer is
+        // rarely due.
         tokio::select! {
-            () = shared.wake.notified() => {}
-            () = wait(deadline) => handle_timeout(shared),
-            ready = transport.stream().0.writable(), if is_blocked => if let Err(error) = ready {
-                return (TransportLost::Failed, Some(error));
-            },
-            ready = transport.stream().0.readable(), if !is_paused => {
+            biased;
+            () = timer.as_mut() => {
+                timer.as_mut().reset(tokio::time::Instant::now() + NO_DEADLINE);
+                handle_timeout(shared);
+            }
+            ready = poll_fn(|context| stream.poll_read_ready(context)), if !is_paused => {
                 match ready.and_then(|()| input.read(transport)) {
                     Ok(None) => return (TransportLost::Closed, None),
                     Ok(Some(_)) => { hand_in(shared, &mut input); }
@@ -194,7 +208,19 @@ async fn converse(
                     Err(error) => return (TransportLost::Failed, Some(error)),
                 }
             }
+            ready = poll_fn(|context| stream.poll_write_ready(context)), if is_blocked => if let Err(error) = ready {
+                return (TransportLost::Failed, Some(error));
+            },
+            () = shared.wake.notified() => {}
         }
+    }
+}
+
+/// Has the timer end no later than the deadline. It may end before: deadlines move ahead with nearly every turn, and to
+/// look up in vain once in a while is cheaper than to follow them.
+fn bring_forward(timer: Pin<&mut Sleep>, deadline: Option<Instant>) {
+    if let Some(deadline) = deadline.map(tokio::time::Instant::from_std).filter(|at| *at < timer.deadline()) {
+        timer.reset(deadline);
     }
 }
 

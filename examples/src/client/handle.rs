@@ -1,6 +1,6 @@
 //! What the application holds.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, task::Context, time::Duration};
 
 use damselfly_client::{AckToken, Client as Core, InboundMessage, Refused, Ticket, UsageError};
 use damselfly_codec::{Properties, QoS, ReasonCode, SubscriptionOptions};
@@ -12,7 +12,7 @@ use super::{
     driver,
     events::Events,
     options::{Drain, Inbox, Options},
-    pending::{Closing, Completion, Enqueue, Response},
+    pending::{Closing, Completion, Enqueue, Response, is_lack_of_room},
     state::{Shared, State},
     subscription::Subscription,
 };
@@ -92,7 +92,9 @@ impl Client {
         properties: Properties<'_>,
     ) -> Result<Message, TopicError> {
         let topic = TopicName::new(topic)?;
-        Ok(Message::compose(topic, payload, qos, retain, properties, self.shared().lock().clock.now()))
+        let mut state = self.shared().lock();
+        let now = state.clock.now();
+        Ok(state.core.compose(now, topic, payload, qos, retain, properties))
     }
 
     /// Takes a message for sending; the [`Completion`] says what became of it. Nothing is waited for: a full queue
@@ -104,6 +106,23 @@ impl Client {
     /// The same for who wants to wait until there is room.
     pub const fn publish_when_room(&self, message: Message) -> Enqueue<'_> {
         Enqueue::new(self, message)
+    }
+
+    /// As [`Client::publish`]; who finds no room is woken when there may be some.
+    pub(super) fn publish_or_wait(
+        &self,
+        message: Message,
+        waiter: &mut Option<u64>,
+        context: &Context<'_>,
+    ) -> Result<Completion, Refused> {
+        self.ask(|state, now| {
+            state.core.publish(now, message).inspect_err(|refused| {
+                // The lock is held since the message was refused, so that no word of room can come in between.
+                if is_lack_of_room(refused.why) {
+                    state.wait(waiter, context);
+                }
+            })
+        })
     }
 
     /// Publishes a request and waits for its response for so long; see [`request`](damselfly_client::Client::request) of

@@ -10,8 +10,8 @@ use damselfly_sim::flight::RecordedClient;
 use super::socket::Socket;
 use crate::transport::Transport;
 
-/// Room for one read.
-const READ_SIZE: usize = 64 * 1_024;
+/// Room for one read: what comes of more would have left the processor's cache before the application looks at it.
+const READ_SIZE: usize = 16 * 1_024;
 /// The same where it has to be cleared first.
 const CLEARED_SIZE: usize = 16 * 1_024;
 /// A packet from this size on is collected in a buffer of its own, so that its payload is shared instead of copied.

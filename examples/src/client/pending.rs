@@ -88,11 +88,8 @@ impl Future for Enqueue<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Polled after its end: there is nothing more to come.
         let Some(message) = self.message.take() else { return Poll::Pending };
-        let client = self.client;
-        // Before the message is handed in: there may be room a moment after it was refused.
-        client.shared().lock().wait(&mut self.waiter, context);
-        match client.publish(message) {
-            Err(refused) if matches!(refused.why, UsageError::QueueFull | UsageError::OutboxFull) => {
+        match self.client.publish_or_wait(message, &mut self.waiter, context) {
+            Err(refused) if is_lack_of_room(refused.why) => {
                 self.message = Some(refused.message);
                 Poll::Pending
             }
@@ -103,8 +100,15 @@ impl Future for Enqueue<'_> {
 
 impl Drop for Enqueue<'_> {
     fn drop(&mut self) {
-        self.client.shared().lock().wait_no_more(self.waiter);
+        if self.waiter.is_some() {
+            self.client.shared().lock().wait_no_more(self.waiter);
+        }
     }
+}
+
+/// Whether a message was refused for the moment only.
+pub(super) const fn is_lack_of_room(why: UsageError) -> bool {
+    matches!(why, UsageError::QueueFull | UsageError::OutboxFull)
 }
 
 /// What [`Client::close`] left without a known end.

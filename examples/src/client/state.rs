@@ -13,7 +13,7 @@ use damselfly_client::{
 };
 use damselfly_codec::{Properties, ReasonCode};
 use damselfly_sim::flight::RecordedClient;
-use damselfly_topic::{TopicFilter, TopicFilterBuf};
+use damselfly_topic::{KeyedState, TopicFilter, TopicFilterBuf};
 use tokio::sync::Notify;
 
 use super::{
@@ -74,7 +74,7 @@ pub(super) struct State {
     events: Events,
     /// The core was told to take no input.
     is_pause_told: bool,
-    completions: HashMap<Ticket, Slot>,
+    completions: HashMap<Ticket, Slot, KeyedState>,
     /// Who waits for room or for the end.
     waiters: BTreeMap<u64, Waker>,
     last_waiter: u64,
@@ -117,7 +117,7 @@ impl State {
             streams: Streams::new(seed),
             events,
             is_pause_told: false,
-            completions: HashMap::new(),
+            completions: HashMap::with_hasher(KeyedState::new(seed)),
             waiters: BTreeMap::new(),
             last_waiter: 0,
         };

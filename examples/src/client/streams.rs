@@ -6,7 +6,7 @@ use std::{
 };
 
 use damselfly_client::{AckToken, InboundMessage, Outcome, Ticket};
-use damselfly_topic::{IndexError, SubscriptionIndex, TopicFilter, TopicFilterBuf};
+use damselfly_topic::{IndexError, SubscriptionIndex, TopicFilter, TopicFilterBuf, TopicName};
 
 use super::options::{Inbox, Overflow};
 
@@ -32,7 +32,16 @@ pub(super) struct Streams {
     /// How many streams are full and ask for a pause.
     full: usize,
     is_closed: bool,
+    last_match: Match,
+}
+
+/// Who takes the messages of a topic: the next message often has the same one.
+#[derive(Default)]
+struct Match {
+    topic: Vec<u8>,
     matched: Vec<((StreamId, usize), ())>,
+    /// No filter came or went since.
+    is_valid: bool,
 }
 
 struct Asked {
@@ -63,13 +72,14 @@ impl Streams {
             given_up: Vec::new(),
             full: 0,
             is_closed: false,
-            matched: Vec::new(),
+            last_match: Match::default(),
         }
     }
 
     /// A stream for these filters: messages may come before the SUBACK. [MQTT-3.8.4]
     pub(super) fn open(&mut self, filters: &[TopicFilterBuf], inbox: Inbox) -> Result<StreamId, IndexError> {
         self.last += 1;
+        self.last_match.is_valid = false;
         let id = StreamId(self.last);
         for (at, filter) in filters.iter().enumerate() {
             if let Err(error) = self.index.insert(filter.as_filter().unshared(), (id, at), ()) {
@@ -119,6 +129,10 @@ impl Streams {
 
     /// What became of a request: filters that were not granted bring nothing.
     pub(super) fn answered(&mut self, ticket: Ticket, outcome: &Outcome) {
+        // Most outcomes are of messages, while nothing is asked.
+        if self.asked.is_empty() {
+            return;
+        }
         let Some(Asked { stream, filters }) = self.asked.remove(&ticket) else { return };
         for (at, filter) in filters.iter().enumerate() {
             let is_granted = match outcome {
@@ -164,33 +178,43 @@ impl Streams {
             waiting.wake();
         }
         self.index.remove(filter.as_filter().unshared(), (id, at));
+        self.last_match.is_valid = false;
         self.want_no_more(&filter);
     }
 
     /// Gives a message to each stream that takes it; back if there is none.
     pub(super) fn deliver(&mut self, message: InboundMessage) -> Option<InboundMessage> {
-        let mut matched = std::mem::take(&mut self.matched);
-        matched.clear();
-        self.index.matches(message.message.topic(), &mut matched);
-        matched.sort_unstable();
-        matched.dedup_by_key(|((id, _), ())| *id);
+        self.match_topic(message.message.topic());
+        let Match { matched, .. } = &self.last_match;
         if let Some(token) = message.ack.filter(|_| !matched.is_empty()) {
             self.unacknowledged.insert(token, matched.len());
         }
-        let mut left = Some(message);
-        let last = matched.len().saturating_sub(1);
-        for (at, ((id, _), ())) in matched.iter().enumerate() {
-            let message = if at == last { left.take() } else { left.clone() };
-            if let Some(message) = message {
-                self.push(*id, message);
-            }
+        let Some(last) = matched.len().checked_sub(1) else { return Some(message) };
+        for at in 0..last {
+            self.push(at, message.clone());
         }
-        self.matched = matched;
-        left
+        self.push(last, message);
+        None
     }
 
-    fn push(&mut self, id: StreamId, message: InboundMessage) {
-        let Some(waiting) = self.waiting.get_mut(&id) else { return };
+    fn match_topic(&mut self, topic: TopicName<'_>) {
+        let last = &mut self.last_match;
+        if last.is_valid && last.topic == topic.as_bytes() {
+            return;
+        }
+        last.topic.clear();
+        last.topic.extend_from_slice(topic.as_bytes());
+        last.matched.clear();
+        self.index.matches(topic, &mut last.matched);
+        last.matched.sort_unstable();
+        last.matched.dedup_by_key(|((id, _), ())| *id);
+        last.is_valid = true;
+    }
+
+    /// Gives a message to one of the streams that take it.
+    fn push(&mut self, at: usize, message: InboundMessage) {
+        let matched = self.last_match.matched.get(at);
+        let Some(waiting) = matched.and_then(|((id, _), ())| self.waiting.get_mut(id)) else { return };
         let is_at_limit = waiting.messages.len() >= waiting.inbox.max_messages;
         let dropped = match waiting.inbox.overflow {
             Overflow::DropNewest if is_at_limit => Some(message),
@@ -268,6 +292,7 @@ impl Streams {
 
     fn take(&mut self, id: StreamId) -> Option<Waiting> {
         let waiting = self.waiting.remove(&id)?;
+        self.last_match.is_valid = false;
         for (at, filter) in waiting.filters.iter().enumerate() {
             if let Some(filter) = filter {
                 self.index.remove(filter.as_filter().unshared(), (id, at));

@@ -5,8 +5,6 @@
 
 mod frame;
 mod handshake;
-#[cfg(test)]
-mod tests;
 mod websocket;
 
 use std::io::{self, IoSlice, Read, Write};

@@ -72,19 +72,14 @@ impl<S: Read + Write> WebSocket<S> {
         &self.stream
     }
 
-    #[cfg(test)]
-    pub(super) fn stream_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
     /// Whether the handshake is done.
     pub(super) fn is_open(&self) -> bool {
         self.handshake.is_none()
     }
 
-    /// Whether the stream did not take all that is our own.
+    /// Whether the stream did not take all that is our own. The header of a frame waits for its payload.
     pub(super) fn has_unwritten(&self) -> bool {
-        self.sent < self.front.len()
+        self.left == 0 && self.sent < self.front.len()
     }
 
     /// One read: the payload in it is put to the front of `buffer`, and may be nothing. `None` is the end. Pings and
@@ -201,7 +196,8 @@ impl<S: Read + Write> WebSocket<S> {
         loop {
             self.put_pong();
             let own = self.front.get(self.sent..).unwrap_or_default();
-            if own.is_empty() {
+            // Between a header and its payload nothing may be written, and the header goes with the payload.
+            if own.is_empty() || self.left > 0 {
                 return Ok(false);
             }
             match write_with(|| self.stream.write(own))? {

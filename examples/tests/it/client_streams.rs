@@ -48,6 +48,37 @@ fn each_stream_has_a_message_once_and_the_events_have_what_no_stream_takes() {
 }
 
 #[test]
+fn streams_that_come_and_go_are_known_to_the_next_message_of_the_same_topic() {
+    let broker = BrokerProcess::start(&[]);
+    run(async {
+        let (client, mut events) = Client::connect(options(&broker, "both"));
+        subscribe(&client, "t", QoS::AtLeastOnce).await;
+        publish(&client, "t", "1").await;
+        assert_eq!(next_payload(&mut events).await, "1");
+
+        let mut first = stream(&client, &["t"], Inbox::default()).await;
+        publish(&client, "t", "2").await;
+        let mut second = stream(&client, &["t"], Inbox::default()).await;
+        publish(&client, "t", "3").await;
+        assert_eq!([next(&mut first).await, next(&mut first).await], ["2", "3"]);
+        drop(first);
+        publish(&client, "t", "4").await;
+        assert_eq!([next(&mut second).await, next(&mut second).await], ["3", "4"]);
+        second.detach();
+        publish(&client, "t", "5").await;
+        assert_eq!(next_payload(&mut events).await, "5");
+
+        let _keeps_u = stream(&client, &["t", "u"], Inbox::default()).await;
+        publish(&client, "t", "6").await;
+        client.unsubscribe(&[TopicFilter::new("t").unwrap()], Properties::EMPTY).unwrap().await;
+        subscribe(&client, "t", QoS::AtLeastOnce).await;
+        publish(&client, "t", "7").await;
+        assert_eq!(next_payload(&mut events).await, "7");
+    });
+    broker.end();
+}
+
+#[test]
 fn full_stream_drops_by_its_policy_from_the_first_message_beyond_its_bound_on() {
     let broker = BrokerProcess::start(&[]);
     run(async {

@@ -167,10 +167,7 @@ impl Frames {
 
     /// Waits for an answer: whether it is the end of the connection.
     pub(crate) fn is_at_its_end(&mut self) -> bool {
-        match self.stream.read(&mut [0]) {
-            Ok(len) => len == 0,
-            Err(error) => error.kind() == ErrorKind::ConnectionReset,
-        }
+        self.stream.read(&mut [0]).is_ok_and(|len| len == 0) || self.stream.peek(&mut [0]).is_err()
     }
 
     /// Waits for an answer: whether it is the handshake, and CONNACK with success.
