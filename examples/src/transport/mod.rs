@@ -5,6 +5,8 @@
 
 mod frame;
 mod handshake;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::io::{self, IoSlice, Read, Write};

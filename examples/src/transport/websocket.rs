@@ -72,14 +72,19 @@ impl<S: Read + Write> WebSocket<S> {
         &self.stream
     }
 
+    #[cfg(test)]
+    pub(super) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Whether the handshake is done.
     pub(super) fn is_open(&self) -> bool {
         self.handshake.is_none()
     }
 
-    /// Whether the stream did not take all that is our own. The header of a frame waits for its payload.
+    /// Whether the stream did not take all that is our own.
     pub(super) fn has_unwritten(&self) -> bool {
-        self.left == 0 && self.sent < self.front.len()
+        self.sent < self.front.len()
     }
 
     /// One read: the payload in it is put to the front of `buffer`, and may be nothing. `None` is the end. Pings and
@@ -196,8 +201,7 @@ impl<S: Read + Write> WebSocket<S> {
         loop {
             self.put_pong();
             let own = self.front.get(self.sent..).unwrap_or_default();
-            // Between a header and its payload nothing may be written, and the header goes with the payload.
-            if own.is_empty() || self.left > 0 {
+            if own.is_empty() {
                 return Ok(false);
             }
             match write_with(|| self.stream.write(own))? {

@@ -167,7 +167,10 @@ impl Frames {
 
     /// Waits for an answer: whether it is the end of the connection.
     pub(crate) fn is_at_its_end(&mut self) -> bool {
-        self.stream.read(&mut [0]).is_ok_and(|len| len == 0) || self.stream.peek(&mut [0]).is_err()
+        match self.stream.read(&mut [0]) {
+            Ok(len) => len == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
     }
 
     /// Waits for an answer: whether it is the handshake, and CONNACK with success.
