@@ -2,6 +2,9 @@
 //!
 //! A layer stands over any stream that reads and writes without blocking, so that one may stand over another. It buffers
 //! nothing that arrives: all that a read brought is handed on, and a driver that waits for readiness misses nothing.
+//!
+//! What a layer asks of the stream below: a read that does not fill the buffer has taken all there was. A socket keeps to
+//! that; a stream that decrypts has to read on until its buffer is full or its socket is empty.
 
 mod frame;
 mod handshake;

@@ -158,6 +158,11 @@ fn a_close_frame_is_not_put_into_another() {
     server.finish();
     assert_eq!(stream(&mut server).written, b"\x82\x03o");
 
+    let stream_with_room = Stream { room: 100, ..Stream::default() };
+    let mut early = Transport::accepted(stream_with_room, TransportKind::WebSocket);
+    early.finish();
+    assert_eq!(stream(&mut early).written, b"", "within a handshake nobody reads frames");
+
     let mut server = self::server();
     stream(&mut server).room = 100;
     server.finish();
@@ -212,4 +217,22 @@ fn a_client_takes_a_bounded_part_of_what_there_is() {
     let mask = stream(&mut client).written[10..14].to_vec();
     let masked = stream(&mut client).written[14..].iter().zip(mask.iter().cycle());
     assert!(masked.map(|(byte, mask)| byte ^ mask).all(|byte| byte == 7));
+}
+
+/// What a refused client goes on with is no second handshake, and is not kept.
+#[test]
+fn a_refusal_is_said_once() {
+    let request = REQUEST.replace("/mqtt", "/other");
+    let reads = VecDeque::from([request.clone().into_bytes(), request.into_bytes(), vec![b'x'; 1000]]);
+    let stream = Stream { reads, written: Vec::new(), room: usize::MAX };
+    let mut server = Transport::accepted(stream, TransportKind::WebSocket);
+    let error = server.read(&mut [0; 1024]).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidData, "the path is not /mqtt"));
+    for _ in 0..2 {
+        assert_eq!(read(&mut server), b"");
+    }
+    server.finish();
+    let written = String::from_utf8(std::mem::take(&mut self::stream(&mut server).written)).unwrap();
+    assert_eq!(written.matches("HTTP/1.1 404 Not Found\r\n").count(), 1, "{written}");
+    assert!(written.ends_with("\r\n\r\nthe path is not /mqtt\n"), "{written}");
 }
