@@ -267,3 +267,76 @@ fn nothing_or_ended(error: io::Error) -> Received {
         _ => Received::Ended,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream as Peer};
+
+    use damselfly_broker::{Broker, Config};
+    use damselfly_session::Timestamp;
+
+    use super::*;
+
+    /// A ping of 125 bytes, masked with zeros.
+    fn ping(byte: u8) -> Vec<u8> {
+        [&[0x89, 0xFD, 0, 0, 0, 0][..], &[byte; 125]].concat()
+    }
+
+    /// A connection over WebSocket whose handshake is done, and its peer.
+    fn open() -> (Connection, Peer) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = Peer::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = listener.accept().unwrap().0;
+        stream.set_nonblocking(true).unwrap();
+        let mut broker = Broker::new(Config::default(), 7).unwrap();
+        let id = broker.handle_connection(Timestamp::from_secs(1), damselfly_broker::Peer::default()).unwrap();
+        let stream = TcpStream::from_std(stream);
+        let mut connection = Connection::new(id, stream, TransportKind::WebSocket, 0, Place::Ordinary);
+        let request = "GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+        peer.write_all(request.as_bytes()).unwrap();
+        while !connection.is_open() {
+            assert!(matches!(receive(&mut connection, &mut [0; 1024]), Received::Nothing));
+        }
+        let mut byte = [0];
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            peer.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        (connection, peer)
+    }
+
+    fn receive(connection: &mut Connection, buffer: &mut [u8]) -> Received {
+        connection.receive(buffer, usize::MAX)
+    }
+
+    /// Reads until bytes of MQTT have come: how many stand in the buffer.
+    fn receive_bytes(connection: &mut Connection, buffer: &mut [u8]) -> usize {
+        loop {
+            match receive(connection, buffer) {
+                Received::Bytes(len) => return len,
+                received => assert!(matches!(received, Received::Nothing)),
+            }
+        }
+    }
+
+    #[test]
+    fn what_waits_of_a_packet_stays_when_a_read_brings_none_of_it() {
+        let (mut connection, mut peer) = open();
+        connection.keep(b"\xC0", 0);
+        peer.write_all(&ping(1)).unwrap();
+        let mut buffer = [0; 1024];
+        let mut pong = [0; 127];
+        // The answer shows that the ping was read by itself.
+        peer.set_nonblocking(true).unwrap();
+        while peer.read(&mut pong).is_err() {
+            assert!(matches!(receive(&mut connection, &mut buffer), Received::Nothing));
+        }
+        peer.set_nonblocking(false).unwrap();
+        peer.write_all(&[0x82, 0x81, 0, 0, 0, 0, 0]).unwrap();
+        assert_eq!(receive_bytes(&mut connection, &mut buffer), 2);
+        assert_eq!(buffer[..2], [0xC0, 0]);
+    }
+}
