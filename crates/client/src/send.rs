@@ -145,6 +145,12 @@ impl Client {
                 if outbox.as_ref().is_some_and(|outbox| !outbox.is_committed(sent.gate)) {
                     return;
                 }
+                // Only what was sent does not expire. [MQTT-4.3.3-7]
+                if !sent.may_have_left && sent.message.as_ref().is_some_and(|message| message.is_expired(now)) {
+                    let packet_id = sent.packet_id;
+                    self.finish_exchange(packet_id, Outcome::Expired);
+                    continue;
+                }
                 if !sent.holds_slot && !connection.window.take() {
                     return;
                 }

@@ -195,6 +195,34 @@ fn message_that_was_sent_does_not_expire() {
     assert_eq!(peer.take_sent()[1..], ["PUBLISH q2 #1 dup a x expiry 1"]);
 }
 
+/// Its place in the window goes to the next one. [MQTT-4.3.3-7]
+#[test]
+fn message_that_expires_before_it_may_leave_the_outbox_is_never_sent() {
+    for (qos, is_cut) in [(QoS::AtLeastOnce, false), (QoS::ExactlyOnce, false), (QoS::ExactlyOnce, true)] {
+        let one = [Property::ReceiveMaximum(NonZeroU16::MIN)];
+        let mut peer = Peer::connected_to(Version::V5_0, &one, durable);
+        peer.is_storing = false;
+        let expiring = message_with(qos, "a", "x", &[Property::MessageExpiryInterval(10)], peer.now);
+        let ticket = peer.client.publish(peer.now, expiring).unwrap();
+        peer.poll();
+        peer.publish(QoS::AtLeastOnce, "a", "y");
+
+        peer.pass(10);
+        if is_cut {
+            peer.lose();
+            peer.connect(true, &one);
+            peer.forget();
+        }
+        peer.is_storing = true;
+        peer.commit();
+
+        assert_eq!(peer.take_sent(), ["PUBLISH q1 #2 a y"]);
+        assert_eq!(peer.take_outcomes(), [(ticket.get(), Outcome::Expired)]);
+        let stored: Vec<_> = peer.restart().client.stored_tickets().collect();
+        assert!(!stored.contains(&ticket), "nor by the next process");
+    }
+}
+
 #[test]
 fn resent_message_that_the_new_broker_does_not_take_fails_its_own_ticket() {
     let mut peer =
