@@ -397,6 +397,17 @@ impl Sim {
         self.watch.iter().flat_map(|watch| watch.due_wills(self.now))
     }
 
+    /// When the broker took a QoS 1 message with this payload, each time, in numbers that rise from one to the next.
+    pub(crate) fn taken_at(&self, payload: &[u8]) -> &[u64] {
+        self.watch.as_ref().map_or(&[], |watch| watch.taken_at(payload))
+    }
+
+    /// How many messages the broker has dropped for a client.
+    pub(crate) fn dropped_for(&self, member: MemberId) -> u64 {
+        let session = self.members.get(member.0).and_then(|member| self.broker.session(&member.name));
+        session.map_or(0, |session| session.dropped)
+    }
+
     /// How often the client's process ended.
     pub(crate) fn crashes(&self, member: MemberId) -> u32 {
         self.members.get(member.0).map_or(0, |member| member.crashes)

@@ -27,6 +27,9 @@ pub(crate) struct Watch {
     wills: BTreeMap<Vec<u8>, Will>,
     /// Until when a payload, by its hash, may be given to the broker, and to a client.
     expiry: BTreeMap<u64, Both<Option<Timestamp>>>,
+    /// When the broker took a payload at QoS 1, by its hash, each time.
+    taken: BTreeMap<u64, Vec<u64>>,
+    last_taken: u64,
     violation: Option<String>,
 }
 
@@ -333,6 +336,7 @@ impl Watch {
                     }
                     if way == Way::ToBroker {
                         self.note_expiry(now, &publish);
+                        self.note_taken(&publish);
                     }
                 }
                 Ok(Packet::Disconnect(Disconnect { reason_code, .. })) if way == Way::ToBroker => {
@@ -378,6 +382,18 @@ impl Watch {
         let until = Some(now.saturating_add(Duration::from_secs(seconds.into())));
         let known = &mut self.expiry.entry(KEY.hash_bytes(publish.payload)).or_default().to_client;
         *known = until.max(*known);
+    }
+
+    fn note_taken(&mut self, publish: &Publish<'_>) {
+        if let Delivery::AtLeastOnce { .. } = publish.delivery {
+            self.last_taken += 1;
+            self.taken.entry(KEY.hash_bytes(publish.payload)).or_default().push(self.last_taken);
+        }
+    }
+
+    /// When the broker took a QoS 1 message with this payload, each time, in numbers that rise from one to the next.
+    pub(crate) fn taken_at(&self, payload: &[u8]) -> &[u64] {
+        self.taken.get(&KEY.hash_bytes(payload)).map_or(&[], Vec::as_slice)
     }
 
     /// [MQTT-3.3.2-6]

@@ -9,15 +9,14 @@ use damselfly_topic::{TopicFilter, TopicName};
 
 use crate::{
     Failure, Feature, MemberId, Report, Sim,
-    scenario::{FILTERS, TOPICS},
+    scenario::{FILTERS, TOPICS, order::Order},
 };
 
 #[derive(Debug)]
 pub(super) struct Ledger {
     sent: Vec<Vec<Sent>>,
     tickets: BTreeMap<(usize, Ticket), usize>,
-    /// The last one of a receiver, publisher, topic and QoS.
-    last: BTreeMap<(usize, usize, usize, QoS), usize>,
+    order: Order,
     wills: BTreeMap<Vec<u8>, u64>,
     deliveries: u64,
     /// What offline queues dropped.
@@ -49,7 +48,7 @@ impl Ledger {
         Self {
             sent: (0..clients).map(|_| Vec::new()).collect(),
             tickets: BTreeMap::new(),
-            last: BTreeMap::new(),
+            order: Order::default(),
             wills: BTreeMap::new(),
             deliveries: 0,
             drops: 0,
@@ -89,9 +88,9 @@ impl Ledger {
         });
     }
 
-    pub(super) fn note(&mut self, client: usize, event: Event) -> Result<(), Failure> {
+    pub(super) fn note(&mut self, sim: &Sim, client: usize, member: MemberId, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Message(inbound) => self.receive(client, &inbound),
+            Event::Message(inbound) => self.receive(sim, client, member, &inbound),
             Event::Completed { ticket, outcome } => self.complete(client, ticket, &outcome),
             Event::Stored { ticket } => {
                 if let Some(sent) = self.find(client, ticket) {
@@ -143,7 +142,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn receive(&mut self, client: usize, inbound: &InboundMessage) -> Result<(), Failure> {
+    fn receive(&mut self, sim: &Sim, client: usize, member: MemberId, inbound: &InboundMessage) -> Result<(), Failure> {
         self.deliveries += 1;
         let message = &inbound.message;
         let (name, payload) = (message.topic().as_str(), message.payload());
@@ -183,11 +182,10 @@ impl Ledger {
             let may_repeat = qos == QoS::AtLeastOnce || sent.qos == QoS::AtLeastOnce;
             return if may_repeat { Ok(()) } else { fail("once more") };
         }
-        let last = self.last.insert((client, publisher, sent.topic, sent.qos), number);
-        if last.is_some_and(|last| last > number) {
-            return fail("after a later one");
-        }
-        Ok(())
+        let row = (client, publisher, sent.topic, sent.qos);
+        let taken = if sent.qos == QoS::AtLeastOnce { sim.taken_at(payload) } else { &[] };
+        let dropped = (qos != QoS::AtMostOnce).then(|| sim.dropped_for(member));
+        if self.order.is_kept(row, number, taken, dropped) { Ok(()) } else { fail("after a later one") }
     }
 
     /// Nothing is under way any more.

@@ -3,6 +3,7 @@
 mod generate;
 mod keep;
 mod ledger;
+mod order;
 mod run;
 mod script;
 mod shrink;
@@ -20,10 +21,11 @@ pub use script::ScriptError;
 ///
 /// What must hold is checked while it runs and at its end: a QoS 1 message that was acknowledged, or stored, arrives at
 /// least once with every subscriber and a QoS 2 message exactly once; messages of one publisher, topic and QoS keep their
-/// order; nobody gets what no filter of theirs matches, least of all what begins with `$`; each ticket has one outcome;
-/// each will is published exactly when it is due; on no link is there a [violation](crate::Sim::violation); the broker's
-/// audit agrees; a new subscription is given the retained message of each topic, the last one that was promised or a later
-/// one; what a full queue dropped is all that is missing; and when all have left, the broker's memory is back at its start.
+/// order, except that one of QoS 1 that was sent again, and whose first copy was dropped, comes where it was sent again;
+/// nobody gets what no filter of theirs matches, least of all what begins with `$`; each ticket has one outcome; each will
+/// is published exactly when it is due; on no link is there a [violation](crate::Sim::violation); the broker's audit
+/// agrees; a new subscription is given the retained message of each topic, the last one that was promised or a later one;
+/// what a full queue dropped is all that is missing; and when all have left, the broker's memory is back at its start.
 ///
 /// ```
 /// use damselfly_sim::Scenario;

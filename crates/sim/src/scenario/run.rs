@@ -308,13 +308,13 @@ impl<'a> Run<'a> {
     fn take_events(&mut self) -> Result<(), Failure> {
         for (index, member) in self.members.clone().into_iter().enumerate() {
             for event in self.sim.take_events(member) {
-                self.note(index, event)?;
+                self.note(index, member, event)?;
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, index: usize, event: Event) -> Result<(), Failure> {
+    fn note(&mut self, index: usize, member: MemberId, event: Event) -> Result<(), Failure> {
         match &event {
             Event::Message(inbound) => {
                 if let Some(token) =
@@ -332,7 +332,7 @@ impl<'a> Run<'a> {
             Event::Stored { ticket } if self.kept.stored(index, *ticket) => return Ok(()),
             _ => {}
         }
-        self.ledger.note(index, event)
+        self.ledger.note(&self.sim, index, member, event)
     }
 
     fn check(&mut self) -> Result<(), Failure> {

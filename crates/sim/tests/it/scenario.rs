@@ -85,3 +85,48 @@ fn scenario_is_cut_down_to_the_steps_that_matter() {
     let steps: Vec<_> = short.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).collect();
     assert!(matters(&scenario) && steps.len() == 2, "{short}");
 }
+
+/// Client 1 sends 1.1, 1.2 and 1.3, and after its crash all of them again; client 0 gets 1.1, 1.3, then 1.1, 1.2 and 1.3, for
+/// its full queue dropped the first copy of 1.2.
+#[test]
+fn message_whose_first_copy_was_dropped_comes_where_its_publisher_sent_it_again() {
+    let script = "seed 27557
+latency 400 200
+link 16 300
+window 2
+queue 10
+client 5.0 1 queue 5
+client 3.1.1 1 outbox
+client 5.0 65535
+client 3.1.1 3 manual
+client 3.1.1 1 manual
+46537 4 publish 2 qos2 len 0
+407482 1 publish 0 qos0 len 0
+407634 2 publish 3 qos2 len 0
+408001 0 half-open broker
+408457 4 publish 3 qos0 len 0
+408573 4 publish 0 qos0 len 20
+408654 2 publish 0 qos0 len 300
+446255 3 publish 2 qos2 len 20
+867563 4 publish 0 qos2 len 0
+867698 3 publish 2 qos1 len 0
+1181959 3 publish 0 qos2 len 0
+1182010 1 publish 0 qos1 len 300
+1182213 4 publish 1 qos2 len 0
+1182227 1 publish 1 qos1 len 20
+1182285 1 publish 1 qos1 len 20
+1182421 3 publish 1 qos1 len 0
+1182430 3 publish 1 qos2 len 0
+1182745 3 publish 2 qos2 len 300
+1182774 0 publish 0 qos2 len 0
+1182787 2 publish 2 qos1 len 0
+1182906 1 crash 9184
+1182972 3 publish 0 qos2 len 300
+1183068 2 publish 2 qos2 len 20
+1183117 0 publish 0 qos1 len 0
+1183136 4 publish 1 qos2 len 0
+1183169 2 publish 1 qos1 len 300 expiry 30
+1183201 3 publish 2 qos1 len 0
+";
+    script.parse::<Scenario>().unwrap().run().unwrap();
+}
