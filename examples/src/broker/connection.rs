@@ -172,6 +172,11 @@ impl Connection {
         let part = buffer.get_mut(..room).unwrap_or_default();
         let len = match self.read(part) {
             Ok(None) => return Received::Ended,
+            // None of it is MQTT: no progress of this packet, and no sign of life to the core.
+            Ok(Some(0)) => {
+                self.waiting = Some(waiting);
+                return Received::Nothing;
+            }
             Ok(Some(len)) => len,
             Err(error) => {
                 self.waiting = Some(waiting);

@@ -203,6 +203,8 @@ async fn converse(
             ready = poll_fn(|context| stream.poll_read_ready(context)), if !is_paused => {
                 match ready.and_then(|()| input.read(transport)) {
                     Ok(None) => return (TransportLost::Closed, None),
+                    // None of it is MQTT: no sign of life to the core.
+                    Ok(Some(0)) => {}
                     Ok(Some(_)) => { hand_in(shared, &mut input); }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return (TransportLost::Failed, Some(error)),

@@ -387,6 +387,37 @@ fn a_slow_handshake_ends_at_the_time_to_connect() {
     assert_eq!(about_timeouts, 3, "{log:#?}");
 }
 
+/// What keeps a session alive are packets, whatever else comes between their bytes.
+#[test]
+fn frames_without_mqtt_are_no_life_of_a_client() {
+    let broker = BrokerProcess::start_both(&[]);
+    let large = publish_frame(5, "t", &vec![b'x'; 100_000]);
+    let begun = [&b""[..], &large[..1], &large[..1_000], &large[..99_999]];
+    let connect = |(n, begun): (usize, &&[u8])| {
+        let mut packet = connect(5, &format!("silent-{n}"));
+        // Keep Alive of a second.
+        packet[11] = 1;
+        let mut client = Frames::connect(broker.websocket());
+        client.send(&[masked(BINARY, &packet), masked(BINARY, begun)].concat());
+        assert_eq!(client.read(2)[0], 0x20, "CONNACK");
+        client
+    };
+    let mut clients: Vec<_> = begun.iter().enumerate().map(connect).collect();
+    eventually("all are ended", || {
+        clients.retain_mut(|client| {
+            client.send(&[masked(BINARY, b""), masked(PONG, b""), masked(PING, b"?")].concat());
+            let (first, payload) = client.receive();
+            if first == BINARY && payload[0] == 0xE0 {
+                // Keep Alive timeout.
+                assert_eq!(payload[2], 0x8D);
+                return false;
+            }
+            true
+        });
+        clients.is_empty()
+    });
+}
+
 #[test]
 fn a_listener_over_websocket_has_its_limit_too() {
     let broker = BrokerProcess::start_both(&["--max-listener-connections", "1"]);

@@ -310,6 +310,33 @@ fn a_server_that_closes_is_answered() {
     server.join().unwrap();
 }
 
+/// PINGRESP is awaited, whatever the server's WebSocket has to say.
+#[test]
+fn pings_are_no_life_of_a_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let mut server = serve(&listener);
+        server.send_frame(BINARY, &publish_frame(5, "t", &vec![b'x'; 100_000])[..50_000]);
+        loop {
+            match server.receive() {
+                (CLOSE, _) => return,
+                (BINARY, packet) if packet == b"\xC0\0" => server.send_frame(PING, b"alive"),
+                (PONG, _) => server.send_frame(PING, b"alive"),
+                other => panic!("{other:02X?}"),
+            }
+        }
+    });
+    run(async {
+        let mut options = options(address, Version::V5_0, "waits");
+        options.config.keep_alive = 1;
+        options.config.ping_timeout = Duration::from_millis(500);
+        let (_client, mut events) = Client::connect(options);
+        assert_eq!(next_end(&mut events).await, ConnectionEnd::PingTimeout);
+    });
+    server.join().unwrap();
+}
+
 #[test]
 fn every_subcommand_takes_the_url_of_a_websocket() {
     let broker = BrokerProcess::start_both(&[]);
