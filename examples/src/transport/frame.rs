@@ -125,6 +125,26 @@ impl Incoming {
         self.ping.take()
     }
 
+    /// So many of the next bytes at least are no payload of MQTT: what is left of a header and of a control frame, and
+    /// the shortest header behind that.
+    pub(super) fn overhead(&self) -> usize {
+        let mask = if self.is_masked { 4 } else { 0 };
+        let shortest = 2 + mask;
+        match (self.header_len, usize::try_from(self.left)) {
+            (0, Ok(0)) => shortest,
+            (0, Ok(left)) if self.kind != Kind::Data => left + shortest,
+            (0, _) => 0,
+            (len, _) => {
+                let more = match self.header.get(1).map(|byte| byte & 0x7F) {
+                    Some(126) if len > 1 => 2,
+                    Some(127) if len > 1 => 8,
+                    _ => 0,
+                };
+                (shortest + more).saturating_sub(len)
+            }
+        }
+    }
+
     /// Takes the payload out of `bytes` and puts it to their front: its length. What follows an [`end`](Self::end) is
     /// dropped.
     pub(super) fn decode(&mut self, bytes: &mut [u8]) -> usize {

@@ -171,6 +171,29 @@ fn a_close_frame_is_not_put_into_another() {
     assert_eq!(server.write(&[IoSlice::new(b"late")]).unwrap_err().kind(), ErrorKind::NotConnected);
 }
 
+/// Who waits for the last bytes of a packet does not read a flood of pings byte after byte, and gets no byte too many.
+#[test]
+fn a_reader_with_little_room_reads_past_what_is_no_payload() {
+    let payload: Vec<u8> = (0..100).collect();
+    let long = [&[0x02, 0xFE, 0, 0, 1, 2, 3, 4][..], &[0x00, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]].concat();
+    let others = [long, frame(0x89, &[7; 125]), frame(0x80, b""), frame(0x8A, b"x"), frame(0x82, b"")].concat();
+    let bytes: Vec<u8> = payload.iter().flat_map(|byte| [others.clone(), frame(0x82, &[*byte])].concat()).collect();
+    for room in [1, 2, 3, 7, 50, 127, 128, 129] {
+        let mut server = server();
+        stream(&mut server).reads.push_back(bytes.clone());
+        let (mut came, mut reads) = (Vec::new(), 0);
+        while came.len() < payload.len() {
+            let mut buffer = vec![0; room];
+            let Arrived { len, .. } = server.read(&mut buffer).unwrap().unwrap();
+            came.extend_from_slice(&buffer[..len]);
+            reads += 1;
+        }
+        assert_eq!(came, payload, "{room} bytes at once");
+        // Seven frames each; of a long header only the beginning says how long it is.
+        assert!(reads <= 100 * 9, "{reads} reads of {room} bytes");
+    }
+}
+
 /// However many pings wait, one answer does, and its memory with it.
 #[test]
 fn pings_that_are_not_answered_at_once_are_answered_once() {

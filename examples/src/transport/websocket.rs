@@ -14,6 +14,8 @@ use super::{Arrived, Written};
 const CLIENT_FRAME: usize = 64 * 1024;
 /// Slices that one write takes, with one for what is our own.
 const SLICES: usize = 33;
+/// A reader with less room than this is read for beyond it, as far as that is known to be no payload.
+const LITTLE: usize = 128;
 /// A connection that has written everything keeps at most so many bytes of buffer.
 const KEPT: usize = 64;
 
@@ -95,6 +97,24 @@ impl<S: Read + Write> WebSocket<S> {
             Some(End::Broken(error)) => return Err(io::Error::new(ErrorKind::InvalidData, error)),
             None => {}
         }
+        if self.is_open() && buffer.len() < LITTLE {
+            return self.read_beyond(buffer);
+        }
+        self.read_into(buffer)
+    }
+
+    /// Reads as much more than fits into `buffer` as surely is no payload. Who waits for the last byte of a packet
+    /// would else read one byte at a time of whatever comes before it, for as long as the peer likes.
+    fn read_beyond(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
+        // The most that is no payload is a whole control frame, and a header.
+        let mut bytes = [0; 2 * LITTLE + 16];
+        let room = bytes.len().min(buffer.len() + self.incoming.overhead());
+        let Some(arrived) = self.read_into(bytes.get_mut(..room).unwrap_or_default())? else { return Ok(None) };
+        buffer.iter_mut().zip(bytes).take(arrived.len).for_each(|(to, byte)| *to = byte);
+        Ok(Some(arrived))
+    }
+
+    fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
         let read = self.stream.read(buffer)?;
         if read == 0 {
             return Ok(None);
