@@ -356,10 +356,10 @@ impl<H: Host> Driver<H> {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         let address = connection.peer_address().map(tracing::field::display);
         if connection.is_open() {
-            tracing::debug!(address, %error, "closed: this is not MQTT over WebSocket");
+            tracing::warn!(address, %error, "closed: this is not MQTT over WebSocket");
             self.drop_connection(now, id);
         } else {
-            tracing::debug!(address, %error, "refused: no handshake of WebSocket");
+            tracing::warn!(address, %error, "refused: no handshake of WebSocket");
             self.close_when_written(now, id);
         }
     }

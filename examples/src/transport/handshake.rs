@@ -6,8 +6,8 @@ use tungstenite::handshake::client::{Response, generate_request};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
-use tungstenite::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use tungstenite::http::header::{HeaderMap, HeaderName, HeaderValue};
+use tungstenite::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
+use tungstenite::http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use tungstenite::http::{StatusCode, Uri};
 
 /// The path at which a broker serves MQTT over WebSocket.
@@ -21,7 +21,7 @@ const END: &[u8] = b"\r\n\r\n";
 /// Why there is no handshake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HandshakeError {
-    #[error("what came is no handshake of HTTP")]
+    #[error("what came is no handshake of HTTP/1.1")]
     Form,
     #[error("more than 8 KiB of headers")]
     TooLong,
@@ -37,6 +37,8 @@ pub(crate) enum HandshakeError {
     NotOffered,
     #[error("the server did not choose the subprotocol mqtt")]
     NotChosen,
+    #[error("the server chose an extension, and none was offered")]
+    Extension,
     #[error("the server does not serve MQTT over WebSocket there: {0}")]
     Refused(StatusCode),
     #[error("host or path cannot stand in a request")]
@@ -106,7 +108,11 @@ impl Handshake {
         let from = known.saturating_sub(END.len() - 1);
         let recent = self.bytes.get(from..).unwrap_or_default();
         let Some(end) = recent.windows(END.len()).position(|window| window == END) else {
-            return if self.bytes.len() > LONGEST { Err(HandshakeError::TooLong) } else { Ok(Shaken::NotYet) };
+            return match self.bytes.len() {
+                _ if !self.may_be_http() => Err(HandshakeError::Form),
+                ..=LONGEST => Ok(Shaken::NotYet),
+                _ => Err(HandshakeError::TooLong),
+            };
         };
         let len = from + end + END.len();
         let Some(head) = self.bytes.get(..len).filter(|head| head.len() <= LONGEST) else {
@@ -120,6 +126,16 @@ impl Handshake {
             }
         };
         Ok(Shaken::Done { answer, rest: self.bytes.len() - len })
+    }
+
+    /// Whether it begins as a request or an answer does. Who speaks MQTT or TLS never comes to the end that is looked
+    /// for: to wait for it would only keep him from hearing what is wrong.
+    fn may_be_http(&self) -> bool {
+        let known = self.bytes.trim_ascii_start();
+        match self.key {
+            None => known.first().is_none_or(u8::is_ascii_uppercase),
+            Some(_) => known.iter().zip(b"HTTP/").all(|(known, expected)| known == expected),
+        }
     }
 }
 
@@ -171,6 +187,9 @@ fn check_answer(head: &[u8], key: &str) -> Result<(), HandshakeError> {
         && headers.get(SEC_WEBSOCKET_ACCEPT).is_some_and(|value| value.as_bytes() == accept.as_bytes());
     if !is_upgraded {
         return Err(HandshakeError::Header);
+    }
+    if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(HandshakeError::Extension);
     }
     let chosen: Vec<_> = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().map(HeaderValue::as_bytes).collect();
     if chosen == [SUBPROTOCOL.as_bytes()] { Ok(()) } else { Err(HandshakeError::NotChosen) }

@@ -212,7 +212,7 @@ fn the_broker_chooses_the_subprotocol_mqtt_among_those_offered() {
 
 #[test]
 fn a_bad_handshake_is_refused_with_an_answer_of_http() {
-    let broker = BrokerProcess::start_both(&["--log-level", "debug"]);
+    let broker = BrokerProcess::start_both(&[]);
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let offer = "Sec-WebSocket-Protocol: mqtt\r\n";
     let all = format!("{key}{offer}");
@@ -228,7 +228,9 @@ fn a_bad_handshake_is_refused_with_an_answer_of_http() {
         (good_request().replace("GET", "POST"), "405", "the method is not GET"),
         (good_request().replace("HTTP/1.1", "HTTP/1.0"), "400", "no handshake of HTTP"),
         (good_request().replace("Host: ", "Host "), "400", "no handshake of HTTP"),
-        ("\x10\x0D\0\x04MQTT\x04\x02\0\0\0\x01w\r\n\r\n".to_owned(), "400", "no handshake of HTTP"),
+        // MQTT and TLS without WebSocket, which never come to the end of a request.
+        ("\x10\x0D\0\x04MQTT\x04\x02\0\0\0\x01w".to_owned(), "400", "no handshake of HTTP"),
+        ("\x16\x03\x01".to_owned(), "400", "no handshake of HTTP"),
         (request("/mqtt", &format!("{all}X: {}\r\n", "x".repeat(8 * 1024))), "431", "more than 8 KiB of headers"),
         (request("/mqtt", &format!("{all}X: {}", "x".repeat(9 * 1024))), "431", "more than 8 KiB of headers"),
     ];
@@ -244,7 +246,7 @@ fn a_bad_handshake_is_refused_with_an_answer_of_http() {
     }
     let log = broker.end();
     for (_, _, why) in &cases {
-        let is_told = |line: &&String| line.contains("DEBUG refused: no handshake of WebSocket") && line.contains(why);
+        let is_told = |line: &&String| line.contains("WARN refused: no handshake of WebSocket") && line.contains(why);
         assert!(log.iter().any(|line| is_told(&line)), "{why}: {log:#?}");
     }
     assert!(!log.iter().any(|line| line.contains("stubborn")), "{log:#?}");
@@ -252,7 +254,7 @@ fn a_bad_handshake_is_refused_with_an_answer_of_http() {
 
 #[test]
 fn what_is_no_frame_of_a_client_ends_the_connection() {
-    let broker = BrokerProcess::start_both(&["--log-level", "debug"]);
+    let broker = BrokerProcess::start_both(&[]);
     let cases: [(&str, Vec<u8>); 13] = [
         ("is not masked", masked_or_not(BINARY, &connect(4, "open"), false)),
         ("reserved bit", masked(BINARY | 0x40, b"")),
@@ -280,7 +282,7 @@ fn what_is_no_frame_of_a_client_ends_the_connection() {
     }
     let log = broker.end();
     for (why, _) in &cases {
-        let is_told = |line: &&String| line.contains("DEBUG closed: this is not MQTT over") && line.contains(why);
+        let is_told = |line: &&String| line.contains("WARN closed: this is not MQTT over") && line.contains(why);
         assert!(log.iter().any(|line| is_told(&line)), "{why}: {log:#?}");
     }
 }

@@ -166,7 +166,12 @@ fn a_server_that_does_not_choose_mqtt_is_refused() {
             "a header of the handshake",
         ),
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404 Not Found"),
-        ("\x20\x02\0\0\r\n\r\n", "no handshake of HTTP"),
+        (
+            "HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: KEY\r\n\
+             Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+            "an extension",
+        ),
+        ("\x20\x02\0\0", "no handshake of HTTP"),
         ("HTTP/1.1 101 OK\r\n", "closed within the handshake"),
     ];
     for (answer, why) in refusals {
