@@ -372,4 +372,20 @@ fn every_subcommand_takes_the_url_of_a_websocket() {
     assert_eq!(elsewhere.status.code(), Some(1));
     let text = String::from_utf8(elsewhere.stderr).unwrap();
     assert!(text.contains("/other: the server does not serve MQTT over WebSocket there: 404 Not Found"), "{text}");
+    assert!(text.contains("that the URL names its port and path"), "{text}");
+}
+
+#[test]
+fn the_program_says_what_the_server_did_wrong() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let mut server = accept(&listener, "Sec-WebSocket-Protocol: mqtt\r\n");
+        server.send_frame(TEXT, b"hello");
+        while server.receive().0 != CLOSE {}
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_mqtt")).args(["pub", "-L", &url, "-t", "a", "-m", "b"]).output();
+    let text = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(text.contains("a text frame, and MQTT is sent in binary ones"), "{text}");
+    server.join().unwrap();
 }

@@ -21,6 +21,8 @@ pub(crate) struct Link {
     pub(crate) client: Client,
     pub(crate) events: Events,
     pub(crate) endpoint: Endpoint,
+    /// It was given by a URL, not by flags.
+    has_url: bool,
     /// A connection was accepted before.
     was_connected: bool,
     /// Connections that come and go are not mentioned.
@@ -54,7 +56,8 @@ impl Link {
         }
         tracing::debug!(%endpoint, version = %args.protocol_version, "connecting");
         let (client, events) = Client::connect(options);
-        Ok(Self { client, events, endpoint, was_connected: false, is_quiet: args.quiet })
+        let has_url = args.url.is_some();
+        Ok(Self { client, events, endpoint, has_url, was_connected: false, is_quiet: args.quiet })
     }
 
     /// The next event. The first attempt to connect has to succeed, a refusal is final; later the client connects again
@@ -123,10 +126,12 @@ impl Link {
         match end {
             ConnectionEnd::Transport(TransportLost::NotOpened) => {
                 let error = self.client.last_transport_error().unwrap_or_default();
-                Failure::Connection(format!(
-                    "no connection to {endpoint}: {error}. \
-                     Check that a broker runs there, and that --host and --port name it."
-                ))
+                let check = match (&endpoint.websocket, self.has_url) {
+                    (Some(_), _) => "serves MQTT over WebSocket there, and that the URL names its port and path",
+                    (None, true) => "runs there, and that the URL names it",
+                    (None, false) => "runs there, and that --host and --port name it",
+                };
+                Failure::Connection(format!("no connection to {endpoint}: {error}. Check that a broker {check}."))
             }
             ConnectionEnd::Refused { reason_code, reason_string, server_reference } => {
                 let mut text = format!("{endpoint} refused the connection: {reason_code}");
@@ -142,7 +147,7 @@ impl Link {
                 "{endpoint} closed the connection without an answer. \
                  Is it an MQTT broker, without TLS, and does it speak this version? Try --protocol-version mqttv311."
             )),
-            end => Failure::Connection(format!("the connection to {endpoint} failed: {end}")),
+            end => Failure::Connection(format!("the connection to {endpoint} failed: {}", self.why(end))),
         }
     }
 }
