@@ -79,6 +79,9 @@ pub enum EndpointError {
     /// An address of IP version 6 stands in brackets.
     #[error("'[' without ']' in the host")]
     OpenBracket,
+    /// Its colons cannot be told from the one before a port otherwise.
+    #[error("an address of IP version 6 needs brackets, as in [::1]")]
+    NoBrackets,
     /// Something else than a port follows the brackets.
     #[error("after the address in brackets only :port may follow")]
     AfterBracket,
@@ -114,6 +117,7 @@ impl Endpoint {
             }
         } else {
             match text.split_once(':') {
+                Some((_, rest)) if rest.contains(':') => return Err(EndpointError::NoBrackets),
                 Some((host, port)) => (host, Some(port)),
                 None => (text, None),
             }
@@ -273,6 +277,7 @@ mod tests {
         }
         for (text, error) in [
             (":1883", EndpointError::NoHost),
+            ("fe80::1", EndpointError::NoBrackets),
             ("[::1", EndpointError::OpenBracket),
             ("[::1]1883", EndpointError::AfterBracket),
             ("host:0", EndpointError::Port("0".to_owned())),

@@ -107,6 +107,8 @@ mod tests {
             ("mqtt://host:port/t", "number"),
             ("mqtt://host:65536/t", "65535"),
             ("mqtt://[::1/t", "']'"),
+            ("mqtt://::1/t", "brackets, as in [::1]"),
+            ("ws://::1:8083/mqtt", "brackets, as in [::1]"),
             ("mqtt://host/%4", "two hexadecimal digits"),
             ("mqtt://host/%zz", "two hexadecimal digits"),
             ("mqtt://host/%ff", "UTF-8"),
