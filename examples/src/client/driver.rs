@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io, mem,
     pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 use damselfly_client::{NeedTransport, TransportLost};
 use tokio::{
     net::TcpStream,
+    task::yield_now,
     time::{Sleep, sleep, timeout},
 };
 
@@ -173,11 +174,16 @@ async fn converse(
 ) -> (TransportLost, Option<io::Error>) {
     // One timer for all turns: to begin another at each would cost more than most turns do.
     let mut timer = pin!(sleep(NO_DEADLINE));
+    let mut has_read = false;
     loop {
         let is_blocked = match flush(shared, transport) {
             Ok(is_blocked) => is_blocked,
             Err(error) => return (TransportLost::Failed, Some(error)),
         };
+        if mem::take(&mut has_read) {
+            // The application's turn, while the cache still holds what came: a socket that always has more would take many.
+            yield_now().await;
+        }
         let (is_closing, is_paused, deadline) = {
             let state = shared.lock();
             let deadline = state.core.poll_timeout().and_then(|at| state.clock.instant(at));
@@ -205,7 +211,10 @@ async fn converse(
                     Ok(None) => return (TransportLost::Closed, None),
                     // None of it is MQTT: no sign of life to the core.
                     Ok(Some(0)) => {}
-                    Ok(Some(_)) => { hand_in(shared, &mut input); }
+                    Ok(Some(_)) => {
+                        hand_in(shared, &mut input);
+                        has_read = true;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return (TransportLost::Failed, Some(error)),
                 }
