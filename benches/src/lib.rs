@@ -6,4 +6,5 @@ pub mod case;
 pub mod contender;
 pub mod invalid;
 pub mod load;
+pub mod process;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! Scenarios that fill a broker with state, weigh it, and where that makes sense drain it again.
 
-use damselfly_benches::load::fleet::Fleet;
+use damselfly_benches::{load::fleet::Fleet, process::Running};
 use damselfly_codec::Version;
 
 use crate::{
@@ -8,7 +8,6 @@ use crate::{
     client::Client,
     frame::{self, Outcome, Stamp, Template},
     number::{float, per_second},
-    process::Running,
     scenario::{Better, Measured},
 };
 

@@ -1,11 +1,9 @@
 //! Hand-made MQTT frames: only what the load needs, so that no codec under test decides how fast the load is.
 
-use std::error::Error;
-
 use damselfly_benches::wire;
 use damselfly_codec::Version;
 
-pub type Outcome<T> = Result<T, Box<dyn Error>>;
+pub use damselfly_benches::process::Outcome;
 
 pub const CONNACK: u8 = 2;
 pub const PUBLISH: u8 = 3;

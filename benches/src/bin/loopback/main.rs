@@ -9,7 +9,6 @@ mod fill;
 mod frame;
 mod link;
 mod number;
-mod process;
 mod relay;
 mod report;
 mod scenario;
@@ -18,9 +17,9 @@ mod traffic;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use damselfly_benches::process::{self, Contender, Origin, Running};
 use damselfly_codec::Version;
 use frame::Outcome;
-use process::{Contender, Origin, Running};
 use report::Report;
 use scenario::{Scale, Scenario};
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use damselfly_benches::process::Running;
 use damselfly_codec::Version;
 
 use crate::{
@@ -13,7 +14,6 @@ use crate::{
     fill,
     frame::Outcome,
     number::{float, per_second, percentile},
-    process::Running,
     traffic::{self, Engine, Shape, Stretch, Traffic},
 };
 

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use damselfly_benches::process::Running;
 use damselfly_codec::Version;
 use rustix::event::Timespec;
 
@@ -13,7 +14,6 @@ use crate::{
     client::Client,
     frame::{self, Outcome, Stamp, Template},
     link::{Link, Poller},
-    process::Running,
 };
 
 /// Who gets what.

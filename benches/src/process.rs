@@ -1,6 +1,7 @@
 //! The broker as a process: started on a core of its own, measured through /proc, ended by its id.
 
 use std::{
+    error::Error,
     fs,
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -15,7 +16,8 @@ use rustix::{
     thread::{CpuSet, sched_setaffinity},
 };
 
-use crate::frame::Outcome;
+/// What a measuring program does, or why it could not.
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How a broker comes to be there.
 #[derive(Clone, Debug)]
@@ -26,18 +28,23 @@ pub enum Origin {
     Address(SocketAddr, Option<u32>),
 }
 
+/// One that takes part.
 #[derive(Clone, Debug)]
 pub struct Contender {
+    /// Its column.
     pub name: String,
+    /// Where it comes from.
     pub origin: Origin,
     /// Our own relay, which takes part only where it can.
     pub is_relay: bool,
 }
 
 /// A broker that answers on its port.
+#[derive(Debug)]
 pub struct Running {
     child: Option<Child>,
     pid: Option<u32>,
+    /// Where it listens.
     pub address: SocketAddr,
     dir: Option<PathBuf>,
 }
@@ -46,6 +53,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 impl Running {
+    /// Starts it on `core`, then goes on on `own_core`; waits until it answers.
     pub fn start(contender: &Contender, core: Option<usize>, own_core: Option<usize>) -> Outcome<Self> {
         let parts = match &contender.origin {
             Origin::Address(address, pid) => {
@@ -86,6 +94,7 @@ impl Running {
         Err(format!("no answer on {}: {}", self.address, self.log()).into())
     }
 
+    /// The end of what it said.
     pub fn log(&self) -> String {
         let text = self.dir.as_ref().and_then(|dir| fs::read_to_string(dir.join("log")).ok());
         let text = text.unwrap_or_default();
