@@ -20,7 +20,9 @@
 //! Everything that peers sent and the application asked for, payloads, topics, User Names and Client Identifiers among it,
 //! and the seed that keyed the core's hashing. Passwords and Authentication Data are not: each byte of them is an `x`, in
 //! recorded input as in what the application said, however many pieces they came in. A core does not look at them; what it
-//! was answered about them is recorded. A CONNECT, CONNACK or AUTH that is broken is overwritten from there to its end.
+//! was answered about them is recorded. A CONNECT, CONNACK or AUTH that is broken is overwritten from there to its end. Where
+//! a secret stands is told by the lengths and flags before it: one that these announce as something else, as a broken packet
+//! may, is recorded as that.
 //!
 //! # Form
 //!
