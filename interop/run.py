@@ -4,9 +4,9 @@
     python3 interop/run.py --broker ours            # the `broker` program of this workspace
     python3 interop/run.py --broker mosquitto       # Debian's broker: a second opinion on a failure
 
-The clients are Debian's mosquitto_pub, mosquitto_sub and mosquitto_rr, paho-mqtt 2.x (for this interpreter), over WebSocket too, and rumqttc
-(`cargo build -p damselfly-interop --features rumqttc`). Every case runs for each client and each version it speaks; one
-that could not run has failed.
+The clients are Debian's mosquitto_pub, mosquitto_sub and mosquitto_rr, paho-mqtt 2.x (for this interpreter), over WebSocket
+too, and rumqttc (`cargo build -p damselfly-interop --features rumqttc`). Every case runs for each client and each version it
+speaks; one that could not run has failed.
 """
 
 import argparse

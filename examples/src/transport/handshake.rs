@@ -129,7 +129,7 @@ impl Handshake {
     }
 
     /// Whether it begins as a request or an answer does. Who speaks MQTT or TLS never comes to the end that is looked
-    /// for: to wait for it would only keep him from hearing what is wrong.
+    /// for: to wait for it would only put off saying what is wrong.
     fn may_be_http(&self) -> bool {
         let known = self.bytes.trim_ascii_start();
         match self.key {
