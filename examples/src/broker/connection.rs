@@ -197,7 +197,8 @@ impl Connection {
         self.is_readable = match &result {
             Ok(Some(arrived)) => arrived.may_have_more || self.is_half_closed,
             Ok(None) => false,
-            Err(error) => error.kind() == ErrorKind::Interrupted,
+            // Whoever is refused may have said more, and nothing tells again of what is there.
+            Err(error) => matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::InvalidData),
         };
         self.is_blocked |= self.transport.has_unwritten();
         Ok(result?.map(|Arrived { len, .. }| len))

@@ -24,12 +24,14 @@ pub(super) struct Input {
     large: usize,
     /// A large packet that is whole.
     frame: Option<Frame>,
+    /// The core has looked at what is left of the bytes: to hand them in again would be a sign of life that nobody gave.
+    is_seen: bool,
 }
 
 impl Input {
-    /// Is there anything that the core may take: more than a part of a large packet?
+    /// Is there anything that the core may take: more than a part of a packet that it has seen?
     pub(super) fn is_ready(&self) -> bool {
-        self.frame.is_some() || self.large == 0 && !self.bytes.is_empty()
+        self.frame.is_some() || self.large == 0 && !self.is_seen && !self.bytes.is_empty()
     }
 
     /// One read: how many bytes it was, which may be none; `None` is the end. Of a large packet it takes nothing beyond
@@ -61,6 +63,7 @@ impl Input {
     fn fill(&mut self, transport: &mut Transport<Socket>, limit: usize) -> io::Result<Option<usize>> {
         if let Transport::Plain(Socket(stream)) = transport {
             let len = stream.try_read_buf(&mut (&mut self.bytes).limit(limit))?;
+            self.is_seen &= len == 0;
             return Ok((len > 0).then_some(len));
         }
         let start = self.bytes.len();
@@ -69,6 +72,7 @@ impl Input {
         let result = transport.read(self.bytes.get_mut(start..).unwrap_or_default());
         let len = result.as_ref().ok().and_then(|arrived| *arrived).map_or(0, |arrived| arrived.len);
         self.bytes.truncate(start + len);
+        self.is_seen &= len == 0;
         Ok(result?.map(|arrived| arrived.len))
     }
 
@@ -87,6 +91,7 @@ impl Input {
         }
         let intake = core.handle_input(now, &self.bytes);
         self.bytes.advance(intake.consumed);
+        self.is_seen = !intake.paused && intake.consumed == 0;
         if intake.wanted >= LARGE_PACKET && !intake.paused {
             self.large = intake.wanted;
             self.grow(self.bytes.len().saturating_mul(2).max(READ_SIZE));

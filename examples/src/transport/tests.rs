@@ -135,6 +135,22 @@ fn what_is_written_is_whole_however_little_the_stream_takes() {
     }
 }
 
+/// Nobody may write or read again for long: the answer goes out with the rest of the frame.
+#[test]
+fn a_ping_within_a_frame_is_answered_when_the_frame_is_whole() {
+    let mut server = server();
+    stream(&mut server).room = 4;
+    assert!(server.write(&[IoSlice::new(b"one")]).unwrap().is_blocked);
+    stream(&mut server).reads.push_back(frame(0x89, b"?"));
+    assert_eq!(read(&mut server), b"");
+    stream(&mut server).room = 2;
+    let written = server.write(&[IoSlice::new(b"e")]).unwrap();
+    assert_eq!((written.len, written.is_blocked), (1, true), "the answer has no room");
+    stream(&mut server).room = 100;
+    assert!(!server.flush().unwrap());
+    assert_eq!(stream(&mut server).written, b"\x82\x03one\x8A\x01?");
+}
+
 /// A frame is as long as its header says, although the caller has more by the time its rest is written.
 #[test]
 fn a_frame_ends_where_its_header_says() {

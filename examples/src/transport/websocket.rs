@@ -196,7 +196,9 @@ impl<S: Read + Write> WebSocket<S> {
         self.advance(written.min(own));
         let len = written.saturating_sub(own);
         self.left -= len;
-        Ok(Written { len, is_blocked: written < total })
+        // A ping may have come within the frame.
+        let is_blocked = written < total || self.left == 0 && self.flush()?;
+        Ok(Written { len, is_blocked })
     }
 
     /// Of a client: a masked copy, as soon as the last one is written.

@@ -318,11 +318,18 @@ fn a_server_that_closes_is_answered() {
 /// PINGRESP is awaited, whatever the server's WebSocket has to say.
 #[test]
 fn pings_are_no_life_of_a_server() {
+    // Of a packet that is collected in a buffer of its own, and of one that is not.
+    for len in [100_000, 1_000] {
+        pings_within_a_packet_are_no_life(len);
+    }
+}
+
+fn pings_within_a_packet_are_no_life(len: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = thread::spawn(move || {
         let mut server = serve(&listener);
-        server.send_frame(BINARY, &publish_frame(5, "t", &vec![b'x'; 100_000])[..50_000]);
+        server.send_frame(BINARY, &publish_frame(5, "t", &vec![b'x'; len])[..len / 2]);
         loop {
             match server.receive() {
                 (CLOSE, _) => return,
