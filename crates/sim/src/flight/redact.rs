@@ -114,9 +114,13 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn connect(&mut self) -> Option<()> {
         let name = self.field()?;
+        if !matches!(name.len(), 4 | 6) {
+            // It may reach as far as the password.
+            self.secrets.push(name.clone());
+        }
         if !matches!(self.frame.get(name)?, b"MQTT" | b"MQIsdp") {
-            // The refusal speaks the version that this packet claims, as far as it claims one.
-            if self.frame.get(self.at).is_some_and(|level| *level <= 5) {
+            // The refusal speaks the version that this packet claims: 5.0 where the mark stands.
+            if self.frame.get(self.at).is_some_and(|level| *level < 5) {
                 self.at += 1;
             }
             return self.hide_rest();

@@ -329,6 +329,13 @@ fn secrets_of_a_broken_connect_are_not_recorded_either() {
                 refused += usize::from(is_refused_and_hidden(&bytes, &format!("{version:?}, byte {at} is {value}")));
             }
         }
+        // A protocol name may reach as far as the password, or behind it.
+        for value in 0..=255 {
+            let mut bytes = whole.clone();
+            bytes[3] = value;
+            let case = format!("{version:?}, a name of {value} bytes");
+            assert_eq!(is_refused_and_hidden(&bytes, &case), value != whole[3], "{case}");
+        }
     }
     assert!(refused > 300, "the test is about those: {refused}");
 }
