@@ -546,7 +546,9 @@ impl<H: Host> Driver<H> {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         match connection.discard(&mut self.buffer) {
             Received::Bytes(_) | Received::Nothing => self.read_again(id),
-            _ => self.drop_connection(now, id),
+            Received::Ended | Received::Part(_) | Received::Frame(_) | Received::Broken(_) => {
+                self.drop_connection(now, id);
+            }
         }
     }
 

@@ -114,7 +114,7 @@ async fn open(endpoint: &Endpoint) -> io::Result<(Transport<Socket>, Input)> {
         let is_blocked = transport.flush()?;
         let stream = &transport.stream().0;
         tokio::select! {
-            ready = transport.stream().0.writable(), if is_blocked => ready?,
+            ready = stream.writable(), if is_blocked => ready?,
             ready = stream.readable() => ready?,
         }
         match input.read(&mut transport) {

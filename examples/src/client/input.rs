@@ -12,8 +12,6 @@ use crate::transport::Transport;
 
 /// Room for one read: what comes of more would have left the processor's cache before the application looks at it.
 const READ_SIZE: usize = 16 * 1_024;
-/// The same where it has to be cleared first.
-const CLEARED_SIZE: usize = 16 * 1_024;
 /// A packet from this size on is collected in a buffer of its own, so that its payload is shared instead of copied.
 const LARGE_PACKET: usize = 32 * 1_024;
 
@@ -67,7 +65,7 @@ impl Input {
             return Ok((len > 0).then_some(len));
         }
         let start = self.bytes.len();
-        let room = (self.bytes.capacity() - start).min(limit).min(CLEARED_SIZE);
+        let room = (self.bytes.capacity() - start).min(limit).min(READ_SIZE);
         self.bytes.resize(start + room, 0);
         let result = transport.read(self.bytes.get_mut(start..).unwrap_or_default());
         let len = result.as_ref().ok().and_then(|arrived| *arrived).map_or(0, |arrived| arrived.len);
