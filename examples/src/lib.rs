@@ -18,10 +18,12 @@ pub struct SimulationGuide;
 mod clock;
 mod command_line;
 mod descriptors;
+mod packets;
 mod recording;
 mod transport;
 
 pub use clock::Clock;
 pub use command_line::{mistake, unknown_flag};
 pub use descriptors::raise_descriptor_limit;
+pub use packets::packet_in_words;
 pub use recording::tape;
