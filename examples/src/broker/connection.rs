@@ -3,7 +3,7 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
-use damselfly_broker::ConnectionId;
+use damselfly_broker::{ConnectionId, Intake};
 use mio::event::Event;
 use mio::net::TcpStream;
 
@@ -204,9 +204,17 @@ impl Connection {
         Ok(result?.map(|Arrived { len, .. }| len))
     }
 
+    /// Does what the core wants after it was given `input`.
+    pub(super) fn keep_rest(&mut self, intake: Intake, input: &[u8]) {
+        if intake.paused {
+            self.phase = Phase::Paused;
+        }
+        self.keep(input.get(intake.consumed..).unwrap_or_default(), intake.wanted);
+    }
+
     /// Keeps what the core did not consume. `wanted` is the length of the frame it begins, 0 if that cannot be known
     /// yet.
-    pub(super) fn keep(&mut self, rest: &[u8], wanted: usize) {
+    fn keep(&mut self, rest: &[u8], wanted: usize) {
         if !rest.is_empty() {
             self.put_back(BytesMut::from(rest), wanted);
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use damselfly_broker::{Answer, ConnectionId, Event, Intake, Output, Peer, Question, QuestionId};
+use damselfly_broker::{Answer, ConnectionId, Event, Output, Peer, Question, QuestionId};
 use damselfly_codec::{Frame, FrameLimits, ReasonCode};
 use damselfly_session::Timestamp;
 use damselfly_sim::flight::RecordedBroker;
@@ -14,10 +14,10 @@ use mio::{Interest, Token};
 
 use super::connection::{Connection, LARGE_FRAME, Phase, Received};
 use super::heard::Heard;
-use super::host::Host;
+use super::host::{Entrance, Host};
 use super::listener::{Accepted, Listener, Place};
 use super::pace::Pace;
-use super::poller::{Poller, Stop};
+use super::poller::{Poller, Stop, Waker};
 use super::seldom::Seldom;
 use super::settings::Settings;
 use crate::Clock;
@@ -85,10 +85,12 @@ impl<H: Host> Driver<H> {
     pub fn new(broker: impl Into<RecordedBroker>, mut host: H, settings: Settings) -> io::Result<Self> {
         let mut broker = broker.into();
         let clock = Clock::start();
-        host.start(&mut broker, clock.now());
         let poller = Poller::new()?;
+        let stop = poller.stop(STOP)?;
+        host.attach(stop.waker());
+        host.start(&mut broker, clock.now());
         Ok(Self {
-            stop: poller.stop(STOP)?,
+            stop,
             broker,
             host,
             clock,
@@ -137,6 +139,11 @@ impl<H: Host> Driver<H> {
     /// What ends the driver.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// What has the host [looked after](Host::woken) although nothing happens at the sockets.
+    pub fn waker(&self) -> Waker {
+        self.stop.waker()
     }
 
     /// Runs in this thread until it is [stopped](Stop::stop), then closes every connection as the standard wants, which
@@ -224,6 +231,9 @@ impl<H: Host> Driver<H> {
     }
 
     fn handle_time(&mut self, now: Timestamp) {
+        if self.stop.take_woken() {
+            self.host.woken(&mut self.broker, now);
+        }
         // What a client sent in time keeps it alive, although this process was not running or had too much to do.
         let heard_until = self.heard.until();
         if self.broker.poll_timeout().is_some_and(|at| at <= heard_until) {
@@ -335,7 +345,7 @@ impl<H: Host> Driver<H> {
                 self.unflushed += len;
                 let Some(input) = self.buffer.get(..len) else { return };
                 let intake = self.broker.handle_input(now, id, input);
-                keep(connection, intake, input);
+                connection.keep_rest(intake, input);
             }
             Received::Part(len) => {
                 self.unflushed += len;
@@ -380,7 +390,7 @@ impl<H: Host> Driver<H> {
             // The core named the length from the same bytes; should they not be one frame after all, it says why.
             Err(_) => self.broker.handle_input(now, id, bytes),
         };
-        keep(connection, intake, bytes);
+        connection.keep_rest(intake, bytes);
     }
 
     fn resume(&mut self, now: Timestamp, id: ConnectionId) {
@@ -447,13 +457,13 @@ impl<H: Host> Driver<H> {
 
     /// What the host says, unless the connection is there only to be told that there is no room.
     fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
-        if let Question::Connect { connection: asking, .. } = question {
-            let place = connection(&mut self.connections, *asking).map(|connection| connection.place);
-            if place == Some(Place::Surplus) {
-                return Some(Answer::Deny(ReasonCode::QuotaExceeded));
-            }
+        let Question::Connect { connection: asking, .. } = question else { return self.host.answer(id, question) };
+        let (listener, place) = connection(&mut self.connections, *asking)
+            .map_or((0, Place::Ordinary), |connection| (connection.listener, connection.place));
+        match place {
+            Place::Surplus => Some(Answer::Deny(ReasonCode::QuotaExceeded)),
+            Place::Ordinary => self.host.admit(id, question, &Entrance { listener }),
         }
-        self.host.answer(id, question)
     }
 
     fn report(&mut self, event: &Event) {
@@ -584,11 +594,4 @@ fn connection(connections: &mut [Option<Connection>], id: ConnectionId) -> Optio
 
 fn index(id: ConnectionId) -> usize {
     usize::try_from(id.slot()).unwrap_or(usize::MAX)
-}
-
-fn keep(connection: &mut Connection, intake: Intake, input: &[u8]) {
-    if intake.paused {
-        connection.phase = Phase::Paused;
-    }
-    connection.keep(input.get(intake.consumed..).unwrap_or_default(), intake.wanted);
 }

@@ -5,10 +5,15 @@ use damselfly_codec::ReasonCode;
 use damselfly_session::Timestamp;
 use damselfly_sim::flight::RecordedBroker;
 
+use super::Waker;
+
 /// The program around a broker core: answers its questions and hears what it reports.
 ///
 /// Every method has a default, so that a program writes only what it cares about.
 pub trait Host {
+    /// Called once, before [`start`](Host::start): with it another thread has [`woken`](Host::woken) called.
+    fn attach(&mut self, _waker: Waker) {}
+
     /// Called once, before the first connection: the place to open local participants.
     fn start(&mut self, _broker: &mut RecordedBroker, _now: Timestamp) {}
 
@@ -25,6 +30,12 @@ pub trait Host {
         }
     }
 
+    /// The same for the question of a CONNECT, [`Question::Connect`], with where it came in. By default
+    /// [`answer`](Host::answer) is asked.
+    fn admit(&mut self, id: QuestionId, question: &Question, _entrance: &Entrance) -> Option<Answer> {
+        self.answer(id, question)
+    }
+
     /// Something happened that an operator may want to know. With the peer's address where the event is about a connection that
     /// still stands.
     fn event(&mut self, _event: &Event, _address: Option<SocketAddr>) {}
@@ -39,6 +50,17 @@ pub trait Host {
 
     /// The time asked for has come.
     fn handle_timeout(&mut self, _broker: &mut RecordedBroker, _now: Timestamp) {}
+
+    /// Another thread used the [`Waker`]: what it has for the broker, such as the answer to a question, can be told to it.
+    fn woken(&mut self, _broker: &mut RecordedBroker, _now: Timestamp) {}
+}
+
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entrance {
+    /// Which listener, counted from 0 in the order in which the driver was told to listen.
+    pub listener: u16,
 }
 
 /// A host that lets everybody do everything, without enhanced authentication, and ignores events.

@@ -26,8 +26,8 @@ mod seldom;
 mod settings;
 
 pub use driver::Driver;
-pub use host::{AllowAll, Host};
-pub use poller::Stop;
+pub use host::{AllowAll, Entrance, Host};
+pub use poller::{Stop, Waker};
 pub use settings::Settings;
 
 pub use crate::transport::{PATH as WEBSOCKET_PATH, TransportKind};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mio::event::{Event, Source};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 
 /// Events taken from the system in one call.
 pub(super) const EVENTS: usize = 1024;
@@ -46,8 +46,8 @@ impl Poller {
     }
 
     pub(super) fn stop(&self, token: Token) -> io::Result<Stop> {
-        let waker = Waker::new(self.poll.registry(), token)?;
-        Ok(Stop { waker: Arc::new(waker), is_asked: Arc::default() })
+        let poll = mio::Waker::new(self.poll.registry(), token)?;
+        Ok(Stop { waker: Waker { poll: Arc::new(poll), is_asked: Arc::default() }, is_asked: Arc::default() })
     }
 }
 
@@ -58,7 +58,7 @@ fn is_interrupted(result: &io::Result<()>) -> bool {
 /// Ends a [`Driver`](super::Driver) from another thread.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    waker: Arc<Waker>,
+    waker: Waker,
     is_asked: Arc<AtomicBool>,
 }
 
@@ -66,10 +66,35 @@ impl Stop {
     /// Asks the driver to close every connection and to return.
     pub fn stop(&self) -> io::Result<()> {
         self.is_asked.store(true, Ordering::Release);
-        self.waker.wake()
+        self.waker.poll.wake()
     }
 
     pub(super) fn is_asked(&self) -> bool {
         self.is_asked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Whether the waker was used since this was last asked.
+    pub(super) fn take_woken(&self) -> bool {
+        self.waker.is_asked.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Has a [`Driver`](super::Driver) call [`Host::woken`](super::Host::woken), from another thread.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    poll: Arc<mio::Waker>,
+    is_asked: Arc<AtomicBool>,
+}
+
+impl Waker {
+    /// Soon, and once for any number of calls before it. What the host is to find has to be in its place already. An error
+    /// means that the driver has ended or that the system refuses.
+    pub fn wake(&self) -> io::Result<()> {
+        self.is_asked.store(true, Ordering::Release);
+        self.poll.wake()
     }
 }

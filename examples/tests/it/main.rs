@@ -20,5 +20,6 @@ mod scram;
 mod settings;
 mod support;
 mod traffic;
+mod waker;
 mod websocket;
 mod websocket_client;
