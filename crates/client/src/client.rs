@@ -261,6 +261,7 @@ impl Client {
         if self.closing.is_some_and(|closing| closing.is_done) {
             return;
         }
+        let was_requested = end == ConnectionEnd::Requested;
         self.say_event(Event::Disconnected(end));
         self.expire(now);
         if self.closing.is_some() {
@@ -269,7 +270,11 @@ impl Client {
                 return;
             }
         }
-        self.attempt = if was_stable { 2 } else { self.attempt.saturating_add(1) };
+        self.attempt = match (was_requested, was_stable) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => self.attempt.saturating_add(1),
+        };
         let not_before = self.config.backoff.not_before(self.attempt, now, &mut self.random);
         let server_reference = self.server_reference.take();
         self.say(Output::NeedTransport(NeedTransport { attempt: self.attempt, not_before, server_reference }));

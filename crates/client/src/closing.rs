@@ -26,6 +26,17 @@ impl Client {
         self.go_on_closing(now);
     }
 
+    /// Says DISCONNECT on an open connection, without waiting for what is under way: queue, messages in flight and the
+    /// session stay, and no will is published. [`Output::NeedTransport`](crate::Output::NeedTransport) follows when the
+    /// connection is gone, without a wait of its own. A device that sleeps answers it when it wakes. Nothing happens
+    /// without an open connection. [MQTT-3.14]
+    pub fn disconnect(&mut self, now: Timestamp) {
+        self.note_resumed(now);
+        if self.is_connected() {
+            self.end(ConnectionEnd::Requested);
+        }
+    }
+
     /// Goes as far towards the end as is possible now.
     #[inline]
     pub(crate) fn go_on_closing(&mut self, now: Timestamp) {

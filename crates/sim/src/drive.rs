@@ -23,7 +23,8 @@ impl Sim {
     pub(crate) fn perform(&mut self, action: Action) {
         match action {
             Action::Connect { member, crashes } => {
-                let asks = |process: &Member| process.crashes == crashes && process.link.is_none();
+                let asks =
+                    |process: &Member| process.crashes == crashes && process.link.is_none() && !process.is_asleep;
                 if self.members.get(member.0).is_some_and(asks) {
                     self.connect(member);
                 }

@@ -76,6 +76,7 @@ pub struct Sim {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the client's part of the world")]
 pub(crate) struct Member {
     pub(crate) name: Box<str>,
     pub(crate) config: Config,
@@ -90,6 +91,8 @@ pub(crate) struct Member {
     pub(crate) crashes: u32,
     pub(crate) is_down: bool,
     pub(crate) is_partitioned: bool,
+    /// It connects when it wakes.
+    pub(crate) is_asleep: bool,
     /// `None` without an outbox.
     pub(crate) store: Option<Store>,
     /// When the last group that was written is synced.
@@ -249,6 +252,7 @@ impl Sim {
             crashes: 0,
             is_down: false,
             is_partitioned: false,
+            is_asleep: false,
             store,
             last_sync: self.now,
             untold_messages: 0,
@@ -297,6 +301,24 @@ impl Sim {
         let result = work(self.members[member.0].client.touch(), self.now);
         self.settle();
         result
+    }
+
+    /// A client says DISCONNECT and connects no more until [`Sim::wake`], as a device that sleeps: its session and what
+    /// waits in the client stay.
+    pub fn sleep(&mut self, member: MemberId) {
+        let Some(sleeper) = self.members.get_mut(member.0) else { return };
+        sleeper.is_asleep = true;
+        self.trace.note(self.now, format_args!("{} falls asleep", sleeper.name));
+        self.act(member, RecordedClient::disconnect);
+    }
+
+    /// A client that sleeps connects again, at once.
+    pub fn wake(&mut self, member: MemberId) {
+        let Some(sleeper) = self.members.get_mut(member.0).filter(|member| member.is_asleep) else { return };
+        sleeper.is_asleep = false;
+        self.trace.note(self.now, format_args!("{} wakes", sleeper.name));
+        let crashes = sleeper.crashes;
+        self.plan(self.now, Action::Connect { member, crashes });
     }
 
     /// A client publishes a message without properties, not retained.

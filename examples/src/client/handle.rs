@@ -224,6 +224,12 @@ impl Client {
         Closing::new(Arc::clone(self.shared()))
     }
 
+    /// Says DISCONNECT and stays a client: the session and all that waits go on with the next connection, which begins as
+    /// soon as the [`Provider`](super::Provider) answers. A device that sleeps lets it wait until it wakes.
+    pub fn disconnect(&self) {
+        self.handle.act(|state| state.core.disconnect(state.clock.now()));
+    }
+
     /// Why the last attempt to connect failed, as the system puts it.
     pub fn last_transport_error(&self) -> Option<String> {
         self.shared().lock().last_error.clone()

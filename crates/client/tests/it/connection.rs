@@ -351,6 +351,36 @@ fn close_waits_for_what_is_under_way_and_says_disconnect() {
     }
 }
 
+/// A device that sleeps. [MQTT-3.14.4-1] [MQTT3-3.14.4-1]
+#[test]
+fn disconnect_keeps_the_session_and_the_queue_and_connects_again_without_a_wait() {
+    for version in BOTH {
+        let mut peer =
+            Peer::connected(version, |config| config.session_expiry = damselfly_client::SessionExpiry::Never);
+        let sent = peer.publish(QoS::AtLeastOnce, "a", "1");
+        peer.forget();
+        for _ in 0..3 {
+            peer.client.disconnect(peer.now);
+            peer.client.disconnect(peer.now);
+            peer.poll();
+            assert_eq!(peer.take_sent(), ["DISCONNECT 0x00"], "once");
+            peer.needs.clear();
+            peer.lose();
+            let need = peer.needs.pop().unwrap();
+            assert_eq!((need.attempt, need.not_before <= peer.now), (1, true), "however short the connection was");
+            peer.client.disconnect(peer.now);
+            peer.poll();
+            assert_eq!(peer.take_sent(), [""; 0], "there is nobody to say it to");
+            peer.reconnect(true);
+            assert!(peer.take_sent().iter().any(|packet| packet.starts_with("PUBLISH") && packet.contains("a 1")));
+        }
+        assert_eq!(peer.take_outcomes(), []);
+        peer.receive_ack(AckType::Puback, 1);
+        assert_eq!(peer.take_outcomes().first().map(|(ticket, _)| *ticket), Some(sent));
+        assert!(!peer.is_closed);
+    }
+}
+
 #[test]
 fn close_settles_every_ticket_at_its_deadline() {
     let three = core::num::NonZeroU16::new(1).unwrap();

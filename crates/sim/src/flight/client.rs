@@ -240,6 +240,11 @@ impl RecordedClient {
         self.call(Some(now), |_| Call::Close(deadline), |core| core.close(now, deadline), |_, ()| None);
     }
 
+    /// As [`Client::disconnect`].
+    pub fn disconnect(&mut self, now: Timestamp) {
+        self.call(Some(now), |_| Call::Disconnect, |core| core.disconnect(now), |_, ()| None);
+    }
+
     /// As [`Client::compose`], which no recording has to tell of.
     pub fn compose(
         &mut self,

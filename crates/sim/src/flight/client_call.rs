@@ -30,6 +30,7 @@ pub(super) enum Call {
     Pause,
     Resume,
     Close(Timestamp),
+    Disconnect,
     Publish(Message),
     Request {
         message: Message,
@@ -68,6 +69,7 @@ impl Call {
             Self::Pause => Line::new("pause"),
             Self::Resume => Line::new("resume"),
             Self::Close(deadline) => Line::new("close").word(deadline.as_micros()),
+            Self::Disconnect => Line::new("disconnect"),
             Self::Publish(message) => write_message(Line::new("publish"), message)?,
             Self::Request { message, deadline } => {
                 write_message(Line::new("request").word(deadline.as_micros()), message)?
@@ -109,6 +111,7 @@ impl Call {
             "pause" => Self::Pause,
             "resume" => Self::Resume,
             "close" => Self::Close(time(words)?),
+            "disconnect" => Self::Disconnect,
             "publish" => Self::Publish(read_message(words)?),
             "request" => {
                 let deadline = time(words)?;

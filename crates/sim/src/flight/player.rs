@@ -343,6 +343,7 @@ impl ClientPlayer {
             ClientCall::Pause => core.pause(now),
             ClientCall::Resume => core.resume(now),
             ClientCall::Close(deadline) => core.close(now, *deadline),
+            ClientCall::Disconnect => core.disconnect(now),
             ClientCall::Publish(message) => {
                 let result = core.publish(now, message.clone());
                 return Some(request(result.as_ref().map_err(|refused| &refused.why)));

@@ -216,6 +216,7 @@ fn every_call_of_a_client_is_recorded_with_all_that_it_says() {
     let len = chunks[..count].concat().len();
     client.handle_transmitted(NOW, len);
     client.handle_timeout(later);
+    client.disconnect(later);
     client.close(later, later);
     while client.poll_output().is_some() {}
     drop(client);
@@ -231,6 +232,7 @@ fn every_call_of_a_client_is_recorded_with_all_that_it_says() {
         "timeout",
         "pause",
         "resume",
+        "disconnect",
         "close",
         "publish",
         "request",

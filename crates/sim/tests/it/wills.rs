@@ -38,6 +38,33 @@ fn will_is_published_when_the_connection_is_cut_and_once_for_each() {
     }
 }
 
+/// [MQTT-3.14.4-3] [MQTT3-3.1.2-10]
+#[test]
+fn client_that_sleeps_leaves_no_will_and_finds_what_waited_when_it_wakes() {
+    let (mut sim, watcher, _) = world();
+    let mut config = Config::new("sleeper");
+    config.session_expiry = damselfly_session::SessionExpiry::Never;
+    let mut parameters = ConnectParameters::default();
+    parameters.will = Some(Will::new(TopicNameBuf::new("gone/sleeper").unwrap(), "died"));
+    let sleeper = sim.add_with(config, parameters);
+    sim.subscribe(sleeper, TopicFilter::new("waits").unwrap(), QoS::AtLeastOnce).unwrap();
+    sim.run_for(Duration::from_secs(1));
+    for _ in 0..3 {
+        sim.sleep(sleeper);
+        sim.run_for(Duration::from_secs(100));
+        sim.publish(watcher, damselfly_topic::TopicName::new("waits").unwrap(), b"x", QoS::AtLeastOnce).unwrap();
+        sim.run_for(Duration::from_secs(100));
+        assert!(!sim.client(sleeper).is_connected(), "it sleeps on");
+        assert_eq!(messages(&mut sim, sleeper), [""; 0]);
+        sim.wake(sleeper);
+        sim.wake(sleeper);
+        sim.run_for(Duration::from_secs(1));
+        assert_eq!(messages(&mut sim, sleeper), ["x"]);
+    }
+    assert_eq!(messages(&mut sim, watcher), [""; 0]);
+    assert_eq!(sim.violation(), None);
+}
+
 /// [MQTT-3.1.2-10] [MQTT-3.14.4-3]
 #[test]
 fn will_is_not_published_when_the_client_says_goodbye() {
