@@ -9,6 +9,7 @@ mod client_end;
 mod client_interop;
 mod client_streams;
 mod conformance;
+mod diagram;
 mod embed_broker;
 mod embed_client;
 mod limits;
