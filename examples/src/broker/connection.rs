@@ -8,7 +8,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::listener::Place;
-use crate::transport::{Arrived, Transport, TransportKind};
+use crate::transport::{Arrived, Transport};
 
 /// A frame from this size on is collected in a buffer of its own, so that its payload can be shared instead of copied.
 pub(super) const LARGE_FRAME: usize = 32 * 1024;
@@ -79,7 +79,7 @@ pub(super) enum Received {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, stream: TcpStream, kind: TransportKind, listener: u16, place: Place) -> Self {
+    pub(super) fn new(id: ConnectionId, transport: Transport<TcpStream>, listener: u16, place: Place) -> Self {
         Self {
             id,
             phase: Phase::Open,
@@ -90,7 +90,7 @@ impl Connection {
             is_unblocked: false,
             is_readable: false,
             is_half_closed: false,
-            transport: Transport::accepted(stream, kind),
+            transport,
             waiting: None,
         }
     }
@@ -131,9 +131,9 @@ impl Connection {
         }
     }
 
-    /// What is kept of a frame takes so many bytes.
+    /// What is kept of a frame, or of a handshake, takes so many bytes.
     pub(super) fn capacity(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes.capacity())
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes.capacity()) + self.transport.kept_bytes()
     }
 
     /// Reads once, at most `limit` bytes. What was left of the last read comes first in `buffer`, followed by what has
@@ -291,6 +291,7 @@ mod tests {
     use damselfly_session::Timestamp;
 
     use super::*;
+    use crate::transport::{Origins, TransportKind};
 
     /// A ping of 125 bytes, masked with zeros.
     fn ping(byte: u8) -> Vec<u8> {
@@ -306,7 +307,8 @@ mod tests {
         let mut broker = Broker::new(Config::default(), 7).unwrap();
         let id = broker.handle_connection(Timestamp::from_secs(1), damselfly_broker::Peer::default()).unwrap();
         let stream = TcpStream::from_std(stream);
-        let mut connection = Connection::new(id, stream, TransportKind::WebSocket, 0, Place::Ordinary);
+        let transport = Transport::accepted(stream, TransportKind::WebSocket, &Origins::default());
+        let mut connection = Connection::new(id, transport, 0, Place::Ordinary);
         let request = "GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
         peer.write_all(request.as_bytes()).unwrap();

@@ -1,34 +1,32 @@
+mod accepting;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use damselfly_broker::{Answer, ConnectionId, Event, Output, Peer, Question, QuestionId};
+use damselfly_broker::{Answer, ConnectionId, Event, Output, Question, QuestionId};
 use damselfly_codec::{Frame, FrameLimits, ReasonCode};
 use damselfly_session::Timestamp;
 use damselfly_sim::flight::RecordedBroker;
-use mio::net::TcpStream;
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::connection::{Connection, LARGE_FRAME, Phase, Received};
 use super::heard::Heard;
 use super::host::{Entrance, Host};
-use super::listener::{Accepted, Listener, Place};
+use super::listener::{Listener, Place};
 use super::pace::Pace;
 use super::poller::{Poller, Stop, Waker};
+use super::refusals::Refusals;
 use super::seldom::Seldom;
 use super::settings::Settings;
 use crate::Clock;
-use crate::transport::TransportKind;
 
 /// Chunks handed to one vectored write.
 const CHUNKS: usize = 32;
 /// Writes to one connection in a row.
 const WRITES: usize = 4;
-/// Connections accepted per turn and listener.
-const ACCEPTS: usize = 64;
 /// Input handled before the outputs are looked at, even within a turn: bounds what a turn adds to the transmit buffers.
 const INPUT_PER_FLUSH: usize = 256 * 1024;
 /// Bytes read from one connection at once while memory is used up.
@@ -56,6 +54,7 @@ pub struct Driver<H> {
     accept_again_at: Option<Timestamp>,
     /// Says that connections cannot be accepted.
     exhausted: Seldom,
+    refusals: Refusals,
     heard: Heard,
     pace: Pace,
     /// By the slot of the `ConnectionId`.
@@ -100,6 +99,7 @@ impl<H: Host> Driver<H> {
             listeners: Vec::new(),
             accept_again_at: None,
             exhausted: Seldom::default(),
+            refusals: Refusals::default(),
             heard: Heard::default(),
             pace: Pace::new(settings.read_buffer.max(2 * LARGE_FRAME)),
             connections: Vec::new(),
@@ -111,29 +111,6 @@ impl<H: Host> Driver<H> {
             stop_at: None,
             settings,
         })
-    }
-
-    /// Listens on `address`, port 0 for a free one, and says where. Connections wait until the driver [runs](Self::run).
-    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.listen_as(address, TransportKind::Tcp, None)
-    }
-
-    /// The same for clients that come over `kind`, with at most so many connections of this listener at once. The next
-    /// 16 get CONNACK with [`ReasonCode::QuotaExceeded`] (3.1.1: return code 3) when they have sent their CONNECT; those
-    /// beyond are closed unread. `None` leaves it to the core's `Config::max_connections`, which counts those of all
-    /// listeners.
-    pub fn listen_as(
-        &mut self,
-        address: SocketAddr,
-        kind: TransportKind,
-        max_connections: Option<u32>,
-    ) -> io::Result<SocketAddr> {
-        let token = Token(LISTENERS - self.listeners.len());
-        let number = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
-        let listener = Listener::bind(address, token, &self.poller, number, kind, max_connections)?;
-        let address = listener.address()?;
-        self.listeners.push(listener);
-        Ok(address)
     }
 
     /// What ends the driver.
@@ -255,63 +232,6 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    fn accept(&mut self, now: Timestamp, index: usize) {
-        if self.accept_again_at.is_some() {
-            return;
-        }
-        for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(index) else { return };
-            match listener.accept() {
-                Accepted::Nothing => return,
-                Accepted::Stream(stream, address) => self.open(now, index, stream, address),
-                Accepted::Failed(error) => tracing::debug!(%error, "a connection failed before it was accepted"),
-                Accepted::Exhausted(error) => {
-                    if let Some(before) = self.exhausted.is_time(now) {
-                        let connections = self.open_connections;
-                        tracing::warn!(%error, connections, before, "no connection can be accepted; trying again and again");
-                    }
-                    self.accept_again_at = Some(now.saturating_add(self.settings.accept_pause));
-                    return;
-                }
-            }
-        }
-        self.again.push(Source::Listener(index));
-    }
-
-    fn open(&mut self, now: Timestamp, listener: usize, mut stream: TcpStream, address: SocketAddr) {
-        let Some(place) = self.listeners.get(listener).and_then(Listener::place) else {
-            tracing::debug!(%address, "refused: its listener has all the connections it may have");
-            return;
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "the connection was gone before it was opened");
-            return;
-        }
-        let id = match self.broker.handle_connection(now, Peer::at(address)) {
-            Ok(id) => id,
-            Err(refused) => {
-                tracing::debug!(%address, %refused, "refused");
-                return;
-            }
-        };
-        let slot = index(id);
-        if let Err(error) = self.poller.register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE) {
-            if let Some(before) = self.exhausted.is_time(now) {
-                tracing::warn!(%address, %error, before, "refused: the connection cannot be watched");
-            }
-            self.broker.handle_connection_lost(now, id);
-            return;
-        }
-        if self.connections.len() <= slot {
-            self.connections.resize_with(slot + 1, || None);
-        }
-        if let (Some(free), Some(listener)) = (self.connections.get_mut(slot), self.listeners.get_mut(listener)) {
-            listener.take(place);
-            *free = Some(Connection::new(id, stream, listener.kind(), listener.number(), place));
-            self.open_connections += 1;
-        }
-    }
-
     /// The socket is ready for something.
     fn serve(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
@@ -338,7 +258,7 @@ impl<H: Host> Driver<H> {
         let pace = self.pace.limit();
         let limit = if self.broker.is_out_of_memory() { LITTLE.min(pace) } else { pace };
         match connection.receive(&mut self.buffer, limit) {
-            Received::Nothing => {}
+            Received::Nothing => self.count_kept(now, id),
             Received::Ended => return self.drop_connection(now, id),
             Received::Broken(error) => return self.give_up(now, id, &error),
             Received::Bytes(len) => {
@@ -361,16 +281,11 @@ impl<H: Host> Driver<H> {
         self.read_again(id);
     }
 
-    /// The peer broke the rules of what carries its packets: that ends the connection, a handshake with an answer.
-    fn give_up(&mut self, now: Timestamp, id: ConnectionId, error: &io::Error) {
+    /// What a handshake keeps counts like a packet that is not whole.
+    fn count_kept(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
-        let address = connection.peer_address().map(tracing::field::display);
-        if connection.is_open() {
-            tracing::warn!(address, %error, "closed: this is not MQTT over WebSocket");
-            self.drop_connection(now, id);
-        } else {
-            tracing::warn!(address, %error, "refused: no handshake of WebSocket");
-            self.close_when_written(now, id);
+        if !connection.is_open() && self.broker.handle_progress(now, id, connection.capacity()) {
+            connection.phase = Phase::Paused;
         }
     }
 

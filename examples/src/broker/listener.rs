@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 
+use super::listening::Listening;
 use super::poller::Poller;
-use crate::transport::TransportKind;
+use crate::transport::{Origins, Transport, TransportKind};
 
 /// Connections beyond its limit that a listener keeps for as long as it takes to tell them so.
 const SURPLUS: u32 = 16;
@@ -16,6 +17,7 @@ pub(super) struct Listener {
     socket: TcpListener,
     number: u16,
     kind: TransportKind,
+    origins: Origins,
     max_connections: Option<u32>,
     ordinary: u32,
     surplus: u32,
@@ -40,17 +42,18 @@ pub(super) enum Accepted {
 
 impl Listener {
     /// `number` is how many there were before it.
-    pub(super) fn bind(
-        address: SocketAddr,
-        token: Token,
-        poller: &Poller,
-        number: u16,
-        kind: TransportKind,
-        max_connections: Option<u32>,
-    ) -> io::Result<Self> {
-        let mut socket = TcpListener::bind(address)?;
+    pub(super) fn bind(asked: &Listening, token: Token, poller: &Poller, number: u16) -> io::Result<Self> {
+        let mut socket = TcpListener::bind(asked.address)?;
         poller.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { socket, number, kind, max_connections, ordinary: 0, surplus: 0 })
+        Ok(Self {
+            socket,
+            number,
+            kind: asked.kind,
+            origins: asked.origins.clone(),
+            max_connections: asked.max_connections,
+            ordinary: 0,
+            surplus: 0,
+        })
     }
 
     /// Where it listens: with port 0 asked for, the port it got.
@@ -62,9 +65,9 @@ impl Listener {
         self.number
     }
 
-    /// How its connections are spoken to.
-    pub(super) fn kind(&self) -> TransportKind {
-        self.kind
+    /// A connection of it, with the layers that its clients speak through.
+    pub(super) fn accepted(&self, stream: TcpStream) -> Transport<TcpStream> {
+        Transport::accepted(stream, self.kind, &self.origins)
     }
 
     /// What one more connection would count as; `None` if it is not to be served at all.

@@ -20,14 +20,17 @@ mod driver;
 mod heard;
 mod host;
 mod listener;
+mod listening;
 mod pace;
 mod poller;
+mod refusals;
 mod seldom;
 mod settings;
 
 pub use driver::Driver;
 pub use host::{AllowAll, Entrance, Host};
+pub use listening::Listening;
 pub use poller::{Stop, Waker};
 pub use settings::Settings;
 
-pub use crate::transport::{PATH as WEBSOCKET_PATH, TransportKind};
+pub use crate::transport::{Origin, OriginError, Origins, PATH as WEBSOCKET_PATH, TransportKind};

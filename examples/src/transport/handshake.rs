@@ -7,8 +7,10 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
-use tungstenite::http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use tungstenite::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use tungstenite::http::{StatusCode, Uri};
+
+use super::Origins;
 
 /// The path at which a broker serves MQTT over WebSocket.
 pub const PATH: &str = "/mqtt";
@@ -35,6 +37,8 @@ pub(crate) enum HandshakeError {
     Header,
     #[error("the subprotocol mqtt is not offered")]
     NotOffered,
+    #[error("a page of {0} may not connect: where it should, name that in allow_origins")]
+    Origin(String),
     #[error("the server did not choose the subprotocol mqtt")]
     NotChosen,
     #[error("the server chose an extension, and none was offered")]
@@ -49,6 +53,7 @@ impl HandshakeError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Path => StatusCode::NOT_FOUND,
+            Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::TooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -79,6 +84,8 @@ pub(super) struct Handshake {
     bytes: Vec<u8>,
     /// The key that the server's answer has to go with; a server has none.
     key: Option<String>,
+    /// Which pages a server serves.
+    origins: Origins,
 }
 
 /// What has become of a handshake.
@@ -91,13 +98,23 @@ pub(super) enum Shaken {
 }
 
 impl Handshake {
+    /// The server's side, for pages of these origins.
+    pub(super) fn expect(origins: Origins) -> Self {
+        Self { origins, ..Self::default() }
+    }
+
+    /// What has arrived takes so many bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The client's side, and the request that it sends.
     pub(super) fn request(uri: &str) -> Result<(Self, Vec<u8>), HandshakeError> {
         let uri: Uri = uri.parse().map_err(|_| HandshakeError::Address)?;
         let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL).into_client_request();
         let request = request.and_then(generate_request);
         let (request, key) = request.map_err(|_| HandshakeError::Address)?;
-        Ok((Self { bytes: Vec::new(), key: Some(key) }, request))
+        Ok((Self { key: Some(key), ..Self::default() }, request))
     }
 
     /// Takes what arrived.
@@ -119,7 +136,7 @@ impl Handshake {
             return Err(HandshakeError::TooLong);
         };
         let answer = match &self.key {
-            None => answer(head)?,
+            None => answer(head, &self.origins)?,
             Some(key) => {
                 check_answer(head, key)?;
                 Vec::new()
@@ -140,7 +157,7 @@ impl Handshake {
 }
 
 /// What a server answers to a request.
-fn answer(head: &[u8]) -> Result<Vec<u8>, HandshakeError> {
+fn answer(head: &[u8], origins: &Origins) -> Result<Vec<u8>, HandshakeError> {
     let request = match Request::try_parse(head) {
         Ok(Some((_, request))) => request,
         Ok(None) => return Err(HandshakeError::Form),
@@ -153,10 +170,28 @@ fn answer(head: &[u8]) -> Result<Vec<u8>, HandshakeError> {
     if !has_token(request.headers(), &SEC_WEBSOCKET_PROTOCOL, |token| token == SUBPROTOCOL) {
         return Err(HandshakeError::NotOffered);
     }
+    check_origin(request.headers(), origins)?;
     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     let mut answer = Vec::new();
     write_response(&mut answer, &response).map_err(|_| HandshakeError::Form)?;
     Ok(answer)
+}
+
+/// Whether the page that a browser shows may connect; who is no browser names none.
+fn check_origin(headers: &HeaderMap, origins: &Origins) -> Result<(), HandshakeError> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let is_allowed = |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| origins.allow(origin, host));
+    match headers.get_all(ORIGIN).iter().find(|origin| !is_allowed(origin)) {
+        None => Ok(()),
+        Some(origin) => Err(HandshakeError::Origin(shown(origin))),
+    }
+}
+
+/// The beginning of a header, in which only visible characters stand.
+fn shown(value: &HeaderValue) -> String {
+    const LONGEST: usize = 100;
+    let text = value.to_str().unwrap_or("an origin that is no text");
+    text.chars().take(LONGEST).collect()
 }
 
 fn reason(error: &tungstenite::Error) -> HandshakeError {

@@ -8,6 +8,7 @@
 
 mod frame;
 mod handshake;
+mod origin;
 #[cfg(test)]
 mod tests;
 mod websocket;
@@ -16,6 +17,7 @@ use std::io::{self, IoSlice, Read, Write};
 
 pub(crate) use handshake::HandshakeError;
 pub use handshake::PATH;
+pub use origin::{Origin, OriginError, Origins};
 use websocket::WebSocket;
 
 /// How a listener is spoken to.
@@ -55,10 +57,10 @@ pub(crate) struct Written {
 
 impl<S: Read + Write> Transport<S> {
     /// A broker's side of a connection that was accepted.
-    pub(crate) fn accepted(stream: S, kind: TransportKind) -> Self {
+    pub(crate) fn accepted(stream: S, kind: TransportKind, origins: &Origins) -> Self {
         match kind {
             TransportKind::Tcp => Self::Plain(stream),
-            TransportKind::WebSocket => Self::WebSocket(Box::new(WebSocket::server(stream))),
+            TransportKind::WebSocket => Self::WebSocket(Box::new(WebSocket::server(stream, origins))),
         }
     }
 
@@ -81,6 +83,14 @@ impl<S: Read + Write> Transport<S> {
         match self {
             Self::Plain(_) => true,
             Self::WebSocket(websocket) => websocket.is_open(),
+        }
+    }
+
+    /// So many bytes are kept of what is not whole.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::WebSocket(websocket) => websocket.kept_bytes(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-use super::{Arrived, PATH, Transport, TransportKind};
+use super::{Arrived, Origins, PATH, Transport, TransportKind};
 
 const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -63,8 +63,11 @@ fn stream(transport: &mut Transport<Stream>) -> &mut Stream {
 /// A server whose stream has taken the answer to the handshake, and takes no more.
 fn server() -> Transport<Stream> {
     let reads = VecDeque::from([REQUEST.as_bytes().to_vec()]);
-    let mut server =
-        Transport::accepted(Stream { reads, written: Vec::new(), room: usize::MAX }, TransportKind::WebSocket);
+    let mut server = Transport::accepted(
+        Stream { reads, written: Vec::new(), room: usize::MAX },
+        TransportKind::WebSocket,
+        &Origins::default(),
+    );
     read(&mut server);
     assert!(server.is_open());
     (stream(&mut server).room, stream(&mut server).written) = (0, Vec::new());
@@ -94,7 +97,7 @@ fn a_handshake_is_read_however_its_bytes_arrive() {
         let count = reads.len();
         let reads = reads.into_iter().map(<[u8]>::to_vec).collect();
         let stream = Stream { reads, written: Vec::new(), room: usize::MAX };
-        let mut server = Transport::accepted(stream, TransportKind::WebSocket);
+        let mut server = Transport::accepted(stream, TransportKind::WebSocket, &Origins::default());
         let came: Vec<u8> = (0..count).flat_map(|_| read(&mut server)).collect();
         assert!(server.is_open());
         assert_eq!(came, b"\xC0\0");
@@ -175,7 +178,7 @@ fn a_close_frame_is_not_put_into_another() {
     assert_eq!(stream(&mut server).written, b"\x82\x03o");
 
     let stream_with_room = Stream { room: 100, ..Stream::default() };
-    let mut early = Transport::accepted(stream_with_room, TransportKind::WebSocket);
+    let mut early = Transport::accepted(stream_with_room, TransportKind::WebSocket, &Origins::default());
     early.finish();
     assert_eq!(stream(&mut early).written, b"", "within a handshake nobody reads frames");
 
@@ -264,7 +267,7 @@ fn a_refusal_is_said_once() {
     let request = REQUEST.replace("/mqtt", "/other");
     let reads = VecDeque::from([request.clone().into_bytes(), request.into_bytes(), vec![b'x'; 1000]]);
     let stream = Stream { reads, written: Vec::new(), room: usize::MAX };
-    let mut server = Transport::accepted(stream, TransportKind::WebSocket);
+    let mut server = Transport::accepted(stream, TransportKind::WebSocket, &Origins::default());
     let error = server.read(&mut [0; 1024]).unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidData, "the path is not /mqtt"));
     for _ in 0..2 {

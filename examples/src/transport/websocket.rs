@@ -8,7 +8,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::frame::{self, End, Incoming};
 use super::handshake::{Handshake, HandshakeError, Shaken};
-use super::{Arrived, Written};
+use super::{Arrived, Origins, Written};
 
 /// The most payload of one frame of a client: it is masked in a copy, which is as large.
 const CLIENT_FRAME: usize = 64 * 1024;
@@ -44,13 +44,17 @@ pub(crate) struct WebSocket<S> {
 const _: () = assert!(size_of::<WebSocket<[u8; 16]>>() <= 216, "every idle connection over WebSocket pays for it");
 
 impl<S: Read + Write> WebSocket<S> {
-    /// A server's side, on which nothing has arrived.
-    pub(super) fn server(stream: S) -> Self {
+    /// A server's side, on which nothing has arrived, for pages of these origins.
+    pub(super) fn server(stream: S, origins: &Origins) -> Self {
+        Self::new(stream, Handshake::expect(origins.clone()), Incoming::of_client(true))
+    }
+
+    fn new(stream: S, handshake: Handshake, incoming: Incoming) -> Self {
         Self {
             stream,
             is_client: false,
-            handshake: Some(Box::default()),
-            incoming: Incoming::of_client(true),
+            handshake: Some(Box::new(handshake)),
+            incoming,
             front: Vec::new(),
             sent: 0,
             left: 0,
@@ -61,13 +65,8 @@ impl<S: Read + Write> WebSocket<S> {
     /// A client's side, which has a request to send.
     pub(super) fn client(stream: S, uri: &str) -> Result<Self, HandshakeError> {
         let (handshake, request) = Handshake::request(uri)?;
-        Ok(Self {
-            is_client: true,
-            handshake: Some(Box::new(handshake)),
-            incoming: Incoming::of_client(false),
-            front: request,
-            ..Self::server(stream)
-        })
+        let incoming = Incoming::of_client(false);
+        Ok(Self { is_client: true, front: request, ..Self::new(stream, handshake, incoming) })
     }
 
     pub(super) fn stream(&self) -> &S {
@@ -82,6 +81,11 @@ impl<S: Read + Write> WebSocket<S> {
     /// Whether the handshake is done.
     pub(super) fn is_open(&self) -> bool {
         self.handshake.is_none()
+    }
+
+    /// So many bytes are kept of a handshake.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.handshake.as_ref().map_or(0, |handshake| handshake.kept_bytes())
     }
 
     /// Whether the stream did not take all that is our own.

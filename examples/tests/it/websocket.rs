@@ -212,7 +212,7 @@ fn the_broker_chooses_the_subprotocol_mqtt_among_those_offered() {
 
 #[test]
 fn a_bad_handshake_is_refused_with_an_answer_of_http() {
-    let broker = BrokerProcess::start_both(&[]);
+    let broker = BrokerProcess::start_both(&["--log-level", "debug"]);
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let offer = "Sec-WebSocket-Protocol: mqtt\r\n";
     let all = format!("{key}{offer}");
@@ -246,15 +246,60 @@ fn a_bad_handshake_is_refused_with_an_answer_of_http() {
     }
     let log = broker.end();
     for (_, _, why) in &cases {
-        let is_told = |line: &&String| line.contains("WARN refused: no handshake of WebSocket") && line.contains(why);
+        let is_told = |line: &&String| line.contains("refused: no handshake of WebSocket") && line.contains(why);
         assert!(log.iter().any(|line| is_told(&line)), "{why}: {log:#?}");
     }
+    assert_eq!(warnings(&log, "no handshake of WebSocket"), 1, "one a minute: {log:#?}");
     assert!(!log.iter().any(|line| line.contains("stubborn")), "{log:#?}");
+}
+
+/// How often an operator was warned.
+fn warnings(log: &[String], of: &str) -> usize {
+    log.iter().filter(|line| line.contains("WARN") && line.contains(of)).count()
+}
+
+#[test]
+fn a_page_connects_from_its_own_host_or_from_where_it_is_allowed() {
+    let broker = BrokerProcess::start_both(&["--allow-origins", "https://home.example", "--log-level", "debug"]);
+    let with = |headers: &str| good_request().replace("Host: broker\r\n", headers);
+    for (headers, status) in [
+        ("Host: broker:8083\r\nOrigin: http://broker:8083\r\n", "101"),
+        ("Host: broker\r\nOrigin: https://home.example\r\n", "101"),
+        ("Host: broker:8083\r\nOrigin: http://broker:8080\r\n", "403"),
+        ("Host: broker\r\nOrigin: null\r\n", "403"),
+        ("Host: broker\r\nOrigin: http://broker\r\nOrigin: http://evil.example\r\n", "403"),
+        ("Host: broker\r\nOrigin: http://evil.example\r\n", "403"),
+    ] {
+        let mut client = Frames::open(broker.websocket());
+        client.send(with(headers).as_bytes());
+        let head = client.head();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {head}");
+    }
+    let log = broker.end();
+    assert!(log.iter().any(|line| line.contains("a page of http://evil.example may not connect")), "{log:#?}");
+    assert_eq!(warnings(&log, "no handshake of WebSocket"), 1, "one a minute: {log:#?}");
+
+    let open = BrokerProcess::start_both(&["--allow-origins", "*"]);
+    let mut client = Frames::open(open.websocket());
+    client.send(with("Host: broker\r\nOrigin: http://evil.example\r\n").as_bytes());
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+}
+
+#[test]
+fn unfinished_handshakes_count_in_the_memory_budget() {
+    let broker =
+        BrokerProcess::start_both(&["--max-memory", "256K", "--pause-limit", "50ms", "--connect-timeout", "1h"]);
+    let begin = format!("GET /mqtt HTTP/1.1\r\nX: {}", "x".repeat(7 * 1024));
+    let mut clients: Vec<_> = (0..64).map(|_| Frames::open(broker.websocket())).collect();
+    for client in &mut clients {
+        client.try_send(begin.as_bytes());
+    }
+    eventually("some make room for others", || clients.iter_mut().any(Frames::has_ended));
 }
 
 #[test]
 fn what_is_no_frame_of_a_client_ends_the_connection() {
-    let broker = BrokerProcess::start_both(&[]);
+    let broker = BrokerProcess::start_both(&["--log-level", "debug"]);
     let cases: [(&str, Vec<u8>); 13] = [
         ("is not masked", masked_or_not(BINARY, &connect(4, "open"), false)),
         ("reserved bit", masked(BINARY | 0x40, b"")),
@@ -282,9 +327,10 @@ fn what_is_no_frame_of_a_client_ends_the_connection() {
     }
     let log = broker.end();
     for (why, _) in &cases {
-        let is_told = |line: &&String| line.contains("WARN closed: this is not MQTT over") && line.contains(why);
+        let is_told = |line: &&String| line.contains("closed: this is not MQTT over") && line.contains(why);
         assert!(log.iter().any(|line| is_told(&line)), "{why}: {log:#?}");
     }
+    assert_eq!(warnings(&log, "this is not MQTT over"), 1, "one a minute: {log:#?}");
 }
 
 #[test]

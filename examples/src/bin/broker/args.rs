@@ -68,7 +68,7 @@ fn settings(matches: &ArgMatches) -> Builder {
 /// A flag that may be given several times makes one list; of others there is one.
 fn join(first: Value, second: Value) -> Value {
     match (first, second) {
-        (Value::Filters(first), Value::Filters(second)) => Value::Filters([first, second].concat()),
+        (Value::Texts(first), Value::Texts(second)) => Value::Texts([first, second].concat()),
         (Value::Listeners(first), Value::Listeners(second)) => Value::Listeners([first, second].concat()),
         (_, second) => second,
     }
@@ -98,7 +98,7 @@ fn flag(setting: &'static Setting) -> Arg {
     let mut help = setting.doc.to_owned();
     match setting.kind {
         Kind::Choice(words) => help.extend([" [possible values: ", &words.join(", "), "]"]),
-        Kind::Filters | Kind::Listeners => help.push_str(". May be given several times"),
+        Kind::Filters | Kind::Origins | Kind::Listeners => help.push_str(". May be given several times"),
         _ => {}
     }
     if !default.is_empty() {
@@ -115,7 +115,7 @@ fn flag(setting: &'static Setting) -> Arg {
     match setting.kind {
         // `--demo` is `--demo=true`: what a file switched on can be switched off.
         Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        Kind::Filters | Kind::Listeners => arg.action(ArgAction::Append),
+        Kind::Filters | Kind::Origins | Kind::Listeners => arg.action(ArgAction::Append),
         _ => arg,
     }
 }

@@ -153,9 +153,10 @@ fn serve(setup: Setup, listeners: &[Listener], record: Option<&Path>, host: impl
     let mut driver = Driver::new(broker, host, driver::Settings::default())?;
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in listeners {
-        let address = driver.listen_as(listener.address, listener.kind, listener.max_connections);
-        let why = |error| listener.mistake(&listen::explain(listener.address, &error));
-        addresses.push((address.map_err(|error| Failure::Listen(why(error)))?, listener.kind));
+        let asked = &listener.listening;
+        let why = |error| listener.mistake(&listen::explain(asked.address, &error));
+        let address = driver.listen_as(asked).map_err(|error| Failure::Listen(why(error)))?;
+        addresses.push((address, asked.kind));
     }
     stop_at_signals(driver.stop())?;
     // Whoever started us may have closed its end: that is no reason to stop.

@@ -173,6 +173,14 @@ impl Frames {
         }
     }
 
+    /// Whether the other side has closed the connection by now.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let result = self.stream.read(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        result.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |len| len == 0)
+    }
+
     /// Waits for an answer: whether it is the handshake, and CONNACK with success.
     pub(crate) fn is_accepted(&mut self) -> bool {
         let mut bytes = Vec::new();

@@ -57,7 +57,7 @@ fn set(
 ) {
     let read = match setting.kind {
         Kind::Listeners => listeners(builder, reader, value).map(Value::Listeners),
-        Kind::Filters => filters(builder, reader, setting, value).map(Value::Filters),
+        kind if kind.is_list() => texts(builder, reader, setting, value).map(Value::Texts),
         kind => scalar(kind, reader, value),
     };
     // Whatever is written there, it is not the default's fault.
@@ -85,25 +85,25 @@ fn scalar(kind: Kind, reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Resu
     }
 }
 
-/// Topic Filters; each that is none is told with its own line, and left out.
-fn filters(
+/// A list; each item that is wrong is told with its own line, and left out.
+fn texts(
     builder: &mut Builder,
     reader: &Reader<'_>,
     setting: &Setting,
     value: &Spanned<DeValue<'_>>,
 ) -> Result<Vec<String>, Wrong> {
-    let mut filters = Vec::new();
+    let mut texts = Vec::new();
     for item in value.get_ref().as_array().ok_or(Wrong::Form)? {
         let text = item.get_ref().as_str();
-        let Some(text) = text.filter(|text| matches!(setting.kind.parse(text), Ok(Value::Filters(_)))) else {
+        let Some(text) = text.filter(|text| matches!(setting.kind.parse(text), Ok(Value::Texts(_)))) else {
             let demand = setting.kind.demand(Wrong::Form);
             let text = format!("{}: {} is none of the {demand}", setting.name, Excerpt(reader.raw(item)));
             builder.complain(reader.line(item.span().start), text);
             continue;
         };
-        filters.push(text.to_owned());
+        texts.push(text.to_owned());
     }
-    Ok(filters)
+    Ok(texts)
 }
 
 /// `listen = ["ADDRESS:PORT"]` or `[[listen]]`, one for each.

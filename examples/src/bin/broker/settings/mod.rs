@@ -9,11 +9,10 @@ mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use damselfly_broker::{Access, Action, Config, ConfigError, Permission};
-use damselfly_examples::broker::TransportKind;
+use damselfly_examples::broker::{Listening, Origins};
 use tracing::level_filters::LevelFilter;
 
 use crate::listen;
@@ -27,6 +26,7 @@ pub(crate) use value::{Excerpt, Kind, Value};
 pub(crate) struct Setup {
     pub(crate) listen: Vec<Listen>,
     pub(crate) max_listener_connections: Option<u32>,
+    pub(crate) allow_origins: Vec<String>,
     pub(crate) allow_anonymous: bool,
     pub(crate) log_level: LevelFilter,
     pub(crate) demo: bool,
@@ -67,6 +67,7 @@ impl Default for Setup {
         Self {
             listen: vec![Listen::at("127.0.0.1:1883")],
             max_listener_connections: None,
+            allow_origins: Vec::new(),
             allow_anonymous: false,
             log_level: LevelFilter::INFO,
             demo: false,
@@ -102,11 +103,9 @@ impl fmt::Display for Mistake {
 }
 
 /// A listener with its address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listener {
-    pub(crate) address: SocketAddr,
-    pub(crate) kind: TransportKind,
-    pub(crate) max_connections: Option<u32>,
+    pub(crate) listening: Listening,
     place: Place,
 }
 
@@ -210,8 +209,11 @@ impl Builder {
             let place = asked.line.map_or(Place::Flags, |line| self.at(line));
             match listen::address(&asked.address, self.setup.allow_anonymous) {
                 Ok((address, kind)) => {
-                    let max_connections = asked.max_connections.unwrap_or(self.setup.max_listener_connections);
-                    listeners.push(Listener { address, kind, max_connections, place });
+                    let mut listening = Listening::at(address);
+                    listening.kind = kind;
+                    listening.max_connections = asked.max_connections.unwrap_or(self.setup.max_listener_connections);
+                    listening.origins = self.setup.origins();
+                    listeners.push(Listener { listening, place });
                 }
                 Err(error) => {
                     let text = format!("{} {}: {error}", in_words(&place, LISTEN), Excerpt(&asked.address));
@@ -236,6 +238,11 @@ impl Setup {
         // Whoever set them checked them. Should one be none after all, nothing is allowed rather than everything.
         let access = access.and_then(|access| refused(Action::Subscribe, &self.refused_filters, access));
         Some(access.unwrap_or_else(|_| Access::new(Permission::Deny)))
+    }
+
+    /// The pages that may connect; whoever set them checked them.
+    fn origins(&self) -> Origins {
+        Origins::allowing(self.allow_origins.iter().filter_map(|origin| origin.parse().ok()))
     }
 
     /// The names of what differs from the defaults.

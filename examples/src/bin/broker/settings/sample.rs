@@ -48,13 +48,11 @@ pub(crate) fn sample() -> String {
 }
 
 fn comment(text: &mut String, sentence: &str) {
-    let mut column = WIDTH;
+    text.push('#');
+    let mut column = 1;
     for word in sentence.split(' ') {
         if column + 1 + word.len() > WIDTH {
-            if column < WIDTH {
-                text.push('\n');
-            }
-            text.push('#');
+            text.push_str("\n#");
             column = 1;
         }
         let _ = write!(text, " {word}");

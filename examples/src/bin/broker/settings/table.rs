@@ -111,6 +111,15 @@ pub(crate) static TABLE: &[Setting] = &[
     ),
     setting!(
         General,
+        "allow_origins",
+        Kind::Origins,
+        allow_origins,
+        "Origins of the pages that may connect over WebSocket, besides those that come from the listener's own host and \
+         port; * allows all",
+        "HTTP status 403"
+    ),
+    setting!(
+        General,
         "allow_anonymous",
         Kind::Switch,
         allow_anonymous,

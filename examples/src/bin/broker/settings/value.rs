@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use damselfly_broker::WhenFull;
 use damselfly_codec::QoS;
+use damselfly_examples::broker::Origin;
 use damselfly_topic::TopicFilter;
 use tracing::level_filters::LevelFilter;
 
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     /// Topic Filters.
     Filters,
+    /// Origins of pages.
+    Origins,
     /// Where to listen.
     Listeners,
 }
@@ -36,7 +39,8 @@ pub(crate) enum Value {
     Time(Duration),
     Switch(bool),
     Word(String),
-    Filters(Vec<String>),
+    /// A list, each item as it is written.
+    Texts(Vec<String>),
     Listeners(Vec<Listen>),
     /// `none`: there is no such limit.
     Nothing,
@@ -69,10 +73,16 @@ impl Kind {
                 _ => None,
             },
             Self::Choice(words) => words.contains(&text).then(|| Value::Word(text.to_owned())),
-            Self::Filters => TopicFilter::new(text).ok().map(|_| Value::Filters(vec![text.to_owned()])),
+            Self::Filters => TopicFilter::new(text).ok().map(|_| Value::Texts(vec![text.to_owned()])),
+            Self::Origins => text.parse::<Origin>().ok().map(|_| Value::Texts(vec![text.to_owned()])),
             Self::Listeners => Some(Value::Listeners(vec![Listen::at(text)])),
         };
         value.ok_or(Wrong::Form)
+    }
+
+    /// Whether it is a list of texts, one for each flag.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::Filters | Self::Origins)
     }
 
     /// What it is called in help texts.
@@ -84,6 +94,7 @@ impl Kind {
             Self::Switch => "true|false",
             Self::Choice(_) => "WORD",
             Self::Filters => "FILTER",
+            Self::Origins => "ORIGIN",
             Self::Listeners => "[ws://]ADDRESS:PORT",
         }
     }
@@ -97,6 +108,7 @@ impl Kind {
             Self::Switch => "Values: true, false.".to_owned(),
             Self::Choice(words) => format!("Values: {}.", words.join(", ")),
             Self::Filters => "A list of Topic Filters.".to_owned(),
+            Self::Origins => "A list of origins.".to_owned(),
             Self::Listeners => "A list of addresses.".to_owned(),
         }
     }
@@ -120,6 +132,9 @@ impl Kind {
             (Wrong::Form, Self::Filters) => {
                 "Topic Filters, with + for a whole level and # at the end only: a/b, +/b, a/#".to_owned()
             }
+            (Wrong::Form, Self::Origins) => {
+                "origins of pages, with * for all: https://home.example, http://127.0.0.1:8080".to_owned()
+            }
             (Wrong::Form, Self::Listeners) => {
                 "addresses with their ports: 127.0.0.1:1883, ws://127.0.0.1:8083".to_owned()
             }
@@ -134,7 +149,7 @@ impl Kind {
             Value::Time(time) => time.as_secs_f64().to_string(),
             Value::Switch(is_on) => is_on.to_string(),
             Value::Word(word) => word.clone(),
-            Value::Filters(filters) => filters.join(" "),
+            Value::Texts(texts) => texts.join(" "),
             Value::Listeners(listeners) => {
                 listeners.iter().map(|listen| listen.address.as_str()).collect::<Vec<_>>().join(" ")
             }
@@ -158,7 +173,7 @@ impl Kind {
             Value::Number(_) | Value::Switch(_) => self.show(value),
             Value::Time(_) => quoted(&format!("{}s", self.show(value))),
             Value::Word(_) | Value::Nothing => quoted(&self.show(value)),
-            Value::Filters(filters) => list(&mut filters.iter()),
+            Value::Texts(texts) => list(&mut texts.iter()),
             Value::Listeners(listeners) => list(&mut listeners.iter().map(|listen| &listen.address)),
         }
     }
@@ -256,7 +271,7 @@ macro_rules! field {
 field! {
     Duration, Time;
     bool, Switch;
-    Vec<String>, Filters;
+    Vec<String>, Texts;
     Vec<Listen>, Listeners;
 }
 
