@@ -10,18 +10,17 @@ use crate::flight::RecordedClient;
 #[derive(Debug)]
 pub(crate) struct ClientCore {
     client: Box<RecordedClient>,
-    /// What was said while it was quiet; `None` if it has to be asked.
-    quiet: Option<Quiet>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Quiet {
-    timeout: Option<Timestamp>,
+    /// It has to be asked.
+    is_awake: bool,
+    /// The process ended: nobody asks it any more.
+    is_stopped: bool,
+    /// When it wants to be told the time, as of when it had nothing more to say; the end of time is never.
+    timeout: Timestamp,
 }
 
 impl ClientCore {
     pub(crate) fn new(client: RecordedClient) -> Self {
-        Self { client: Box::new(client), quiet: None }
+        Self { client: Box::new(client), is_awake: true, is_stopped: false, timeout: Timestamp::MAX }
     }
 
     pub(crate) fn get(&self) -> &Client {
@@ -30,22 +29,38 @@ impl ClientCore {
 
     /// To do something with it: it will be asked again.
     pub(crate) fn touch(&mut self) -> &mut RecordedClient {
-        self.quiet = None;
+        self.is_awake = !self.is_stopped;
         &mut self.client
     }
 
+    pub(crate) const fn stop(&mut self) {
+        self.is_stopped = true;
+        self.is_awake = false;
+        self.timeout = Timestamp::MAX;
+    }
+
+    pub(crate) const fn is_awake(&self) -> bool {
+        self.is_awake
+    }
+
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        if self.quiet.is_some() {
+        if !self.is_awake {
             return None;
         }
         let output = self.client.poll_output();
         if output.is_none() {
-            self.quiet = Some(Quiet { timeout: self.client.poll_timeout() });
+            self.timeout = self.poll_timeout();
+            self.is_awake = false;
         }
         output
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
-        self.quiet.map_or_else(|| self.client.poll_timeout(), |quiet| quiet.timeout)
+    pub(crate) fn poll_timeout(&self) -> Timestamp {
+        if self.is_awake { self.client.poll_timeout().unwrap_or(Timestamp::MAX) } else { self.timeout }
+    }
+
+    /// The same once it had nothing more to say.
+    pub(crate) const fn quiet_timeout(&self) -> Timestamp {
+        self.timeout
     }
 }

@@ -1,6 +1,5 @@
 //! Performs what the cores ask for, and moves bytes between them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use damselfly_broker::{
@@ -13,6 +12,7 @@ use damselfly_session::{PeerError, Timestamp};
 use crate::{
     Fault, Feature, MemberId, Sim, World,
     link::{Held, Link, Piece, Way},
+    numbered::{Number, Numbered},
     sim::{Action, Member},
 };
 
@@ -47,15 +47,13 @@ impl Sim {
             self.trace.note(self.now, format_args!("{} cannot reach the broker", member.name));
             return member.client.touch().handle_transport_lost(self.now, TransportLost::NotOpened);
         }
-        let number = self.last_number + 1;
-        self.last_number = number;
+        self.last_number += 1;
         let Ok(connection) = self.broker.handle_connection(self.now, Peer::default()) else {
             self.trace.note(self.now, format_args!("{} is not let in", member.name));
             return member.client.touch().handle_transport_lost(self.now, TransportLost::NotOpened);
         };
+        let number = self.links.push(self.last_number, Link::new(id, connection));
         self.trace.note(self.now, format_args!("{} connects as link {number}", member.name));
-        self.links.insert(number, Link::new(id, connection));
-        self.by_connection.insert(connection, number);
         if let Some(watch) = &mut self.watch {
             watch.opened(number, id);
         }
@@ -79,23 +77,18 @@ impl Sim {
         self.members.get(link.member.0).is_some_and(|member| member.is_partitioned)
     }
 
-    fn arrive_first(&mut self, number: u64, way: Way) {
-        let Some(pipe) = self.links.get_mut(&number).map(|link| link.pipe(way)) else { return };
-        let (piece, next) = (pipe.pieces.pop_front(), pipe.pieces.front().copied());
-        if let Some(next) = next {
-            self.plan_arrival(number, way, &next);
-        }
+    fn arrive_first(&mut self, number: Number, way: Way) {
+        let piece = self.links.get_mut(number).and_then(|link| link.pipe(way).pieces.pop_front());
         if let Some(piece) = piece {
             self.arrive(number, way, piece.len);
         }
     }
 
-    pub(crate) fn arrive(&mut self, number: u64, way: Way, len: usize) {
+    pub(crate) fn arrive(&mut self, number: Number, way: Way, len: usize) {
+        let Some(link) = self.links.get_mut(number) else { return };
+        let is_parted = self.members.get(link.member.0).is_some_and(|member| member.is_partitioned);
         // What is held goes first.
-        let is_held = |link: &Link| self.is_partitioned(link) || !link.held.is_empty();
-        let Some(is_held) = self.links.get(&number).map(is_held) else { return };
-        let Some(link) = self.links.get_mut(&number) else { return };
-        if is_held {
+        if is_parted || !link.held.is_empty() {
             link.held.push(Held::Piece(way, len));
             return self.count(Fault::Delayed);
         }
@@ -104,9 +97,9 @@ impl Sim {
     }
 
     /// Gives a receiver what has arrived for it.
-    pub(crate) fn hand_in(&mut self, number: u64, way: Way) {
+    pub(crate) fn hand_in(&mut self, number: Number, way: Way) {
         let now = self.now;
-        let Some(link) = self.links.get_mut(&number) else { return };
+        let Some(link) = self.links.get_mut(number) else { return };
         let (member, connection) = (link.member, link.connection);
         let pipe = link.pipe(way);
         if pipe.is_lost || pipe.is_paused || pipe.stalled_until > now {
@@ -131,10 +124,12 @@ impl Sim {
                 }
             };
             let consumed = consumed.min(unread.len());
-            if let Some(watch) = &mut self.watch {
-                watch.taken(now, number, way, unread.get(..consumed).unwrap_or_default());
+            if consumed > 0 {
+                if let Some(watch) = &mut self.watch {
+                    watch.taken(now, number, way, consumed);
+                }
+                pipe.consume(consumed);
             }
-            pipe.consume(consumed);
             pipe.is_paused = is_paused;
         }
         if is_room_awaited {
@@ -146,18 +141,18 @@ impl Sim {
     }
 
     /// The other end's goodbye, or word of the loss, reaches this one: not through a partition.
-    fn notice_from_afar(&mut self, number: u64, way: Way) {
-        let Some(link) = self.links.get(&number) else { return };
+    fn notice_from_afar(&mut self, number: Number, way: Way) {
+        let Some(link) = self.links.get(number) else { return };
         let is_held = (self.is_partitioned(link) || !link.held.is_empty()) && link.cut_at.is_none();
-        match self.links.get_mut(&number) {
+        match self.links.get_mut(number) {
             Some(link) if is_held => link.held.push(Held::Notice(way)),
             _ => self.notice(number, way),
         }
     }
 
     /// One end learns that its connection is gone.
-    pub(crate) fn notice(&mut self, number: u64, way: Way) {
-        let Some(link) = self.links.get_mut(&number) else { return };
+    pub(crate) fn notice(&mut self, number: Number, way: Way) {
+        let Some(link) = self.links.get_mut(number) else { return };
         let pipe = link.pipe(way);
         if std::mem::replace(&mut pipe.is_lost, true) {
             return;
@@ -170,7 +165,6 @@ impl Sim {
                     watch.broker_lost(self.now, number);
                 }
                 self.broker.handle_connection_lost(self.now, connection);
-                self.by_connection.remove(&connection);
             }
             Way::ToClient => {
                 if let Some(watch) = &mut self.watch {
@@ -184,14 +178,14 @@ impl Sim {
             }
         }
         if is_over {
-            self.links.remove(&number);
+            self.links.remove(number);
         }
     }
 
     /// Nothing that is sent arrives from now on; these ends notice in their own time, the others by silence.
-    pub(crate) fn cut_link(&mut self, number: u64, noticed_by: &[Way]) {
+    pub(crate) fn cut_link(&mut self, number: Number, noticed_by: &[Way]) {
         let now = self.now;
-        let Some(link) = self.links.get_mut(&number).filter(|link| link.cut_at.is_none()) else { return };
+        let Some(link) = self.links.get_mut(number).filter(|link| link.cut_at.is_none()) else { return };
         link.cut_at = Some(now);
         link.held.clear();
         self.trace.note(now, format_args!("link {number} is cut"));
@@ -213,23 +207,45 @@ impl Sim {
 
     /// Performs what the cores ask for until they ask for nothing more at this time.
     pub(crate) fn settle(&mut self) {
+        let mut is_any_asked = false;
         loop {
             while let Some(output) = self.broker.poll_output() {
                 self.perform_broker(output);
             }
             let mut is_quiet = true;
-            for index in 0..self.members.len() {
-                while let Some(output) = self.members.get_mut(index).and_then(Member::poll_output) {
+            let mut next = self.next_awake(0);
+            while let Some(index) = next {
+                is_any_asked = true;
+                while let Some(output) = self.members.get_mut(index).and_then(|member| member.client.poll_output()) {
                     is_quiet = false;
                     self.perform_client(MemberId(index), output);
                 }
+                next = self.next_awake(index + 1);
             }
             if is_quiet {
-                let up = self.members.iter().filter(|member| !member.is_down);
-                self.client_timeout = up.filter_map(|member| member.client.poll_timeout()).min();
-                return;
+                break;
             }
         }
+        if is_any_asked {
+            self.note_timeouts();
+        }
+    }
+
+    /// The first client from this one on that may have something to say.
+    fn next_awake(&self, from: usize) -> Option<usize> {
+        let rest = self.members.get(from..)?;
+        rest.iter().position(|member| member.client.is_awake()).map(|at| from + at)
+    }
+
+    pub(crate) fn note_timeouts(&mut self) {
+        self.client_timeout =
+            self.members.iter().map(|member| member.client.quiet_timeout()).fold(Timestamp::MAX, Ord::min);
+    }
+
+    /// The link of a connection, until the broker knows that it is gone.
+    fn link_of(&self, connection: ConnectionId) -> Option<Number> {
+        let mut links = self.links.iter().rev();
+        links.find(|(_, link)| link.connection == connection && !link.is_lost_to_broker()).map(|(number, _)| number)
     }
 
     fn perform_broker(&mut self, output: BrokerOutput) {
@@ -237,12 +253,12 @@ impl Sim {
             BrokerOutput::Transmit(connection) => self.send_from_broker(connection),
             BrokerOutput::Close(connection) => {
                 self.send_from_broker(connection);
-                if let Some(number) = self.by_connection.get(&connection).copied() {
+                if let Some(number) = self.link_of(connection) {
                     self.close(number, Way::ToBroker);
                 }
             }
             BrokerOutput::Resume(connection) => {
-                if let Some(number) = self.by_connection.get(&connection).copied() {
+                if let Some(number) = self.link_of(connection) {
                     self.resume(number, Way::ToBroker);
                 }
             }
@@ -345,8 +361,8 @@ impl Sim {
         }
     }
 
-    fn resume(&mut self, number: u64, way: Way) {
-        if let Some(link) = self.links.get_mut(&number) {
+    fn resume(&mut self, number: Number, way: Way) {
+        if let Some(link) = self.links.get_mut(number) {
             link.pipe(way).is_paused = false;
             self.hand_in(number, way);
         }
@@ -354,8 +370,8 @@ impl Sim {
 
     /// The end that receives what comes this `way` closes; the other one notices once the last bytes have arrived, if
     /// anything arrives there.
-    fn close(&mut self, number: u64, way: Way) {
-        let Some(link) = self.links.get_mut(&number) else { return };
+    fn close(&mut self, number: Number, way: Way) {
+        let Some(link) = self.links.get_mut(number) else { return };
         if link.cut_at.is_none() {
             let at = link.pipe(way.back()).last_arrival.max(self.now);
             self.plan(at, Action::Notice { link: number, way: way.back() });
@@ -364,7 +380,7 @@ impl Sim {
     }
 
     fn send_from_broker(&mut self, connection: ConnectionId) {
-        let number = self.by_connection.get(&connection).copied();
+        let number = self.link_of(connection);
         let mut bytes = std::mem::take(&mut self.scratch);
         while self.broker.transmit_len(connection) > 0 {
             let room = number.map_or(usize::MAX, |number| room(&self.world, &mut self.links, number, Way::ToClient));
@@ -378,7 +394,7 @@ impl Sim {
             }
         }
         self.scratch = bytes;
-        if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
+        if let Some(link) = number.and_then(|number| self.links.get_mut(number)) {
             link.pipe(Way::ToClient).is_full = self.broker.transmit_len(connection) > 0;
         }
     }
@@ -399,18 +415,18 @@ impl Sim {
                 self.send(number, Way::ToBroker, &bytes);
             }
         }
-        if let Some(link) = number.and_then(|number| self.links.get_mut(&number)) {
+        if let Some(link) = number.and_then(|number| self.links.get_mut(number)) {
             link.pipe(Way::ToBroker).is_full = is_full;
         }
         self.scratch = bytes;
     }
 
     /// Sends bytes on their way, in pieces.
-    fn send(&mut self, number: u64, way: Way, bytes: &[u8]) {
+    fn send(&mut self, number: Number, way: Way, bytes: &[u8]) {
         let now = self.now;
-        let (shortest, longest) = self.world.latency;
+        let (shortest, longest) = self.latency;
         let max_piece = u64::try_from(self.world.max_piece).unwrap_or(u64::MAX).max(1);
-        let Some(link) = self.links.get_mut(&number) else { return };
+        let Some(link) = self.links.get_mut(number) else { return };
         let is_cut = link.cut_at.is_some();
         link.pipe(way).send(bytes);
         let is_late = link.pipe(way).is_full;
@@ -425,9 +441,11 @@ impl Sim {
         while rest > 0 {
             let len = usize::try_from(self.random.between(1, max_piece)).unwrap_or(usize::MAX).min(rest);
             rest -= len;
-            let latency = self.random.duration(shortest, longest);
+            let latency = Duration::from_micros(self.random.between(shortest, longest));
             let at = arrival(link, way, now.saturating_add(latency));
-            self.trace.note(now, format_args!("link {number} {way:?} {len} bytes for {at}"));
+            if self.trace.is_written() {
+                self.trace.note(now, format_args!("link {number} {way:?} {len} bytes for {at}"));
+            }
             self.last_number += 1;
             link.pipe(way).pieces.push_back(Piece { at, number: self.last_number, len });
         }
@@ -445,8 +463,8 @@ pub(crate) fn arrival(link: &mut Link, way: Way, at: Timestamp) -> Timestamp {
 }
 
 /// Bytes that a link takes.
-fn room(world: &World, links: &mut BTreeMap<u64, Link>, number: u64, way: Way) -> usize {
-    let under_way = links.get_mut(&number).map_or(0, |link| link.pipe(way).under_way());
+fn room(world: &World, links: &mut Numbered<Link>, number: Number, way: Way) -> usize {
+    let under_way = links.get_mut(number).map_or(0, |link| link.pipe(way).under_way());
     world.capacity.max(1).saturating_sub(under_way)
 }
 

@@ -10,6 +10,7 @@ use crate::{
     drive::arrival,
     flight::{Memory, RecordedClient, Tape},
     link::{Held, Way},
+    numbered::Number,
     sim::{Action, start},
 };
 
@@ -120,7 +121,7 @@ impl Sim {
         let until = self.now.saturating_add(duration);
         let way = reader.way();
         let Some(number) = self.members.get(member.0).and_then(|member| member.link) else { return };
-        let Some(link) = self.links.get_mut(&number) else { return };
+        let Some(link) = self.links.get_mut(number) else { return };
         link.pipe(way).stalled_until = until;
         self.trace.note(self.now, format_args!("{reader:?} stops reading link {number} until {until}"));
         self.count(Fault::Stall(reader));
@@ -151,7 +152,7 @@ impl Sim {
             }
             self.trace.note(self.now, format_args!("{} reaches the broker again", member.name));
             let (shortest, longest) = self.world.latency;
-            let links: Vec<_> = self.links.iter().filter(|(_, link)| link.member == *id).map(|(at, _)| *at).collect();
+            let links: Vec<_> = self.links.iter().filter(|(_, link)| link.member == *id).map(|(at, _)| at).collect();
             for link in links {
                 let at = self.now.saturating_add(self.random.duration(shortest, longest));
                 self.plan(at, Action::LetGo { link });
@@ -160,12 +161,12 @@ impl Sim {
     }
 
     /// What was held arrives, unless there is a partition again.
-    pub(crate) fn let_go(&mut self, number: u64) {
-        let Some(link) = self.links.get(&number).filter(|link| !self.is_partitioned(link)) else { return };
+    pub(crate) fn let_go(&mut self, number: Number) {
+        let Some(link) = self.links.get(number).filter(|link| !self.is_partitioned(link)) else { return };
         if link.cut_at.is_some() {
             return;
         }
-        let held = self.links.get_mut(&number).map(|link| std::mem::take(&mut link.held)).unwrap_or_default();
+        let held = self.links.get_mut(number).map(|link| std::mem::take(&mut link.held)).unwrap_or_default();
         for held in held {
             match held {
                 Held::Piece(way, len) => self.arrive(number, way, len),
@@ -183,7 +184,7 @@ impl Sim {
         self.notice(number, Way::ToClient);
         let notice = self.random.duration(Duration::ZERO, self.world.notice_within);
         let at = self.now.saturating_add(notice);
-        if let Some(at) = self.links.get_mut(&number).map(|link| arrival(link, Way::ToBroker, at)) {
+        if let Some(at) = self.links.get_mut(number).map(|link| arrival(link, Way::ToBroker, at)) {
             self.plan(at, Action::Notice { link: number, way: Way::ToBroker });
         }
         self.connect(member);
@@ -196,6 +197,7 @@ impl Sim {
     pub fn crash(&mut self, member: MemberId, down_for: Duration) {
         let Some(process) = self.members.get_mut(member.0).filter(|process| !process.is_down) else { return };
         process.is_down = true;
+        process.client.stop();
         process.crashes += 1;
         let link = process.link.take();
         *self.faults.entry(Fault::Crash).or_default() += 1;
@@ -210,6 +212,7 @@ impl Sim {
             self.notice(link, Way::ToClient);
         }
         self.plan(self.now.saturating_add(down_for), Action::Start(member));
+        self.note_timeouts();
         self.settle();
     }
 

@@ -9,6 +9,7 @@ mod fault;
 mod feature;
 pub mod flight;
 mod link;
+mod numbered;
 mod random;
 mod scenario;
 mod sim;

@@ -127,6 +127,11 @@ impl Link {
         }
     }
 
+    /// The broker knows that it is gone.
+    pub(crate) const fn is_lost_to_broker(&self) -> bool {
+        self.to_broker.is_lost
+    }
+
     /// Both ends know that it is gone.
     pub(crate) const fn is_over(&self) -> bool {
         self.to_broker.is_lost && self.to_client.is_lost

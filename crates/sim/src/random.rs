@@ -29,9 +29,12 @@ impl Random {
     }
 
     pub(crate) fn duration(&mut self, shortest: Duration, longest: Duration) -> Duration {
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.between(micros(shortest), micros(longest)))
     }
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! The simulation: one broker, clients, links between them, one clock.
 
 use core::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, binary_heap::PeekMut};
 use std::time::Duration;
 
-use damselfly_broker::{Broker, CommitId as BrokerCommitId, ConfigError, ConnectionId, QuestionId};
-use damselfly_client::{
-    Client, CommitId, Config, ConnectParameters, Event, Output as ClientOutput, Refused, Ticket, UsageError,
-};
+use damselfly_broker::{Broker, CommitId as BrokerCommitId, ConfigError, QuestionId};
+use damselfly_client::{Client, CommitId, Config, ConnectParameters, Event, Refused, Ticket, UsageError};
 use damselfly_codec::{Properties, QoS, SubscriptionOptions};
 use damselfly_session::{Message, Timestamp};
 use damselfly_topic::{KeyedState, TopicFilter, TopicName};
@@ -17,7 +15,8 @@ use crate::{
     client_core::ClientCore,
     flight::{Memory, RecordedBroker, RecordedClient, Tape},
     link::{Link, Piece, Way},
-    random::Random,
+    numbered::{Number, Numbered},
+    random::{Random, micros},
     store::Store,
     trace::Trace,
     watch::Watch,
@@ -58,17 +57,18 @@ pub struct Sim {
     pub(crate) broker: RecordedBroker,
     broker_recording: Option<Memory>,
     pub(crate) members: Vec<Member>,
-    pub(crate) links: BTreeMap<u64, Link>,
-    pub(crate) by_connection: BTreeMap<ConnectionId, u64>,
+    pub(crate) links: Numbered<Link>,
     pub(crate) agenda: BinaryHeap<Entry>,
     /// Of links and of entries in the agenda: never used twice.
     pub(crate) last_number: u64,
     pub(crate) trace: Trace,
     pub(crate) watch: Option<Watch>,
-    /// When the first of the clients wants to be asked, as of the last time all were quiet.
-    pub(crate) client_timeout: Option<Timestamp>,
+    /// When the first of the clients wants to be told the time, as of when all were quiet; the end of time is never.
+    pub(crate) client_timeout: Timestamp,
     /// For bytes on their way from a core to its link.
     pub(crate) scratch: Vec<u8>,
+    /// That of the world, in microseconds.
+    pub(crate) latency: (u64, u64),
     pub(crate) faults: BTreeMap<Fault, u64>,
     pub(crate) features: BTreeMap<Feature, u64>,
     /// When the last journal group of the broker is stored.
@@ -85,7 +85,7 @@ pub(crate) struct Member {
     pub(crate) recording: Option<Memory>,
     pub(crate) parameters: ConnectParameters,
     /// The link the client believes in.
-    pub(crate) link: Option<u64>,
+    pub(crate) link: Option<Number>,
     pub(crate) events: Vec<Event>,
     /// Processes before this one: what was planned for them does not happen.
     pub(crate) crashes: u32,
@@ -150,24 +150,24 @@ pub(crate) enum Action {
     },
     /// The first of the pieces under way arrives.
     Arrive {
-        link: u64,
+        link: Number,
         way: Way,
     },
     /// This end of the link learns that it is gone.
     Notice {
-        link: u64,
+        link: Number,
         way: Way,
     },
     Cut {
-        link: u64,
+        link: Number,
     },
     /// A partition is over.
     LetGo {
-        link: u64,
+        link: Number,
     },
     /// This end of the link reads again.
     Read {
-        link: u64,
+        link: Number,
         way: Way,
     },
     Synced {
@@ -182,10 +182,6 @@ pub(crate) enum Action {
 }
 
 impl Member {
-    pub(crate) fn poll_output(&mut self) -> Option<ClientOutput> {
-        if self.is_down { None } else { self.client.poll_output() }
-    }
-
     pub(crate) fn has_to_send(&self) -> bool {
         self.client.get().transmit(&mut [&[]]) > 0
     }
@@ -207,6 +203,7 @@ impl Sim {
             (Broker::new(config, broker_seed)?.into(), None)
         };
         let trace = Trace::new(world.is_traced);
+        let latency = (micros(world.latency.0), micros(world.latency.1));
         let watch = world.is_watched.then(Watch::default);
         Ok(Self {
             world,
@@ -215,14 +212,14 @@ impl Sim {
             broker,
             broker_recording,
             members: Vec::new(),
-            links: BTreeMap::new(),
-            by_connection: BTreeMap::new(),
+            links: Numbered::new(),
             agenda: BinaryHeap::new(),
             last_number: 0,
             trace,
             watch,
-            client_timeout: None,
+            client_timeout: Timestamp::MAX,
             scratch: Vec::new(),
+            latency,
             faults: BTreeMap::new(),
             features: BTreeMap::new(),
             last_commit: Timestamp::ZERO,
@@ -352,6 +349,13 @@ impl Sim {
         self.members.get_mut(member.0).map(|member| std::mem::take(&mut member.events)).unwrap_or_default()
     }
 
+    /// The same, if there are any, into a buffer that was empty; the client goes on with that one.
+    pub(crate) fn swap_events(&mut self, member: MemberId, events: &mut Vec<Event>) {
+        if let Some(member) = self.members.get_mut(member.0).filter(|member| !member.events.is_empty()) {
+            std::mem::swap(&mut member.events, events);
+        }
+    }
+
     /// From now on no connection is cut, except those that are already on the way to it.
     pub const fn calm_down(&mut self) {
         self.world.cut_within = None;
@@ -456,19 +460,18 @@ impl Sim {
     }
 
     fn step_until(&mut self, until: Timestamp) -> bool {
-        let Some(at) = self.next_time().filter(|at| *at <= until) else { return false };
-        self.now = self.now.max(at);
-        if self.agenda.peek().is_some_and(|entry| entry.at <= self.now) {
-            if let Some(entry) = self.agenda.pop() {
-                self.perform(entry.action);
-            }
+        let at = self.next_time();
+        if at > until || at == Timestamp::MAX {
+            return false;
         }
+        self.now = self.now.max(at);
+        self.perform_next();
         if self.broker.poll_timeout().is_some_and(|at| at <= self.now) {
             self.broker.handle_timeout(self.now);
         }
-        if self.client_timeout.is_some_and(|at| at <= self.now) {
-            for member in self.members.iter_mut().filter(|member| !member.is_down) {
-                if member.client.poll_timeout().is_some_and(|at| at <= self.now) {
+        if self.client_timeout <= self.now {
+            for member in &mut self.members {
+                if member.client.poll_timeout() <= self.now {
                     member.client.touch().handle_timeout(self.now);
                 }
             }
@@ -477,9 +480,28 @@ impl Sim {
         true
     }
 
-    fn next_time(&self) -> Option<Timestamp> {
-        let agenda = self.agenda.peek().map(|entry| entry.at);
-        [agenda, self.broker.poll_timeout(), self.client_timeout].into_iter().flatten().min()
+    fn next_time(&self) -> Timestamp {
+        let agenda = self.agenda.peek().map_or(Timestamp::MAX, |entry| entry.at);
+        agenda.min(self.broker.poll_timeout().unwrap_or(Timestamp::MAX)).min(self.client_timeout)
+    }
+
+    /// What is planned for now, if anything is.
+    fn perform_next(&mut self) {
+        let now = self.now;
+        let Some(mut entry) = self.agenda.peek_mut().filter(|entry| entry.at <= now) else { return };
+        let action = entry.action;
+        // Of the pieces on one way the agenda holds the first alone: it stays short.
+        let next = match action {
+            Action::Arrive { link, way } => self.links.get_mut(link).and_then(|link| link.pipe(way).pieces.get(1)),
+            _ => None,
+        };
+        if let Some(next) = next {
+            (entry.at, entry.number) = (next.at, next.number);
+            drop(entry);
+        } else {
+            PeekMut::pop(entry);
+        }
+        self.perform(action);
     }
 
     pub(crate) fn plan(&mut self, at: Timestamp, action: Action) {
@@ -487,8 +509,8 @@ impl Sim {
         self.agenda.push(Entry { at, number: self.last_number, action });
     }
 
-    /// Of the pieces on one way the agenda holds the first alone: it stays short.
-    pub(crate) fn plan_arrival(&mut self, link: u64, way: Way, piece: &Piece) {
+    /// The first of the pieces on one way.
+    pub(crate) fn plan_arrival(&mut self, link: Number, way: Way, piece: &Piece) {
         self.agenda.push(Entry { at: piece.at, number: piece.number, action: Action::Arrive { link, way } });
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Image {
 
 const CHECKSUM: KeyedState = KeyedState::new(0);
 const HEAD: usize = 4 + 8;
+/// Most groups are no longer.
+const USUAL_GROUP: usize = 256;
 
 impl Store {
     pub(crate) fn record(&mut self, operation: Operation) {
@@ -57,12 +59,12 @@ impl Store {
 
     /// Writes the open group; with a snapshot a new file that begins with it.
     pub(crate) fn write(&mut self, commit: CommitId, snapshot: Option<Vec<Operation>>) {
-        let open = std::mem::take(&mut self.open);
-        let messages = open.iter().filter(|operation| matches!(operation, Operation::Receive { .. })).count();
+        let messages = self.open.iter().filter(|operation| matches!(operation, Operation::Receive { .. })).count();
         let write = match snapshot {
             Some(snapshot) => Write::Replace(group(&snapshot)),
-            None => Write::Append(group(&open)),
+            None => Write::Append(group(&self.open)),
         };
+        self.open.clear();
         self.written.push_back(Written { commit, write, messages });
     }
 
@@ -113,7 +115,8 @@ impl Store {
 }
 
 fn group(operations: &[Operation]) -> Vec<u8> {
-    let mut group = vec![0; HEAD];
+    let mut group = Vec::with_capacity(USUAL_GROUP);
+    group.resize(HEAD, 0);
     for operation in operations {
         let start = group.len();
         group.extend_from_slice(&[0; 4]);

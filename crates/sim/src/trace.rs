@@ -22,6 +22,11 @@ impl Trace {
         }
     }
 
+    /// For whoever would spend time on a line that nobody writes.
+    pub(crate) const fn is_written(&self) -> bool {
+        self.is_written
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

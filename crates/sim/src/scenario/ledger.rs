@@ -88,12 +88,12 @@ impl Ledger {
         });
     }
 
-    pub(super) fn note(&mut self, sim: &Sim, client: usize, member: MemberId, event: Event) -> Result<(), Failure> {
+    pub(super) fn note(&mut self, sim: &Sim, client: usize, member: MemberId, event: &Event) -> Result<(), Failure> {
         match event {
-            Event::Message(inbound) => self.receive(sim, client, member, &inbound),
-            Event::Completed { ticket, outcome } => self.complete(client, ticket, &outcome),
+            Event::Message(inbound) => self.receive(sim, client, member, inbound),
+            Event::Completed { ticket, outcome } => self.complete(client, *ticket, outcome),
             Event::Stored { ticket } => {
-                if let Some(sent) = self.find(client, ticket) {
+                if let Some(sent) = self.find(client, *ticket) {
                     sent.is_promised = true;
                 }
                 Ok(())
@@ -184,7 +184,7 @@ impl Ledger {
         }
         let row = (client, publisher, sent.topic, sent.qos);
         let taken = if sent.qos == QoS::AtLeastOnce { sim.taken_at(payload) } else { &[] };
-        let dropped = (qos != QoS::AtMostOnce).then(|| sim.dropped_for(member));
+        let dropped = || (qos != QoS::AtMostOnce).then(|| sim.dropped_for(member));
         if self.order.is_kept(row, number, taken, dropped) { Ok(()) } else { fail("after a later one") }
     }
 

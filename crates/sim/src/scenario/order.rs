@@ -33,7 +33,13 @@ impl Order {
     ///
     /// `taken` is when the broker took it, each time; empty but for QoS 1. `dropped` is how many messages it has dropped for
     /// this receiver, which is one for each that comes late; `None` if copies may also be lost, which at QoS 0 they may.
-    pub(super) fn is_kept(&mut self, row: Row, number: usize, taken: &[u64], dropped: Option<u64>) -> bool {
+    pub(super) fn is_kept(
+        &mut self,
+        row: Row,
+        number: usize,
+        taken: &[u64],
+        dropped: impl FnOnce() -> Option<u64>,
+    ) -> bool {
         let place = self.rows.entry(row).or_default();
         let copy = taken.iter().enumerate().find(|(_, at)| **at > place.taken);
         if place.newest.is_none_or(|newest| newest < number) {
@@ -43,7 +49,7 @@ impl Order {
         }
         let Some((_, at)) = copy.filter(|(repeats, _)| *repeats > 0) else { return false };
         place.taken = *at;
-        let late = self.late.entry(row.0).or_default();
+        let (late, dropped) = (self.late.entry(row.0).or_default(), dropped());
         *late += u64::from(dropped.is_some());
         dropped.is_none_or(|dropped| *late <= dropped)
     }
@@ -60,9 +66,9 @@ mod tests {
         let mut order = Order::default();
         let (last, before) = came.split_last().unwrap();
         for (number, taken) in before {
-            assert!(order.is_kept(ROW, *number, taken, dropped), "{number} of {came:?}");
+            assert!(order.is_kept(ROW, *number, taken, || dropped), "{number} of {came:?}");
         }
-        order.is_kept(ROW, last.0, last.1, dropped)
+        order.is_kept(ROW, last.0, last.1, || dropped)
     }
 
     #[test]

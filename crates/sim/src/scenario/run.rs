@@ -2,6 +2,7 @@
 
 use core::num::NonZeroU16;
 use core::time::Duration;
+use std::rc::Rc;
 
 use damselfly_broker::{DropReason, WhenFull};
 use damselfly_client::{
@@ -56,13 +57,15 @@ impl Scenario {
 struct Run<'a> {
     scenario: &'a Scenario,
     sim: Sim,
-    members: Vec<MemberId>,
+    members: Rc<[MemberId]>,
     ledger: Ledger,
     kept: Kept,
     /// Whose turn it is among the acknowledgements.
     random: Random,
     /// Messages that each application has not acknowledged, in their order.
     unacknowledged: Vec<Vec<(AckToken, QoS)>>,
+    /// Empty between two looks.
+    events: Vec<Event>,
     start: Timestamp,
     memory: u64,
 }
@@ -90,24 +93,27 @@ impl<'a> Run<'a> {
         let mut run = Self {
             scenario,
             sim,
-            members: Vec::new(),
+            members: Rc::default(),
             ledger: Ledger::new(scenario.clients.iter().map(|plan| plan.queue.is_some()).collect()),
             kept: Kept::default(),
             random: Random::new(scenario.seed ^ APART),
             unacknowledged: scenario.clients.iter().map(|_| Vec::new()).collect(),
+            events: Vec::new(),
             start,
             memory,
         };
+        let mut members = Vec::new();
         for (index, plan) in scenario.clients.iter().enumerate() {
             let member = run.sim.add_with(config(index, plan), parameters(index, plan)?);
             run.sim.number_wills(member);
-            run.members.push(member);
+            members.push(member);
         }
+        run.members = members.into();
         Ok(run)
     }
 
     fn play(&mut self) -> Result<Report, Failure> {
-        for (member, filters) in self.members.clone().into_iter().zip(FILTERS) {
+        for (member, filters) in self.members.clone().iter().copied().zip(FILTERS) {
             for (filter, qos) in filters {
                 let filter = TopicFilter::new(filter).map_err(|error| Failure(error.to_string()))?;
                 self.sim.subscribe(member, filter, *qos).map_err(|error| Failure(error.to_string()))?;
@@ -235,7 +241,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.kept.begin_last_look();
-        for (index, member) in self.members.clone().into_iter().enumerate() {
+        for (index, member) in self.members.clone().iter().copied().enumerate() {
             self.look(index, member)?;
         }
         self.run_for(LOOK)?;
@@ -279,7 +285,7 @@ impl<'a> Run<'a> {
 
     /// Each application acknowledges some of what it has.
     fn acknowledge(&mut self) -> Result<(), Failure> {
-        for (index, member) in self.members.clone().into_iter().enumerate() {
+        for (index, member) in self.members.clone().iter().copied().enumerate() {
             let Some(waiting) = self.unacknowledged.get_mut(index).filter(|waiting| !waiting.is_empty()) else {
                 continue;
             };
@@ -306,16 +312,20 @@ impl<'a> Run<'a> {
     }
 
     fn take_events(&mut self) -> Result<(), Failure> {
-        for (index, member) in self.members.clone().into_iter().enumerate() {
-            for event in self.sim.take_events(member) {
+        for (index, member) in self.members.clone().iter().copied().enumerate() {
+            let mut events = std::mem::take(&mut self.events);
+            self.sim.swap_events(member, &mut events);
+            for event in &events {
                 self.note(index, member, event)?;
             }
+            events.clear();
+            self.events = events;
         }
         Ok(())
     }
 
-    fn note(&mut self, index: usize, member: MemberId, event: Event) -> Result<(), Failure> {
-        match &event {
+    fn note(&mut self, index: usize, member: MemberId, event: &Event) -> Result<(), Failure> {
+        match event {
             Event::Message(inbound) => {
                 if let Some(token) =
                     inbound.ack.filter(|_| self.scenario.clients.get(index).is_some_and(|plan| plan.is_manual))
@@ -339,7 +349,7 @@ impl<'a> Run<'a> {
         if let Some(violation) = self.sim.violation() {
             return Err(Failure(violation.to_owned()));
         }
-        for (index, member) in self.members.clone().into_iter().enumerate() {
+        for (index, member) in self.members.clone().iter().copied().enumerate() {
             if let Some(error) = self.sim.start_error(member) {
                 return Err(Failure(format!("client {index} does not start: {error}")));
             }
@@ -354,7 +364,7 @@ impl<'a> Run<'a> {
 
     /// All clients go for good, and nothing is left of them.
     fn leave(&mut self) -> Result<(), Failure> {
-        for (index, member) in self.members.clone().into_iter().enumerate() {
+        for (index, member) in self.members.clone().iter().copied().enumerate() {
             self.sim.act(member, |client, now| client.close(now, now.saturating_add(Duration::from_secs(5))));
             self.run_for(Duration::from_secs(10))?;
             self.sim.remove_session(&name(index));
