@@ -4,6 +4,7 @@ pub mod broker;
 pub mod client;
 pub mod conformance;
 pub mod diagram;
+pub mod home;
 pub mod scram;
 
 /// The guide's examples are compiled and run.
