@@ -37,7 +37,7 @@ pub fn nonce() -> std::io::Result<String> {
 }
 
 /// Bytes that nobody can foresee.
-fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     // So few bytes come whole or not at all.
     let len = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;

@@ -1,6 +1,7 @@
 //! The programs and drivers of this crate, from socket to socket.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod auth;
 mod bad_input;
 mod broker_program;
 mod client_cancel;
@@ -15,6 +16,7 @@ mod embed_client;
 mod limits;
 mod mqtt;
 mod mqtt_ask;
+mod passwd;
 mod promises;
 mod recording;
 mod scram;

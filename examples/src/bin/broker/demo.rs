@@ -7,12 +7,13 @@ use damselfly_broker::{
     Answer, ClientIdInUse, ConnectionId, Event, LocalDelivery, LocalId, Message, Peer, Question, QuestionId,
 };
 use damselfly_codec::{Connect, Delivery, Foreign, Properties, Publish, QoS, SubscriptionOptions, Version, Will};
-use damselfly_examples::broker::Host;
+use damselfly_examples::broker::{Entrance, Host, Waker};
+use damselfly_examples::guard::Guard;
 use damselfly_session::Timestamp;
 use damselfly_sim::flight::RecordedBroker;
 use damselfly_topic::{TopicError, TopicFilter, TopicName};
 
-use crate::{log, rules::Rules, sink::Sink};
+use crate::{log, sink::Sink};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks from one breakdown of the freezer to the next.
@@ -26,7 +27,7 @@ const FREEZER_STATUS: &str = "demo/freezer/status";
 #[derive(Debug)]
 pub(crate) struct Demo {
     console: Sink,
-    rules: Rules,
+    guard: Guard,
     next_tick: Timestamp,
     ticks: u64,
     participants: Option<Participants>,
@@ -69,6 +70,10 @@ To switch the lamp on:
 }
 
 impl Host for Demo {
+    fn attach(&mut self, waker: Waker) {
+        self.guard.attach(waker);
+    }
+
     fn start(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
         self.next_tick = now.saturating_add(TICK);
         match Participants::open(broker, now) {
@@ -78,10 +83,19 @@ impl Host for Demo {
     }
 
     fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
-        self.rules.answer(id, question)
+        self.guard.answer(id, question)
+    }
+
+    fn admit(&mut self, id: QuestionId, question: &Question, entrance: &Entrance) -> Option<Answer> {
+        match question {
+            // The freezer is ours.
+            Question::Connect { connection, .. } if Some(*connection) == self.freezer => Some(Answer::allow()),
+            _ => self.guard.admit(id, question, entrance),
+        }
     }
 
     fn event(&mut self, event: &Event, address: Option<SocketAddr>) {
+        self.guard.event(event, address);
         log::record(event, address);
     }
 
@@ -99,20 +113,28 @@ impl Host for Demo {
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
-        Some(self.next_tick)
+        self.guard.poll_timeout().into_iter().chain([self.next_tick]).min()
     }
 
     fn handle_timeout(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
+        self.guard.handle_timeout(broker, now);
+        if self.next_tick > now {
+            return;
+        }
         self.next_tick = self.next_tick.max(now.saturating_sub(TICK)).saturating_add(TICK);
         report(self.tick(broker, now));
         self.ticks += 1;
+    }
+
+    fn woken(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
+        self.guard.woken(broker, now);
     }
 }
 
 impl Demo {
     /// Prints to `console`.
-    pub(crate) fn new(console: Sink, rules: Rules) -> Self {
-        Self { console, rules, next_tick: Timestamp::ZERO, ticks: 0, participants: None, freezer: None }
+    pub(crate) fn new(console: Sink, guard: Guard) -> Self {
+        Self { console, guard, next_tick: Timestamp::ZERO, ticks: 0, participants: None, freezer: None }
     }
 
     fn tick(&mut self, broker: &mut RecordedBroker, now: Timestamp) -> Result<(), DemoError> {

@@ -18,14 +18,15 @@ pub(crate) enum ListenError {
     #[error("{0}. Give an address of this machine and a port from 0 to 65535, such as 127.0.0.1:1883 or [::1]:1883")]
     Address(#[from] io::Error),
     #[error(
-        "whoever reaches {0} could connect without a password. Add --allow-anonymous (in a file: allow_anonymous = \
-         true) if that is what you want, or listen on 127.0.0.1"
+        "whoever reaches {0} could connect without a password. Name users with --password-file (in a file: \
+         password_file), of which mqtt passwd FILE USER makes one; add --allow-anonymous (allow_anonymous = true) if that \
+         is what you want; or listen on 127.0.0.1"
     )]
     Anonymous(SocketAddr),
 }
 
 /// The address to listen on and what clients speak there, if that may be.
-pub(crate) fn address(text: &str, allow_anonymous: bool) -> Result<(SocketAddr, TransportKind), ListenError> {
+pub(crate) fn address(text: &str, may_be_reached_by_all: bool) -> Result<(SocketAddr, TransportKind), ListenError> {
     let (kind, text) = match text.split_once("://") {
         None => (TransportKind::Tcp, text),
         Some(("mqtt", rest)) => (TransportKind::Tcp, rest),
@@ -41,7 +42,7 @@ pub(crate) fn address(text: &str, allow_anonymous: bool) -> Result<(SocketAddr, 
         return Err(ListenError::NoPort);
     }
     let address = text.to_socket_addrs()?.next().ok_or(io::Error::from(io::ErrorKind::NotFound))?;
-    let is_allowed = address.ip().is_loopback() || allow_anonymous;
+    let is_allowed = address.ip().is_loopback() || may_be_reached_by_all;
     if is_allowed { Ok((address, kind)) } else { Err(ListenError::Anonymous(address)) }
 }
 

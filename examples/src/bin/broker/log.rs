@@ -2,27 +2,49 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use damselfly_broker::{Answer, Event, Question, QuestionId, Why};
-use damselfly_examples::broker::Host;
-
-use crate::rules::Rules;
+use damselfly_examples::broker::{Entrance, Host, Waker};
+use damselfly_examples::guard::Guard;
+use damselfly_session::Timestamp;
+use damselfly_sim::flight::RecordedBroker;
 
 /// Logs what happens: who came, who was sent away and why, what was dropped. No payload, no password.
-#[derive(Clone, Debug)]
-pub(crate) struct Log(Rules);
+#[derive(Debug)]
+pub(crate) struct Log(Guard);
 
 impl Log {
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self(rules)
+    pub(crate) fn new(guard: Guard) -> Self {
+        Self(guard)
     }
 }
 
 impl Host for Log {
+    fn attach(&mut self, waker: Waker) {
+        self.0.attach(waker);
+    }
+
     fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
         self.0.answer(id, question)
     }
 
+    fn admit(&mut self, id: QuestionId, question: &Question, entrance: &Entrance) -> Option<Answer> {
+        self.0.admit(id, question, entrance)
+    }
+
     fn event(&mut self, event: &Event, address: Option<SocketAddr>) {
+        self.0.event(event, address);
         record(event, address);
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        self.0.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
+        self.0.handle_timeout(broker, now);
+    }
+
+    fn woken(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
+        self.0.woken(broker, now);
     }
 }
 

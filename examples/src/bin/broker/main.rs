@@ -4,7 +4,6 @@ mod args;
 mod demo;
 mod listen;
 mod log;
-mod rules;
 mod settings;
 mod sink;
 
@@ -18,15 +17,16 @@ use std::thread;
 use std::time::Duration;
 
 use damselfly_broker::Broker;
+use damselfly_examples::Excerpt;
 use damselfly_examples::broker::{self as driver, Driver, Host, Stop, TransportKind};
+use damselfly_examples::guard::{Guard, Policy, Reloader};
 use damselfly_sim::flight::RecordedBroker;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::Task;
 use demo::Demo;
 use log::Log;
-use rules::Rules;
-use settings::{Builder, Excerpt, Listener, Mistake, Setup};
+use settings::{Builder, Listener, Mistake, Setup};
 use sink::Sink;
 
 /// How long the last lines of the log may take when the program ends.
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Ok(Task::Sample) => return print(&settings::sample()),
         Err(error) => return complain(&error),
     };
-    let (setup, listeners) = match builder.build() {
+    let (setup, listeners, policy) = match builder.build_with_policy() {
         Ok(built) => built,
         Err(mistakes) => return explain(&mistakes),
     };
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         // Whoever reads the log may be gone: that must not become a panic in the thread that logs.
         .log_internal_errors(false)
         .init();
-    let result = run(setup, &listeners, record.as_deref());
+    let result = run(setup, &listeners, policy, record.as_deref());
     log.finish(LAST_LINES);
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,8 +68,8 @@ fn main() -> ExitCode {
 fn check(path: &str) -> ExitCode {
     let mut builder = Builder::default();
     builder.read(path);
-    match builder.build() {
-        Ok((setup, _)) => {
+    match builder.build_with_policy() {
+        Ok((setup, ..)) => {
             let differences = setup.differences();
             let names = if differences.is_empty() { "none".to_owned() } else { differences.join(", ") };
             print(&format!("{}: no mistakes. Other than the defaults: {names}\n", Excerpt(path)))
@@ -131,18 +131,28 @@ enum Failure {
     System(#[from] io::Error),
 }
 
-fn run(setup: Setup, listeners: &[Listener], record: Option<&Path>) -> Result<(), Failure> {
+fn run(setup: Setup, listeners: &[Listener], policy: Policy, record: Option<&Path>) -> Result<(), Failure> {
     let descriptors = damselfly_examples::raise_descriptor_limit();
     tracing::debug!(descriptors, "each connection takes one");
-    let rules = Rules::new(setup.access());
+    let mut guard = Guard::new(policy, setup.logins())?;
+    guard.allow_anonymous(setup.lets_in_anonymous());
+    let sources = setup.sources();
+    let has_files = sources.password_file.is_some() || sources.access_file.is_some();
+    let reloader = has_files.then(|| guard.reloader(sources));
     if setup.demo {
-        serve(setup, listeners, record, Demo::new(Sink::start("console", io::stdout())?, rules))
+        serve(setup, listeners, record, reloader, Demo::new(Sink::start("console", io::stdout())?, guard))
     } else {
-        serve(setup, listeners, record, Log::new(rules))
+        serve(setup, listeners, record, reloader, Log::new(guard))
     }
 }
 
-fn serve(setup: Setup, listeners: &[Listener], record: Option<&Path>, host: impl Host) -> Result<(), Failure> {
+fn serve(
+    setup: Setup,
+    listeners: &[Listener],
+    record: Option<&Path>,
+    reloader: Option<Reloader>,
+    host: impl Host,
+) -> Result<(), Failure> {
     let broker = match record {
         Some(path) => {
             let tape = damselfly_examples::tape(path).map_err(|error| Failure::Record(path.into(), error))?;
@@ -158,28 +168,40 @@ fn serve(setup: Setup, listeners: &[Listener], record: Option<&Path>, host: impl
         let address = driver.listen_as(asked).map_err(|error| Failure::Listen(why(error)))?;
         addresses.push((address, asked.kind));
     }
-    stop_at_signals(driver.stop())?;
+    obey_signals(driver.stop(), reloader)?;
     // Whoever started us may have closed its end: that is no reason to stop.
     let _ = announce(&addresses, setup.demo);
     driver.run()?;
     Ok(())
 }
 
-/// From here on SIGINT and SIGTERM end the driver instead of the process.
-fn stop_at_signals(stop: Stop) -> io::Result<()> {
+/// From here on SIGINT and SIGTERM end the driver instead of the process, and SIGHUP has files read anew if there are any.
+fn obey_signals(stop: Stop, reloader: Option<Reloader>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let guard = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = reloader.as_ref().map(|_| signal(SignalKind::hangup())).transpose()?;
     drop(guard);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let mut next = || {
-            runtime.block_on(async {
+        let mut next = || loop {
+            let next = runtime.block_on(async {
+                let reload = async {
+                    match &mut hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
-                    _ = interrupt.recv() => ("SIGINT", 130),
-                    _ = terminate.recv() => ("SIGTERM", 143),
+                    _ = interrupt.recv() => Some(("SIGINT", 130)),
+                    _ = terminate.recv() => Some(("SIGTERM", 143)),
+                    _ = reload => None,
                 }
-            })
+            });
+            match next {
+                Some(next) => return next,
+                None => reloader.iter().for_each(reload),
+            }
         };
         let (signal, _) = next();
         match stop.stop() {
@@ -191,6 +213,22 @@ fn stop_at_signals(stop: Stop) -> io::Result<()> {
         process::exit(status);
     })?;
     Ok(())
+}
+
+/// Files with a mistake change nothing.
+fn reload(reloader: &Reloader) {
+    match reloader.reload() {
+        Ok(()) => tracing::info!("SIGHUP: users and rules were read"),
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                tracing::error!("{mistake}");
+            }
+            tracing::error!(
+                mistakes = mistakes.len(),
+                "SIGHUP: nothing was changed, and the old users and rules go on"
+            );
+        }
+    }
 }
 
 /// One line for each listener, for people and programs alike.

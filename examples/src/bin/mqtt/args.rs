@@ -10,6 +10,7 @@ use crate::{
     bench::BenchArgs,
     conformance::{self, ConformanceArgs},
     output::OutputArgs,
+    passwd::{self, PasswdArgs},
     property::PropertyArgs,
     rr::RrArgs,
     url::Url,
@@ -62,6 +63,9 @@ pub(crate) enum Command {
     /// Hold a broker against the standards, and name the statement of each failed case.
     #[command(disable_help_flag = true, long_about = conformance::ABOUT, after_help = conformance::EXIT_STATUS)]
     Conformance(Box<ConformanceArgs>),
+    /// Write a broker's password file.
+    #[command(long_about = passwd::ABOUT)]
+    Passwd(PasswdArgs),
 }
 
 /// Where to connect, as whom, and how.

@@ -1,6 +1,6 @@
 //! `mqtt pub`, `mqtt sub` and `mqtt rr`: publish, subscribe and ask from the command line, with the flags that users of
 //! `mosquitto_pub`, `mosquitto_sub` and `mosquitto_rr` know. `mqtt bench`: load a broker. `mqtt conformance`: hold it
-//! against the standards.
+//! against the standards. `mqtt passwd`: write its password file.
 
 mod args;
 mod bench;
@@ -10,6 +10,7 @@ mod format;
 mod histogram;
 mod missing;
 mod output;
+mod passwd;
 mod property;
 mod publish;
 mod rr;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         Command::Sub(args) => (args.connect.quiet, args.connect.debug),
         Command::Rr(args) => (args.connect.quiet, args.connect.debug),
         Command::Bench(args) => (args.connect.quiet, args.connect.debug),
-        Command::Conformance(_) => (false, false),
+        Command::Conformance(_) | Command::Passwd(_) => (false, false),
     };
     start_log(is_debug);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             Command::Rr(args) => rr::run(*args).await,
             Command::Bench(args) => bench::run(*args).await,
             Command::Conformance(args) => conformance::run(*args).await,
+            Command::Passwd(args) => passwd::run(&args),
         }
     });
     // Reading stdin blocks a thread that cannot be interrupted: it is left behind.

@@ -3,6 +3,7 @@
 
 mod client;
 mod mosquitto;
+mod place;
 mod process;
 mod proxy;
 mod rumqttd;
@@ -15,6 +16,7 @@ pub(crate) use client::{
     endpoint, message, next_payload, options, outcome_of_subscribing, payload_of, run, stream, subscribe,
 };
 pub(crate) use mosquitto::Mosquitto;
+pub(crate) use place::Place;
 pub(crate) use process::{BrokerProcess, LIMIT, eventually, run_broker};
 pub(crate) use proxy::Proxy;
 pub(crate) use rumqttd::Rumqttd;

@@ -101,6 +101,33 @@ impl Wire {
         body[1]
     }
 
+    /// Asks with a User Name and a Password, a clean session: the code of the CONNACK.
+    pub(crate) fn ask(&mut self, level: u8, client_id: &str, user_name: Option<&str>, password: Option<&str>) -> u8 {
+        self.send_credentials(level, client_id, user_name, password);
+        let (first, body) = self.receive();
+        assert_eq!(first, 0x20, "CONNACK");
+        body[1]
+    }
+
+    /// The same without waiting.
+    pub(crate) fn send_credentials(
+        &mut self,
+        level: u8,
+        client_id: &str,
+        user_name: Option<&str>,
+        password: Option<&str>,
+    ) {
+        self.level = level;
+        let mut body = b"\0\x04MQTT".to_vec();
+        let flags = 0b10 | u8::from(user_name.is_some()) << 7 | u8::from(password.is_some()) << 6;
+        body.extend([level, flags, 0, 0]);
+        body.extend(self.no_properties());
+        body.extend(string(client_id));
+        body.extend(user_name.map(string).unwrap_or_default());
+        body.extend(password.map(string).unwrap_or_default());
+        self.send(&frame(0x10, &body));
+    }
+
     /// Sends DISCONNECT and waits for the end of the connection.
     pub(crate) fn disconnect(mut self) {
         self.send(&[0xE0, 0]);

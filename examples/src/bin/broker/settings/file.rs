@@ -1,11 +1,13 @@
 //! The file: TOML, of which every mistake is found at once and told with its line.
 
+use std::path::Path;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::table::{Setting, TABLE};
-use super::value::{Excerpt, Kind, Value, Wrong};
-use super::{Builder, LISTEN, Listen};
+use super::value::{Kind, Value, Wrong};
+use super::{Builder, Excerpt, LISTEN, Listen};
 
 /// The keys of one `[[listen]]`.
 const ADDRESS: &str = "address";
@@ -58,6 +60,7 @@ fn set(
     let read = match setting.kind {
         Kind::Listeners => listeners(builder, reader, value).map(Value::Listeners),
         kind if kind.is_list() => texts(builder, reader, setting, value).map(Value::Texts),
+        Kind::File => scalar(Kind::File, reader, value).map(|value| beside(builder, value)),
         kind => scalar(kind, reader, value),
     };
     // Whatever is written there, it is not the default's fault.
@@ -66,6 +69,15 @@ fn set(
         let demand = setting.kind.demand(wrong);
         let text = format!("{} = {}: it must be {demand}", setting.name, Excerpt(reader.raw(value)));
         builder.complain(line, text);
+    }
+}
+
+/// A path is looked for in the directory of the settings file, wherever the program was started.
+fn beside(builder: &Builder, value: Value) -> Value {
+    let directory = builder.file.as_deref().and_then(|file| Path::new(file).parent());
+    match (value, directory) {
+        (Value::Word(path), Some(directory)) => Value::Word(directory.join(path).to_string_lossy().into_owned()),
+        (value, _) => value,
     }
 }
 

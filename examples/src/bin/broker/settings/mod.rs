@@ -11,15 +11,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use damselfly_broker::{Access, Action, Config, ConfigError, Permission};
+use damselfly_broker::{Action, Config, ConfigError};
+use damselfly_examples::Excerpt;
 use damselfly_examples::broker::{Listening, Origins};
+use damselfly_examples::guard::{Limits, Policy, Sources, WrongFile};
 use tracing::level_filters::LevelFilter;
 
 use crate::listen;
 
 pub(crate) use sample::sample;
 pub(crate) use table::{Setting, TABLE};
-pub(crate) use value::{Excerpt, Kind, Value};
+pub(crate) use value::{Kind, Value};
 
 /// Everything there is to set. Which names stand for which fields: [`TABLE`].
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +29,11 @@ pub(crate) struct Setup {
     pub(crate) listen: Vec<Listen>,
     pub(crate) max_listener_connections: Option<u32>,
     pub(crate) allow_origins: Vec<String>,
-    pub(crate) allow_anonymous: bool,
+    /// `None`: nobody said.
+    pub(crate) allow_anonymous: Option<bool>,
+    pub(crate) password_file: Option<String>,
+    pub(crate) access_file: Option<String>,
+    pub(crate) logins: Limits,
     pub(crate) log_level: LevelFilter,
     pub(crate) demo: bool,
     pub(crate) refused_topics: Vec<String>,
@@ -68,7 +74,10 @@ impl Default for Setup {
             listen: vec![Listen::at("127.0.0.1:1883")],
             max_listener_connections: None,
             allow_origins: Vec::new(),
-            allow_anonymous: false,
+            allow_anonymous: None,
+            password_file: None,
+            access_file: None,
+            logins: Limits::default(),
             log_level: LevelFilter::INFO,
             demo: false,
             refused_topics: Vec::new(),
@@ -102,6 +111,19 @@ impl fmt::Display for Mistake {
     }
 }
 
+impl Mistake {
+    /// What is wrong with a file that a setting names.
+    fn of_file(place: &Place, name: &str, wrong: &WrongFile) -> Self {
+        let file = Excerpt(&wrong.file.to_string_lossy()).to_string();
+        match wrong.mistake.line {
+            0 => {
+                Self { place: place.clone(), text: format!("{} {file}: {}", in_words(place, name), wrong.mistake.text) }
+            }
+            line => Self { place: Place::File(file.into(), line), text: wrong.mistake.text.clone() },
+        }
+    }
+}
+
 /// A listener with its address.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
@@ -117,6 +139,8 @@ impl Listener {
 }
 
 const LISTEN: &str = "listen";
+const PASSWORD_FILE: &str = "password_file";
+const ACCESS_FILE: &str = "access_file";
 
 /// Collects what files and flags say, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -170,6 +194,7 @@ impl Builder {
     /// Checks what the values mean together: the setup and its listeners, or every mistake, in the order of the lines.
     pub(crate) fn build(mut self) -> Result<(Setup, Vec<Listener>), Vec<Mistake>> {
         self.check_config();
+        self.check_delays();
         let config = &mut self.setup.config;
         if !self.places.contains_key("max_connect_packet_size") {
             config.max_connect_packet_size = config.max_connect_packet_size.min(config.max_packet_size);
@@ -198,6 +223,37 @@ impl Builder {
         }
     }
 
+    /// A login whose answer waits for longer than the core does is told something else.
+    fn check_delays(&mut self) {
+        const NAME: &str = "max_failed_login_delay";
+        let Some(place) = self.places.get(NAME).cloned() else { return };
+        if self.setup.logins.max_failed_login_delay >= self.setup.config.question_timeout {
+            let text = format!("{} must be less than {}", in_words(&place, NAME), in_words(&place, "question_timeout"));
+            self.mistakes.push(Mistake { place, text });
+        }
+    }
+
+    /// The same, and the files that the settings name.
+    pub(crate) fn build_with_policy(self) -> Result<(Setup, Vec<Listener>, Policy), Vec<Mistake>> {
+        let places = [PASSWORD_FILE, ACCESS_FILE].map(|name| self.places.get(name).cloned().unwrap_or(Place::Flags));
+        let sources = self.setup.sources();
+        let policy = Policy::load(&sources);
+        let built = self.build();
+        match (built, policy) {
+            (Ok((setup, listeners)), Ok(policy)) => Ok((setup, listeners, policy)),
+            (built, policy) => {
+                let mut mistakes = built.err().unwrap_or_default();
+                let [of_users, of_rules] = &places;
+                mistakes.extend(policy.err().unwrap_or_default().iter().map(|wrong| {
+                    let is_of_users = sources.password_file.as_ref() == Some(&wrong.file);
+                    let (place, name) = if is_of_users { (of_users, PASSWORD_FILE) } else { (of_rules, ACCESS_FILE) };
+                    Mistake::of_file(place, name, wrong)
+                }));
+                Err(mistakes)
+            }
+        }
+    }
+
     fn listeners(&mut self) -> Vec<Listener> {
         let mut listeners = Vec::new();
         if self.setup.listen.is_empty() {
@@ -207,7 +263,7 @@ impl Builder {
         }
         for asked in &self.setup.listen {
             let place = asked.line.map_or(Place::Flags, |line| self.at(line));
-            match listen::address(&asked.address, self.setup.allow_anonymous) {
+            match listen::address(&asked.address, self.setup.may_be_reached_by_all()) {
                 Ok((address, kind)) => {
                     let mut listening = Listening::at(address);
                     listening.kind = kind;
@@ -226,18 +282,32 @@ impl Builder {
 }
 
 impl Setup {
-    /// What clients may publish and subscribe, if not everything.
-    pub(crate) fn access(&self) -> Option<Access> {
-        let refused = |action, filters: &'_ [String], access: Access| {
-            filters.iter().try_fold(access, |access, filter| access.rule(action, filter, Permission::Deny))
-        };
-        if self.refused_topics.is_empty() && self.refused_filters.is_empty() {
-            return None;
+    /// Users and rules, and what nobody may do.
+    pub(crate) fn sources(&self) -> Sources {
+        let mut sources = Sources::default();
+        sources.password_file = self.password_file.as_ref().map(Into::into);
+        sources.access_file = self.access_file.as_ref().map(Into::into);
+        for (action, filters) in [(Action::Publish, &self.refused_topics), (Action::Subscribe, &self.refused_filters)] {
+            sources.refused.extend(filters.iter().map(|filter| (action, filter.as_str().into())));
         }
-        let access = refused(Action::Publish, &self.refused_topics, Access::new(Permission::Allow));
-        // Whoever set them checked them. Should one be none after all, nothing is allowed rather than everything.
-        let access = access.and_then(|access| refused(Action::Subscribe, &self.refused_filters, access));
-        Some(access.unwrap_or_else(|_| Access::new(Permission::Deny)))
+        sources
+    }
+
+    /// What logins may cost: a delay that nobody chose ends before the core's patience does.
+    pub(crate) fn logins(&self) -> Limits {
+        let mut limits = self.logins.clone();
+        limits.max_failed_login_delay = limits.max_failed_login_delay.min(self.config.question_timeout.mul_f32(0.9));
+        limits
+    }
+
+    /// Whether clients may connect without a name.
+    pub(crate) fn lets_in_anonymous(&self) -> bool {
+        self.allow_anonymous.unwrap_or(self.password_file.is_none())
+    }
+
+    /// Whether it is meant that anybody who reaches a listener connects.
+    fn may_be_reached_by_all(&self) -> bool {
+        self.allow_anonymous == Some(true) || !self.lets_in_anonymous()
     }
 
     /// The pages that may connect; whoever set them checked them.

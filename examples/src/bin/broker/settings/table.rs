@@ -25,6 +25,7 @@ pub(crate) enum Group {
     Limits,
     Features,
     Access,
+    Logins,
 }
 
 impl Group {
@@ -35,7 +36,8 @@ impl Group {
                 "Limits (sizes take K, M and G, in powers of 1,024; times are in seconds, or take ms, s, m, h, d)"
             }
             Self::Features => "What clients may use",
-            Self::Access => "Which topics clients may use",
+            Self::Access => "Who may connect, and what for",
+            Self::Logins => "What logins may cost",
         }
     }
 }
@@ -117,14 +119,6 @@ pub(crate) static TABLE: &[Setting] = &[
         "Origins of the pages that may connect over WebSocket, besides those that come from the listener's own host and \
          port; * allows all",
         "HTTP status 403"
-    ),
-    setting!(
-        General,
-        "allow_anonymous",
-        Kind::Switch,
-        allow_anonymous,
-        "Accept clients from beyond this machine although nobody is asked for a password",
-        ""
     ),
     setting!(General, "log_level", Kind::Choice(LevelFilter::NAMES), log_level, "What is logged to standard error", ""),
     setting!(General, "demo", Kind::Switch, demo, "Run a few devices inside the broker and print every message", ""),
@@ -393,6 +387,33 @@ pub(crate) static TABLE: &[Setting] = &[
     ),
     setting!(
         Access,
+        "password_file",
+        Kind::File,
+        password_file,
+        "The users and the hashes of their passwords, as mqtt passwd and mosquitto_passwd write them; read again at SIGHUP. \
+         With none nobody is asked for a password",
+        "CONNACK 0x86 (3.1.1: 0x04)"
+    ),
+    setting!(
+        Access,
+        "allow_anonymous",
+        Kind::Switch,
+        allow_anonymous,
+        "Whether clients without user name and password may connect; with none they may if there is no password_file and \
+         they come from this machine",
+        "CONNACK 0x87 (3.1.1: 0x05)"
+    ),
+    setting!(
+        Access,
+        "access_file",
+        Kind::File,
+        access_file,
+        "What each user and anonymous clients may publish and subscribe, as in an acl_file of mosquitto; read again at \
+         SIGHUP. With one everything is denied that it does not permit, with none nothing is",
+        "PUBACK or PUBREC 0x87 (3.1.1: acknowledged, dropped, counted), SUBACK 0x87 (3.1.1: 0x80)"
+    ),
+    setting!(
+        Access,
         "refused_topics",
         Kind::Filters,
         refused_topics,
@@ -406,5 +427,61 @@ pub(crate) static TABLE: &[Setting] = &[
         refused_filters,
         "Filters of the topics that no client gets: a filter that can match one of them is refused",
         "SUBACK 0x87 (3.1.1: 0x80)"
+    ),
+    setting!(
+        Logins,
+        "login_threads",
+        Kind::Count("threads"),
+        logins.login_threads,
+        "Threads that verify passwords, each with 19M of memory for the hashes of mqtt passwd",
+        ""
+    ),
+    setting!(
+        Logins,
+        "max_queued_logins",
+        Kind::Count("logins"),
+        logins.max_queued_logins,
+        "Logins that wait for such a thread",
+        "CONNACK 0x89 (3.1.1: 0x03)"
+    ),
+    setting!(
+        Logins,
+        "max_logins_per_address",
+        Kind::Count("logins"),
+        logins.max_logins_per_address,
+        "Logins of one address (IPv6: of one /64) under way, those that failed and wait to be told among them",
+        "CONNACK 0x89 (3.1.1: 0x03)"
+    ),
+    setting!(
+        Logins,
+        "max_logins_after_failure",
+        Kind::Count("logins"),
+        logins.max_logins_after_failure,
+        "The same for an address with a failed login in the last five minutes",
+        "CONNACK 0x89 (3.1.1: 0x03)"
+    ),
+    setting!(
+        Logins,
+        "failed_login_delay",
+        Kind::Time,
+        logins.failed_login_delay,
+        "How long the first failed login of an address waits for its answer; each further one waits twice as long",
+        ""
+    ),
+    setting!(
+        Logins,
+        "max_failed_login_delay",
+        Kind::Time,
+        logins.max_failed_login_delay,
+        "The most it waits, which must be less than question_timeout",
+        ""
+    ),
+    setting!(
+        Logins,
+        "max_failing_addresses",
+        Kind::Count("addresses"),
+        logins.max_failing_addresses,
+        "Addresses whose failed logins are remembered; the one that failed longest ago makes room",
+        ""
     ),
 ];

@@ -3,6 +3,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use damselfly_broker::Permission;
 use damselfly_examples::broker::TransportKind;
 use serde_json::Value as Json;
 
@@ -45,6 +46,8 @@ fn odd(setting: &Setting) -> Value {
     match setting.default() {
         Value::Number(2) => Value::Number(1),
         Value::Number(_) => Value::Number(77),
+        Value::Nothing if setting.kind == Kind::Switch => Value::Switch(true),
+        Value::Nothing if setting.kind == Kind::File => Value::Word("a \"b\"/users".to_owned()),
         Value::Nothing => Value::Number(78),
         Value::Time(_) => Value::Time(Duration::from_millis(3_250)),
         Value::Switch(is_on) => Value::Switch(!is_on),
@@ -167,7 +170,8 @@ fn each_limit_of_the_docs_is_a_key_with_that_default_and_those_answers() {
         assert_eq!(setting.parse(&default), Ok(setting.default()), "{name}");
         assert_eq!(codes(setting.answer), codes(answers), "{name}");
     }
-    let limits = TABLE.iter().filter(|setting| matches!(setting.group, Group::Limits | Group::Features));
+    let limits =
+        TABLE.iter().filter(|setting| matches!(setting.group, Group::Limits | Group::Features | Group::Logins));
     assert_eq!(rows.len(), limits.count());
 }
 
@@ -264,8 +268,9 @@ address = \"0.0.0.0:0\"
         "6: max_listener_connection: there is no such key; the nearest is max_listener_connections",
         "8: address = 1883: it must be text such as \"127.0.0.1:1883\"",
         "9: max_listener_connections = \"few\": it must be a whole number (connections)",
-        "11: listen 0.0.0.0:0: whoever reaches 0.0.0.0:0 could connect without a password. Add --allow-anonymous (in a \
-         file: allow_anonymous = true) if that is what you want, or listen on 127.0.0.1",
+        "11: listen 0.0.0.0:0: whoever reaches 0.0.0.0:0 could connect without a password. Name users with \
+         --password-file (in a file: password_file), of which mqtt passwd FILE USER makes one; add --allow-anonymous \
+         (allow_anonymous = true) if that is what you want; or listen on 127.0.0.1",
     ];
     assert_eq!(mistakes(text, &[]), expected.map(|line| format!("broker.toml:{line}")));
     let text = "listen = ['0.0.0.0:0']";
@@ -337,8 +342,9 @@ fn a_connect_is_as_large_as_other_packets_unless_its_own_size_is_given() {
 fn refused_topics_and_filters_become_access_rules() {
     use damselfly_topic::{TopicFilter, TopicName};
 
-    assert_eq!(setup("", &[]).access(), None);
-    let access = setup("refused_topics = ['a/+']\nrefused_filters = ['b/#']", &[]).access().unwrap();
+    let access = |text| Policy::load(&setup(text, &[]).sources()).unwrap().access(None, "client");
+    assert_eq!(access(""), None);
+    let access = access("refused_topics = ['a/+']\nrefused_filters = ['b/#']").unwrap();
     let publish = |topic| access.publish(TopicName::new(topic).unwrap());
     let subscribe = |filter| access.subscribe(TopicFilter::new(filter).unwrap());
     assert_eq!(
@@ -349,4 +355,82 @@ fn refused_topics_and_filters_become_access_rules() {
         [subscribe("a/1"), subscribe("b"), subscribe("#")],
         [Permission::Allow, Permission::Deny, Permission::Deny]
     );
+}
+
+/// A file beside the target, removed when dropped.
+struct Beside(std::path::PathBuf);
+
+impl Beside {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("damselfly-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn mistakes_in_the_files_that_a_file_names_are_told_with_their_own_lines() {
+    let users = Beside::new("users", "\nanna:sesame\nheron\n");
+    let rules = Beside::new("rules", "topic reads a\n");
+    let text = format!(
+        "password_file = {users:?}\naccess_file = {rules:?}\nmax_inflight = 0\n",
+        users = users.0.file_name().unwrap(),
+        rules = rules.0.file_name().unwrap(),
+    );
+    let settings = Beside::new("settings", &text);
+    let mut builder = Builder::default();
+    builder.read(settings.0.to_str().unwrap());
+    let found: Vec<_> = builder.build_with_policy().unwrap_err().iter().map(Mistake::to_string).collect();
+    let expected = [
+        (&settings, ":3: max_inflight must not be 0"),
+        (&users, ":2: user anna: this is no hash of a password"),
+        (&users, ":3: there is no ':' in this line"),
+        (&rules, ":1: reads is none of read, write, readwrite and deny"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (line, (file, part)) in found.iter().zip(expected) {
+        assert!(line.starts_with(&format!("{}{part}", file.0.display())), "{line}");
+        assert!(!line.contains("sesame"), "{line}");
+    }
+}
+
+#[test]
+fn files_that_are_not_there_and_rules_for_nobody_are_mistakes() {
+    let rules = Beside::new("nobodys-rules", "topic a\nuser heron\n");
+    let of = |text: &str| {
+        let mut builder = Builder { file: Some("/nowhere/broker.toml".into()), ..Builder::default() };
+        file::apply(&mut builder, text);
+        builder.build_with_policy().unwrap_err().iter().map(Mistake::to_string).collect::<Vec<_>>()
+    };
+    let [missing] = &of("\npassword_file = 'users'")[..] else { panic!() };
+    let expected = "/nowhere/broker.toml:2: password_file /nowhere/users: the file cannot be read";
+    assert!(missing.starts_with(expected), "{missing}");
+    let [nobody] = &of(&format!("access_file = {:?}", rules.0))[..] else { panic!() };
+    assert!(nobody.contains(":2: this line is about users") && nobody.contains("password_file"), "{nobody}");
+}
+
+#[test]
+fn users_open_the_listeners_to_other_machines_and_a_delay_must_end_in_time() {
+    let everywhere = "listen = ['0.0.0.0:0']\n";
+    for (text, is_right, lets_in_anonymous) in [
+        ("", false, true),
+        ("allow_anonymous = true", true, true),
+        ("allow_anonymous = false", true, false),
+        ("password_file = 'users'", true, false),
+        ("password_file = 'users'\nallow_anonymous = true", true, true),
+        ("password_file = 'users'\nallow_anonymous = false", true, false),
+    ] {
+        assert_eq!(mistakes(&format!("{everywhere}{text}"), &[]).is_empty(), is_right, "{text}");
+        assert_eq!(setup(text, &[]).lets_in_anonymous(), lets_in_anonymous, "{text}");
+    }
+    let expected = "broker.toml:2: max_failed_login_delay must be less than question_timeout";
+    assert_eq!(mistakes("\nmax_failed_login_delay = '10s'", &[]), [expected]);
+    assert_eq!(mistakes("max_failed_login_delay = '9.9s'", &[]), [""; 0]);
+    assert_eq!(setup("question_timeout = '5s'", &[]).logins().max_failed_login_delay.as_millis(), 4_500);
 }
