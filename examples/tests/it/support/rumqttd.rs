@@ -1,4 +1,5 @@
 use std::{
+    fs::{self, File},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
 };
@@ -9,7 +10,12 @@ use super::{SettingsFile, eventually};
 pub(crate) struct Rumqttd {
     child: Child,
     addresses: [SocketAddr; 2],
-    _config: SettingsFile,
+    config: SettingsFile,
+}
+
+/// What it writes to standard error goes there.
+fn log_of(config: &SettingsFile) -> String {
+    format!("{}.log", config.path())
 }
 
 impl Rumqttd {
@@ -33,15 +39,21 @@ impl Rumqttd {
         );
         let config = SettingsFile::new(&format!("rumqttd-{name}"), &text);
         let program = std::env::var("RUMQTTD").unwrap_or_else(|_| "rumqttd".to_owned());
+        let log = File::create(log_of(&config)).unwrap();
         let mut command = Command::new(&program);
         command.args(["--quiet", "--config", config.path()]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; cargo install rumqttd"));
-        let rumqttd = Self { child, addresses, _config: config };
+        let rumqttd = Self { child, addresses, config };
         for address in addresses {
             eventually("rumqttd listens", || TcpStream::connect(address).is_ok());
         }
         rumqttd
+    }
+
+    /// Whether one of its own threads has panicked: then it answers nobody any more.
+    pub(crate) fn has_panicked(&self) -> bool {
+        fs::read_to_string(log_of(&self.config)).is_ok_and(|text| text.contains("panicked at"))
     }
 
     /// For 3.1.1 and for 5.0.
@@ -55,5 +67,6 @@ impl Drop for Rumqttd {
         // Fails if the process has ended already, which is as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_file(log_of(&self.config));
     }
 }
