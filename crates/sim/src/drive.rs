@@ -336,6 +336,7 @@ impl Sim {
                     watch.broken(self.now, format_args!("{}: {event:?}", member.name));
                 }
                 member.events.push(event);
+                self.has_events = true;
             }
         }
     }

@@ -8,6 +8,7 @@ mod drive;
 mod fault;
 mod feature;
 pub mod flight;
+mod identifiers;
 mod link;
 mod numbered;
 mod random;

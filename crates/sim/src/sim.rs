@@ -65,6 +65,8 @@ pub struct Sim {
     pub(crate) watch: Option<Watch>,
     /// When the first of the clients wants to be told the time, as of when all were quiet; the end of time is never.
     pub(crate) client_timeout: Timestamp,
+    /// Since somebody last asked, a client told its application something.
+    pub(crate) has_events: bool,
     /// For bytes on their way from a core to its link.
     pub(crate) scratch: Vec<u8>,
     /// That of the world, in microseconds.
@@ -218,6 +220,7 @@ impl Sim {
             trace,
             watch,
             client_timeout: Timestamp::MAX,
+            has_events: false,
             scratch: Vec::new(),
             latency,
             faults: BTreeMap::new(),

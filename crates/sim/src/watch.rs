@@ -3,7 +3,7 @@
 
 use core::fmt::Arguments;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use damselfly_codec::{
     Ack, Connack, Connect, Delivery, FrameLimits, PROTOCOL_MAXIMUM_PACKET_SIZE, Packet, PacketId, Publish, ReasonCode,
@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 
 use crate::{
     MemberId,
+    identifiers::Identifiers,
     link::Way,
     numbered::{Number, Numbered},
 };
@@ -28,7 +29,7 @@ const ROUNDING: Duration = Duration::from_secs(1);
 pub(crate) struct Watch {
     links: Numbered<Watched>,
     /// The identifiers that each client and the broker have in use, at the client's place.
-    sessions: Vec<Both<BTreeMap<u16, Live>>>,
+    sessions: Vec<Both<Identifiers<Live>>>,
     /// By the hash of the payload, as the messages.
     wills: BTreeMap<u64, Will>,
     messages: HashMap<u64, Known, KeyedState>,
@@ -89,7 +90,7 @@ struct Sending {
     /// Of a packet that is not complete.
     part: Vec<u8>,
     /// Identifiers of PUBLISH packets without their last acknowledgement.
-    window: BTreeSet<u16>,
+    window: Identifiers<()>,
     /// All that was in flight on earlier connections was sent again.
     has_replayed: bool,
     /// Identifiers this end has taken and owes a PUBACK or PUBREC for, in the order they came.
@@ -111,7 +112,7 @@ impl Default for Sending {
         let receive_maximum = usize::from(u16::MAX);
         Self {
             part: Vec::new(),
-            window: BTreeSet::new(),
+            window: Identifiers::default(),
             has_replayed: false,
             pubacks_owed: VecDeque::new(),
             pubrecs_owed: VecDeque::new(),
@@ -128,25 +129,25 @@ impl Sending {
     /// What was in flight is sent again before anything new is sent. [MQTT-4.4.0-1] [MQTT-4.6.0-1]
     ///
     /// An identifier that is left before this PUBLISH, which is a new one.
-    fn look_for_replay(&mut self, live: &BTreeMap<u16, Live>, publish: &Publish<'_>) -> Option<u16> {
+    fn look_for_replay(&mut self, live: &Identifiers<Live>, publish: &Publish<'_>) -> Option<u16> {
         if self.has_replayed || publish.delivery.is_dup() {
             return None;
         }
-        let is_left = |(id, live): &(&u16, &Live)| **live == Live::Publish && !self.window.contains(*id);
-        let left = live.iter().find(is_left).map(|(id, _)| *id);
+        let is_left = |(id, live): &(u16, &Live)| **live == Live::Publish && self.window.get(*id).is_none();
+        let left = live.iter().find(is_left).map(|(id, _)| id);
         self.has_replayed = left.is_none();
         left.filter(|left| publish.delivery.packet_id().map(PacketId::get) != Some(*left))
     }
 
     /// A PUBLISH has this identifier.
-    fn use_identifier(&mut self, live: &mut BTreeMap<u16, Live>, id: u16, is_dup: bool) -> Used {
+    fn use_identifier(&mut self, live: &mut Identifiers<Live>, id: u16, is_dup: bool) -> Used {
         let what = match live.insert(id, Live::Publish) {
             Some(_) if !is_dup => Some("is live"),
             Some(Live::Request) => Some("is that of a request"),
             Some(Live::Released) => Some("was taken by PUBREC"),
             _ => None,
         };
-        let is_first = self.window.insert(id);
+        let is_first = self.window.insert(id, ()).is_none();
         Used { id, what, is_first, len: self.window.len(), maximum: self.receive_maximum }
     }
 }
@@ -298,7 +299,7 @@ impl Watch {
                 return if ack.reason_code.is_error() { Taken::Done(id) } else { Taken::Released(id) };
             }
             Packet::Pubrel(ack) => {
-                if self.live(link, way).is_some_and(|live| live.get(&ack.packet_id.get()) == Some(&Live::Publish)) {
+                if self.live(link, way).is_some_and(|live| live.get(ack.packet_id.get()) == Some(&Live::Publish)) {
                     self.broken(now, format_args!("link {link} {way:?}: PUBREL {} before PUBREC", ack.packet_id));
                 }
             }
@@ -452,14 +453,14 @@ impl Watch {
                 }
             }
             Taken::Done(id) => {
-                session.get(way.back()).remove(&id);
-                watched.ways.get(way.back()).window.remove(&id);
+                session.get(way.back()).remove(id);
+                watched.ways.get(way.back()).window.remove(id);
             }
             Taken::Released(id) => {
                 session.get(way.back()).insert(id, Live::Released);
             }
             Taken::Answered(id) => {
-                session.get(Way::ToBroker).remove(&id);
+                session.get(Way::ToBroker).remove(id);
             }
             Taken::NoSession => session.get(Way::ToBroker).clear(),
             Taken::Goodbye { is_normal } => watched.is_over = is_normal,
@@ -468,7 +469,7 @@ impl Watch {
     }
 
     /// The identifiers that the sender of this way has in use.
-    fn live(&mut self, link: Number, way: Way) -> Option<&mut BTreeMap<u16, Live>> {
+    fn live(&mut self, link: Number, way: Way) -> Option<&mut Identifiers<Live>> {
         let member = self.links.get(link)?.member;
         Some(self.sessions.get_mut(member.0)?.get(way))
     }
@@ -524,7 +525,7 @@ impl Watch {
     /// The client knows that the connection is gone: nobody answers its requests.
     pub(crate) fn client_lost(&mut self, link: Number) {
         if let Some(live) = self.live(link, Way::ToBroker) {
-            live.retain(|_, live| *live != Live::Request);
+            live.retain(|live| *live != Live::Request);
         }
         self.is_lost(link, Way::ToClient);
     }
@@ -542,7 +543,7 @@ impl Watch {
     pub(crate) fn crashed(&mut self, member: MemberId) {
         let Some(session) = self.sessions.get_mut(member.0) else { return };
         let live = &mut session.to_broker;
-        live.retain(|_, live| *live != Live::Request);
+        live.retain(|live| *live != Live::Request);
         for live in live.values_mut() {
             *live = Live::Unknown;
         }

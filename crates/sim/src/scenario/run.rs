@@ -273,14 +273,19 @@ impl<'a> Run<'a> {
         }
         let until = self.sim.now().saturating_add(duration);
         while self.sim.now() < until {
-            let is_any_waiting = self.unacknowledged.iter().any(|waiting| !waiting.is_empty());
-            let longest = if is_any_waiting { SOON } else { PAUSE };
+            let longest = if self.has_to_acknowledge() { SOON } else { PAUSE };
             let wait = self.random.duration(Duration::from_millis(1), longest);
             self.sim.run_for(wait.min(until.saturating_since(self.sim.now())));
             self.take_events()?;
-            self.acknowledge()?;
+            if self.has_to_acknowledge() {
+                self.acknowledge()?;
+            }
         }
         self.check()
+    }
+
+    fn has_to_acknowledge(&self) -> bool {
+        self.unacknowledged.iter().any(|waiting| !waiting.is_empty())
     }
 
     /// Each application acknowledges some of what it has.
@@ -312,6 +317,9 @@ impl<'a> Run<'a> {
     }
 
     fn take_events(&mut self) -> Result<(), Failure> {
+        if !std::mem::take(&mut self.sim.has_events) {
+            return Ok(());
+        }
         for (index, member) in self.members.clone().iter().copied().enumerate() {
             let mut events = std::mem::take(&mut self.events);
             self.sim.swap_events(member, &mut events);
