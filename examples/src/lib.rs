@@ -18,6 +18,7 @@ pub struct ClientGuide;
 #[doc = include_str!("../../docs/guide/simulate.md")]
 pub struct SimulationGuide;
 
+mod calendar;
 mod clock;
 mod command_line;
 mod descriptors;
@@ -26,6 +27,7 @@ mod packets;
 mod recording;
 mod transport;
 
+pub use calendar::civil_from_days;
 pub use clock::Clock;
 pub use command_line::{mistake, unknown_flag};
 pub use descriptors::raise_descriptor_limit;

@@ -8,7 +8,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::listener::Place;
-use crate::transport::{Arrived, Transport};
+use crate::transport::{Arrived, Layer, Stream, Transport, take_from};
 
 /// A frame from this size on is collected in a buffer of its own, so that its payload can be shared instead of copied.
 pub(super) const LARGE_FRAME: usize = 32 * 1024;
@@ -49,7 +49,17 @@ struct Waiting {
     large: usize,
 }
 
-const _: () = assert!(size_of::<Option<Connection>>() <= 48, "every idle connection pays for it");
+impl Layer for TcpStream {}
+
+impl Stream for TcpStream {
+    fn take(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
+        take_from(self, buffer)
+    }
+}
+
+/// With debug assertions `mio` keeps more of a socket than its descriptor.
+const LARGEST: usize = if cfg!(debug_assertions) { 64 } else { 48 };
+const _: () = assert!(size_of::<Option<Connection>>() <= LARGEST, "every idle connection pays for it");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -134,6 +144,11 @@ impl Connection {
     /// What is kept of a frame, or of a handshake, takes so many bytes.
     pub(super) fn capacity(&self) -> usize {
         self.waiting.as_ref().map_or(0, |waiting| waiting.bytes.capacity()) + self.transport.kept_bytes()
+    }
+
+    /// Whether what carries the packets keeps something that is not whole.
+    pub(super) fn is_amid(&self) -> bool {
+        self.transport.kept_bytes() > 0
     }
 
     /// Reads once, at most `limit` bytes. What was left of the last read comes first in `buffer`, followed by what has
@@ -266,6 +281,11 @@ impl Connection {
     pub(super) fn shut(&mut self) -> io::Result<()> {
         self.finish();
         self.transport.stream().shutdown(Shutdown::Write)
+    }
+
+    /// The name in the certificate that the peer showed.
+    pub(super) fn peer_name(&self) -> Option<String> {
+        self.transport.peer_name()
     }
 
     /// Where the peer is, while the connection stands.

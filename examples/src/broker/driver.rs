@@ -266,6 +266,7 @@ impl<H: Host> Driver<H> {
                 let Some(input) = self.buffer.get(..len) else { return };
                 let intake = self.broker.handle_input(now, id, input);
                 connection.keep_rest(intake, input);
+                self.count_kept(now, id);
             }
             Received::Part(len) => {
                 self.unflushed += len;
@@ -281,10 +282,10 @@ impl<H: Host> Driver<H> {
         self.read_again(id);
     }
 
-    /// What a handshake keeps counts like a packet that is not whole.
+    /// What is kept of a handshake, or of a record of TLS, counts like a packet that is not whole.
     fn count_kept(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
-        if !connection.is_open() && self.broker.handle_progress(now, id, connection.capacity()) {
+        if connection.is_amid() && self.broker.handle_progress(now, id, connection.capacity()) {
             connection.phase = Phase::Paused;
         }
     }
@@ -373,11 +374,13 @@ impl<H: Host> Driver<H> {
     /// What the host says, unless the connection is there only to be told that there is no room.
     fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
         let Question::Connect { connection: asking, .. } = question else { return self.host.answer(id, question) };
-        let (listener, place) = connection(&mut self.connections, *asking)
-            .map_or((0, Place::Ordinary), |connection| (connection.listener, connection.place));
-        match place {
+        let connection = connection(&mut self.connections, *asking)?;
+        match connection.place {
             Place::Surplus => Some(Answer::Deny(ReasonCode::QuotaExceeded)),
-            Place::Ordinary => self.host.admit(id, question, &Entrance { listener }),
+            Place::Ordinary => {
+                let certificate_name = connection.peer_name();
+                self.host.admit(id, question, &Entrance { listener: connection.listener, certificate_name })
+            }
         }
     }
 

@@ -55,12 +55,15 @@ pub trait Host {
     fn woken(&mut self, _broker: &mut RecordedBroker, _now: Timestamp) {}
 }
 
-/// Where a connection came in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where a connection came in, and who it is by the way in which it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entrance {
     /// Which listener, counted from 0 in the order in which the driver was told to listen.
     pub listener: u16,
+    /// The name in the certificate that the client showed, which is valid and of a CA of the listener's clients: the Common
+    /// Name, or the first DNS name if there is none. `None` without a certificate, or without TLS.
+    pub certificate_name: Option<String>,
 }
 
 /// A host that lets everybody do everything, without enhanced authentication, and ignores events.

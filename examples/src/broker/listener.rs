@@ -6,7 +6,7 @@ use mio::{Interest, Token};
 
 use super::listening::Listening;
 use super::poller::Poller;
-use crate::transport::{Origins, Transport, TransportKind};
+use crate::transport::{Origins, ServerTls, Tls, Transport, TransportKind};
 
 /// Connections beyond its limit that a listener keeps for as long as it takes to tell them so.
 const SURPLUS: u32 = 16;
@@ -17,6 +17,7 @@ pub(super) struct Listener {
     socket: TcpListener,
     number: u16,
     kind: TransportKind,
+    tls: Option<ServerTls>,
     origins: Origins,
     max_connections: Option<u32>,
     ordinary: u32,
@@ -49,6 +50,7 @@ impl Listener {
             socket,
             number,
             kind: asked.kind,
+            tls: asked.tls.clone(),
             origins: asked.origins.clone(),
             max_connections: asked.max_connections,
             ordinary: 0,
@@ -66,8 +68,10 @@ impl Listener {
     }
 
     /// A connection of it, with the layers that its clients speak through.
-    pub(super) fn accepted(&self, stream: TcpStream) -> Transport<TcpStream> {
-        Transport::accepted(stream, self.kind, &self.origins)
+    pub(super) fn accepted(&self, stream: TcpStream) -> Result<Transport<TcpStream>, rustls::Error> {
+        let Some(tls) = &self.tls else { return Ok(Transport::accepted(stream, self.kind, &self.origins)) };
+        let stream = Tls::server(stream, tls.accept(self.kind)?);
+        Ok(Transport::accepted_secure(stream, self.kind, &self.origins))
     }
 
     /// What one more connection would count as; `None` if it is not to be served at all.

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use crate::transport::{Origins, TransportKind};
+use crate::transport::{Origins, ServerTls, TransportKind};
 
 /// A listener that a [`Driver`](super::Driver) is asked for: where, and how it treats who comes.
 #[derive(Clone, Debug)]
@@ -10,6 +10,8 @@ pub struct Listening {
     pub address: SocketAddr,
     /// What clients speak there. Default: MQTT over TCP.
     pub kind: TransportKind,
+    /// Whether they speak it within TLS, and how. Default: no.
+    pub tls: Option<ServerTls>,
     /// Connections at once. The next 16 get CONNACK with [`ReasonCode::QuotaExceeded`](damselfly_codec::ReasonCode) (3.1.1:
     /// return code 3) when they have sent their CONNECT; those beyond are closed unread. Default: `None`, which leaves it to
     /// the core's `Config::max_connections`, which counts those of all listeners.
@@ -21,6 +23,6 @@ pub struct Listening {
 impl Listening {
     /// MQTT over TCP at this address.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, kind: TransportKind::default(), max_connections: None, origins: Origins::default() }
+        Self { address, kind: TransportKind::default(), tls: None, max_connections: None, origins: Origins::default() }
     }
 }

@@ -33,4 +33,6 @@ pub use listening::Listening;
 pub use poller::{Stop, Waker};
 pub use settings::Settings;
 
-pub use crate::transport::{Origin, OriginError, Origins, PATH as WEBSOCKET_PATH, TransportKind};
+pub use crate::transport::{
+    Origin, OriginError, Origins, PATH as WEBSOCKET_PATH, ServerTls, ServerTlsFiles, TlsError, TransportKind,
+};

@@ -10,7 +10,6 @@ use std::{
 
 use damselfly_client::{NeedTransport, TransportLost};
 use tokio::{
-    net::TcpStream,
     task::yield_now,
     time::{Sleep, sleep, timeout},
 };
@@ -21,7 +20,7 @@ use super::{
     socket::Socket,
     state::Shared,
 };
-use crate::transport::Transport;
+use crate::transport::{ClientTls, Tls, Transport};
 
 /// How long opening a connection may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -42,12 +41,12 @@ impl Drop for Ending {
 }
 
 /// Runs until the client is closed.
-pub(super) fn run(shared: Arc<Shared>, provider: Provider) -> impl Future<Output = ()> + Send {
+pub(super) fn run(shared: Arc<Shared>, provider: Provider, tls: ClientTls) -> impl Future<Output = ()> + Send {
     let ending = Ending(shared);
-    async move { serve(&ending.0, provider).await }
+    async move { serve(&ending.0, provider, tls).await }
 }
 
-async fn serve(shared: &Shared, mut provider: Provider) {
+async fn serve(shared: &Shared, mut provider: Provider, tls: ClientTls) {
     loop {
         let (need, is_finished, deadline) = {
             let mut state = shared.lock();
@@ -57,7 +56,7 @@ async fn serve(shared: &Shared, mut provider: Provider) {
             return;
         }
         if let Some(need) = need {
-            attempt(shared, need, &mut provider).await;
+            attempt(shared, need, &mut provider, &tls).await;
             continue;
         }
         tokio::select! {
@@ -68,14 +67,14 @@ async fn serve(shared: &Shared, mut provider: Provider) {
 }
 
 /// One attempt to connect and, if it succeeds, the whole life of the connection.
-async fn attempt(shared: &Shared, need: NeedTransport, provider: &mut Provider) {
+async fn attempt(shared: &Shared, need: NeedTransport, provider: &mut Provider, tls: &ClientTls) {
     if !wait_for_start(shared, &need).await {
         return;
     }
     let asked = provider(need);
     let opening = async {
         let (endpoint, parameters) = asked.await?;
-        let opened = timeout(OPEN_TIMEOUT, open(&endpoint)).await;
+        let opened = timeout(OPEN_TIMEOUT, open(&endpoint, tls)).await;
         let (transport, input) = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         Ok((transport, input, parameters))
     };
@@ -100,26 +99,35 @@ async fn attempt(shared: &Shared, need: NeedTransport, provider: &mut Provider) 
 }
 
 /// Opens a connection on which packets can be sent. What has arrived already comes with it.
-async fn open(endpoint: &Endpoint) -> io::Result<(Transport<Socket>, Input)> {
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-    // Packets are small and written together already: waiting for more only delays them.
-    let _ = stream.set_nodelay(true);
+async fn open(endpoint: &Endpoint, tls: &ClientTls) -> io::Result<(Transport<Socket>, Input)> {
+    let socket = Socket::connect(&endpoint.host, endpoint.port).await?;
+    let unfit = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+    let uri = endpoint.websocket.as_ref().map(|_| endpoint.to_string());
+    let mut transport = match (endpoint.is_secure, uri) {
+        (false, None) => Transport::Plain(socket),
+        (false, Some(uri)) => Transport::websocket(socket, &uri).map_err(unfit)?,
+        (true, None) => Transport::Tls(Box::new(Tls::client(socket, tls.connect(&endpoint.host)?))),
+        (true, Some(uri)) => {
+            let tls = Tls::client(socket, tls.connect(&endpoint.host)?);
+            Transport::secure_websocket(tls, &uri).map_err(unfit)?
+        }
+    };
     let mut input = Input::default();
-    if endpoint.websocket.is_none() {
-        return Ok((Transport::Plain(Socket(stream)), input));
-    }
-    let transport = Transport::websocket(Socket(stream), &endpoint.to_string());
-    let mut transport = transport.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     while !transport.is_open() {
         let is_blocked = transport.flush()?;
-        let stream = &transport.stream().0;
+        let stream = transport.stream();
         tokio::select! {
             ready = stream.writable(), if is_blocked => ready?,
             ready = stream.readable() => ready?,
         }
         match input.read(&mut transport) {
             Ok(Some(_)) => {}
-            Ok(None) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the handshake")),
+            Ok(None) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection was closed within the handshake",
+                ));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -197,7 +205,8 @@ async fn converse(
             continue;
         }
         bring_forward(timer.as_mut(), deadline);
-        let stream = &transport.stream().0;
+        let has_unread = transport.has_unread();
+        let stream = transport.stream();
         // In this order none keeps another from its turn: what there is to write is written at each, and the timer is
         // rarely due.
         tokio::select! {
@@ -206,7 +215,7 @@ async fn converse(
                 timer.as_mut().reset(tokio::time::Instant::now() + NO_DEADLINE);
                 handle_timeout(shared);
             }
-            ready = poll_fn(|context| stream.poll_read_ready(context)), if !is_paused => {
+            ready = readable(stream, has_unread), if !is_paused => {
                 match ready.and_then(|()| input.read(transport)) {
                     Ok(None) => return (TransportLost::Closed, None),
                     // None of it is MQTT: no sign of life to the core.
@@ -225,6 +234,11 @@ async fn converse(
             () = shared.wake.notified() => {}
         }
     }
+}
+
+/// Waits until there may be something to read: at the socket, unless a layer above it has some.
+async fn readable(socket: &Socket, has_unread: bool) -> io::Result<()> {
+    if has_unread { Ok(()) } else { poll_fn(|context| socket.poll_read_ready(context)).await }
 }
 
 /// Has the timer end no later than the deadline. It may end before: deadlines move ahead with nearly every turn, and to
@@ -269,7 +283,7 @@ fn flush(shared: &Shared, transport: &mut Transport<Socket>) -> io::Result<bool>
 async fn linger(shared: &Shared, transport: &mut Transport<Socket>) {
     let write = async {
         while let Ok(true) = flush(shared, transport) {
-            if transport.stream().0.writable().await.is_err() {
+            if transport.stream().writable().await.is_err() {
                 return;
             }
         }

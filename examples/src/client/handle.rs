@@ -67,13 +67,13 @@ impl Client {
     /// Starts a client on the current tokio runtime. It connects, and connects again, until [`Client::close`], until the
     /// [`Events`] are dropped or, if these are [detached](Events::detach), until all handles and subscriptions are.
     pub fn connect(options: Options) -> (Self, Events) {
-        let Options { config, provider, max_waiting_messages, seed, tape } = options;
+        let Options { config, provider, tls, max_waiting_messages, seed, tape } = options;
         let core = match tape {
             Some(tape) => RecordedClient::new(config, seed, tape),
             None => Core::new(config, seed).into(),
         };
         let shared = Arc::new(Shared::new(core, seed, max_waiting_messages));
-        drop(tokio::spawn(driver::run(Arc::clone(&shared), provider)));
+        drop(tokio::spawn(driver::run(Arc::clone(&shared), provider, tls)));
         let handle = Arc::new(Handle { shared });
         (Self { handle: Arc::clone(&handle) }, Events::new(handle))
     }

@@ -59,7 +59,7 @@ impl Input {
 
     /// Reads into the room there is, at most `limit` bytes.
     fn fill(&mut self, transport: &mut Transport<Socket>, limit: usize) -> io::Result<Option<usize>> {
-        if let Transport::Plain(Socket(stream)) = transport {
+        if let Transport::Plain(stream) = transport {
             let len = stream.try_read_buf(&mut (&mut self.bytes).limit(limit))?;
             self.is_seen &= len == 0;
             return Ok((len > 0).then_some(len));

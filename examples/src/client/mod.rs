@@ -46,6 +46,8 @@ pub use options::{Asked, Drain, Endpoint, EndpointError, Inbox, Options, Overflo
 pub use pending::{Closing, Completion, Enqueue, Left, Response};
 pub use subscription::Subscription;
 
+pub use crate::transport::{ClientTls, TlsError};
+
 /// A handle goes wherever the application does.
 const _: () = {
     const fn is_shared<T: Clone + Send + Sync>() {}

@@ -13,12 +13,16 @@ use damselfly_client::{Config, ConnectParameters, NeedTransport};
 use damselfly_sim::flight::Tape;
 use futures::future::BoxFuture;
 
-use crate::transport::PATH;
+use crate::transport::{ClientTls, PATH};
 
 /// The port of MQTT over TCP.
 const PORT: u16 = 1883;
+/// The port of MQTT over TLS.
+const SECURE_PORT: u16 = 8883;
 /// The port of WebSocket.
 const WEBSOCKET_PORT: u16 = 80;
+/// The port of WebSocket over TLS.
+const SECURE_WEBSOCKET_PORT: u16 = 443;
 
 /// Where a broker listens.
 ///
@@ -27,7 +31,9 @@ const WEBSOCKET_PORT: u16 = 80;
 ///
 /// assert_eq!("[::1]:1884".parse(), Ok(Endpoint::new("::1", 1884)));
 /// assert_eq!("broker.example".parse(), Ok(Endpoint::new("broker.example", 1883)));
+/// assert_eq!("mqtts://broker.example".parse(), Ok(Endpoint::new("broker.example", 8883).secure()));
 /// assert_eq!("ws://broker.example".parse(), Ok(Endpoint::over_websocket("broker.example", 80)));
+/// assert_eq!("wss://broker.example".parse(), Ok(Endpoint::over_websocket("broker.example", 443).secure()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -35,6 +41,8 @@ pub struct Endpoint {
     pub host: String,
     /// A TCP port.
     pub port: u16,
+    /// Whether TLS is spoken there, as [`Options::tls`] says.
+    pub is_secure: bool,
     /// The path at which the broker serves MQTT over WebSocket, with its `/` (section 6); `None` is MQTT over TCP alone.
     pub websocket: Option<String>,
 }
@@ -42,12 +50,18 @@ pub struct Endpoint {
 impl Endpoint {
     /// A host and its port.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, websocket: None }
+        Self { host: host.into(), port, is_secure: false, websocket: None }
     }
 
     /// The same over WebSocket, at the path `/mqtt`.
     pub fn over_websocket(host: impl Into<String>, port: u16) -> Self {
         Self { websocket: Some(PATH.to_owned()), ..Self::new(host, port) }
+    }
+
+    /// The same within TLS.
+    #[must_use]
+    pub fn secure(self) -> Self {
+        Self { is_secure: true, ..self }
     }
 
     /// The endpoints of a [Server Reference](NeedTransport::server_reference), which is a list with blanks between; what
@@ -59,7 +73,12 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.websocket.is_some() { "ws://" } else { "" })?;
+        f.write_str(match (self.is_secure, &self.websocket) {
+            (false, None) => "",
+            (true, None) => "mqtts://",
+            (false, Some(_)) => "ws://",
+            (true, Some(_)) => "wss://",
+        })?;
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)?;
         } else {
@@ -73,6 +92,9 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
+    /// Nobody here speaks that.
+    #[error("a URL begins with mqtt://, mqtts://, ws:// or wss://")]
+    Scheme,
     /// Nothing stands before the port.
     #[error("the host is missing")]
     NoHost,
@@ -90,19 +112,28 @@ pub enum EndpointError {
     Port(String),
 }
 
-/// `host`, `host:port`, `[address]` or `[address]:port`; with `ws://` in front, over WebSocket, a path may follow.
+/// `host`, `host:port`, `[address]` or `[address]:port`, with `mqtt://` or nothing in front, or `mqtts://` for TLS; with
+/// `ws://` or `wss://` in front, over WebSocket, a path may follow.
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        if let Some(rest) = text.strip_prefix("ws://") {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let endpoint = Self::with_default_port(authority, WEBSOCKET_PORT)?;
-            // No path and `/` are the same to HTTP.
-            let path = if path.len() > 1 { path } else { PATH };
-            return Ok(Self { websocket: Some(path.to_owned()), ..endpoint });
+        let (port, rest, is_secure, is_websocket) = match text.split_once("://") {
+            None => (PORT, text, false, false),
+            Some(("mqtt", rest)) => (PORT, rest, false, false),
+            Some(("mqtts", rest)) => (SECURE_PORT, rest, true, false),
+            Some(("ws", rest)) => (WEBSOCKET_PORT, rest, false, true),
+            Some(("wss", rest)) => (SECURE_WEBSOCKET_PORT, rest, true, true),
+            Some(_) => return Err(EndpointError::Scheme),
+        };
+        if !is_websocket {
+            return Ok(Self { is_secure, ..Self::with_default_port(rest, port)? });
         }
-        Self::with_default_port(text, PORT)
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let endpoint = Self::with_default_port(authority, port)?;
+        // No path and `/` are the same to HTTP.
+        let path = if path.len() > 1 { path } else { PATH };
+        Ok(Self { is_secure, websocket: Some(path.to_owned()), ..endpoint })
     }
 }
 
@@ -148,6 +179,8 @@ pub struct Options {
     pub config: Config,
     /// Where to connect to and with which parameters, asked anew at each attempt.
     pub provider: Provider,
+    /// How TLS is spoken with an endpoint that is [secure](Endpoint::is_secure). Default: the CAs of the system are trusted.
+    pub tls: ClientTls,
     /// How many messages may wait among the [`Events`](super::Events) before reading from the socket is paused. Default:
     /// 1,024.
     pub max_waiting_messages: usize,
@@ -193,6 +226,7 @@ impl Options {
         Self {
             config,
             provider: Box::new(move |need| Box::pin(ask(need))),
+            tls: ClientTls::default(),
             max_waiting_messages: 1_024,
             seed: RandomState::new().hash_one(0_u8),
             tape: None,
@@ -266,7 +300,9 @@ mod tests {
             Endpoint::new("localhost", 1),
             Endpoint::new("::1", 65_535),
             Endpoint::new("10.0.0.1", 1883),
+            Endpoint::new("10.0.0.1", 8883).secure(),
             Endpoint::over_websocket("10.0.0.1", 8083),
+            Endpoint::over_websocket("10.0.0.1", 8443).secure(),
             elsewhere,
         ] {
             assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
@@ -280,6 +316,7 @@ mod tests {
             ("fe80::1", EndpointError::NoBrackets),
             ("[::1", EndpointError::OpenBracket),
             ("[::1]1883", EndpointError::AfterBracket),
+            ("http://host", EndpointError::Scheme),
             ("host:0", EndpointError::Port("0".to_owned())),
             ("host:65536", EndpointError::Port("65536".to_owned())),
         ] {

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +37,8 @@ pub struct Guard {
     limits: Limits,
     allows_anonymous: bool,
     anonymous_by_listener: HashMap<u16, bool>,
+    /// Listeners at which certificates say who clients are.
+    certified: HashSet<u16>,
     waker: Arc<OnceLock<Waker>>,
     /// None where nothing is ever slow.
     pub(super) workers: Option<Workers>,
@@ -80,6 +82,7 @@ impl Guard {
             attempts: Attempts::new(limits.clone()),
             limits,
             anonymous_by_listener: HashMap::new(),
+            certified: HashSet::new(),
             waker,
             workers,
             next_ticket: 0,
@@ -104,6 +107,11 @@ impl Guard {
         self.anonymous_by_listener.insert(listener, is_allowed);
     }
 
+    /// At this listener a certificate says who a client is, whatever user name and password it gives.
+    pub fn take_names_of_certificates_at(&mut self, listener: u16) {
+        self.certified.insert(listener);
+    }
+
     /// What reads these files anew, from any thread.
     pub fn reloader(&self, sources: Sources) -> Reloader {
         Reloader::new(sources, self.new_policies.0.clone(), self.waker.clone())
@@ -116,10 +124,14 @@ impl Guard {
 
     fn claim(
         &self,
-        entrance: Entrance,
+        entrance: &Entrance,
         user_name: Option<&str>,
         password: Option<&damselfly_broker::Secret>,
     ) -> Option<Claim> {
+        if let Some(name) = entrance.certificate_name.as_deref().filter(|_| self.certified.contains(&entrance.listener))
+        {
+            return Some(Claim::Known(Some(name.into())));
+        }
         let is_anonymous = user_name.is_none() && password.is_none();
         if self.policy.users().is_none() || is_anonymous {
             let listener = self.anonymous_by_listener.get(&entrance.listener).copied();
@@ -265,7 +277,7 @@ impl Host for Guard {
             // The rules that are given with a grant leave nothing to be asked.
             _ => return Some(Answer::Deny(ReasonCode::NotAuthorized)),
         };
-        let Some(claim) = self.claim(*entrance, user_name.as_deref(), password.as_ref()) else {
+        let Some(claim) = self.claim(entrance, user_name.as_deref(), password.as_ref()) else {
             return Some(Answer::Deny(ReasonCode::NotAuthorized));
         };
         self.begin(UnderWay {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
-use super::{Arrived, Origins, PATH, Transport, TransportKind};
+use super::{Arrived, Layer, Origins, PATH, Transport, TransportKind, take_from};
 
 const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -53,10 +53,20 @@ impl Write for Stream {
     }
 }
 
+impl Layer for Stream {}
+
+impl super::Stream for Stream {
+    fn take(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
+        take_from(self, buffer)
+    }
+}
+
 fn stream(transport: &mut Transport<Stream>) -> &mut Stream {
     match transport {
         Transport::Plain(stream) => stream,
         Transport::WebSocket(websocket) => websocket.stream_mut(),
+        Transport::Tls(tls) => tls.stream_mut(),
+        Transport::SecureWebSocket(websocket) => websocket.stream_mut().stream_mut(),
     }
 }
 

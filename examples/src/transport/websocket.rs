@@ -1,6 +1,6 @@
 //! One connection of WebSocket over a stream that does not block.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
 
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -8,7 +8,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::frame::{self, End, Incoming};
 use super::handshake::{Handshake, HandshakeError, Shaken};
-use super::{Arrived, Origins, Written};
+use super::{Arrived, Layer, Origins, Stream, Written};
 
 /// The most payload of one frame of a client: it is masked in a copy, which is as large.
 const CLIENT_FRAME: usize = 64 * 1024;
@@ -43,7 +43,7 @@ pub(crate) struct WebSocket<S> {
 
 const _: () = assert!(size_of::<WebSocket<[u8; 16]>>() <= 216, "every idle connection over WebSocket pays for it");
 
-impl<S: Read + Write> WebSocket<S> {
+impl<S: Stream> WebSocket<S> {
     /// A server's side, on which nothing has arrived, for pages of these origins.
     pub(super) fn server(stream: S, origins: &Origins) -> Self {
         Self::new(stream, Handshake::expect(origins.clone()), Incoming::of_client(true))
@@ -78,21 +78,6 @@ impl<S: Read + Write> WebSocket<S> {
         &mut self.stream
     }
 
-    /// Whether the handshake is done.
-    pub(super) fn is_open(&self) -> bool {
-        self.handshake.is_none()
-    }
-
-    /// So many bytes are kept of a handshake.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.handshake.as_ref().map_or(0, |handshake| handshake.kept_bytes())
-    }
-
-    /// Whether the stream did not take all that is our own.
-    pub(super) fn has_unwritten(&self) -> bool {
-        self.sent < self.front.len()
-    }
-
     /// One read: the payload in it is put to the front of `buffer`, and may be nothing. `None` is the end. Pings and
     /// handshakes are answered, as far as the stream takes it at once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
@@ -119,12 +104,11 @@ impl<S: Read + Write> WebSocket<S> {
     }
 
     fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
-        let read = self.stream.read(buffer)?;
+        let Some(Arrived { len: read, may_have_more }) = self.stream.take(buffer)? else { return Ok(None) };
+        let nothing = Ok(Some(Arrived { len: 0, may_have_more }));
         if read == 0 {
-            return Ok(None);
+            return nothing;
         }
-        let is_full = read == buffer.len();
-        let nothing = Ok(Some(Arrived { len: 0, may_have_more: is_full }));
         let mut from = 0;
         if let Some(mut handshake) = self.handshake.take() {
             if self.is_over {
@@ -152,9 +136,9 @@ impl<S: Read + Write> WebSocket<S> {
         }
         let len = self.incoming.decode(buffer.get_mut(..read - from).unwrap_or_default());
         // Should that fail, there may still be something to read before the end.
-        let _ = self.flush();
+        let _ = self.flush_own();
         // An end is told by the next read, after what came before it.
-        let may_have_more = is_full || self.incoming.end().is_some();
+        let may_have_more = may_have_more || self.incoming.end().is_some();
         Ok(Some(Arrived { len, may_have_more }))
     }
 
@@ -165,7 +149,7 @@ impl<S: Read + Write> WebSocket<S> {
         }
         self.is_over = true;
         // What the stream does not take at once is written when it does.
-        let _ = self.flush();
+        let _ = self.flush_own();
         io::Error::new(ErrorKind::InvalidData, error)
     }
 
@@ -201,14 +185,14 @@ impl<S: Read + Write> WebSocket<S> {
         let len = written.saturating_sub(own);
         self.left -= len;
         // A ping may have come within the frame.
-        let is_blocked = written < total || self.left == 0 && self.flush()?;
+        let is_blocked = written < total || self.stream.has_unwritten() || self.left == 0 && self.flush_own()?;
         Ok(Written { len, is_blocked })
     }
 
     /// Of a client: a masked copy, as soon as the last one is written.
     fn write_masked(&mut self, chunks: &[IoSlice<'_>]) -> io::Result<Written> {
         let mut len = 0;
-        if !self.flush()? {
+        if !self.flush_own()? {
             let total = chunks.iter().map(|chunk| chunk.len()).sum::<usize>().min(CLIENT_FRAME);
             let mask = random_mask()?;
             frame::put_header(&mut self.front, OpCode::Data(Data::Binary), total, Some(mask));
@@ -219,22 +203,7 @@ impl<S: Read + Write> WebSocket<S> {
             }
             frame::mask(self.front.get_mut(start..).unwrap_or_default(), mask);
         }
-        Ok(Written { len, is_blocked: self.flush()? })
-    }
-
-    /// Writes what is our own: true if the stream takes no more at the moment.
-    pub(super) fn flush(&mut self) -> io::Result<bool> {
-        loop {
-            self.put_pong();
-            let own = self.front.get(self.sent..).unwrap_or_default();
-            if own.is_empty() {
-                return Ok(false);
-            }
-            match write_with(|| self.stream.write(own))? {
-                0 => return Ok(true),
-                len => self.advance(len),
-            }
-        }
+        Ok(Written { len, is_blocked: self.flush_own()? })
     }
 
     /// Answers the last ping, if nothing waits: however many come, one answer at most does.
@@ -263,18 +232,56 @@ impl<S: Read + Write> WebSocket<S> {
             if self.front.capacity() > KEPT { drop(mem::take(&mut self.front)) } else { self.front.clear() }
         }
     }
+}
 
-    /// Says that nothing more follows, as far as the stream takes it at once. A frame that is not whole leaves no room
-    /// for it.
-    pub(super) fn finish(&mut self) {
-        if self.is_over || !self.is_open() || self.left > 0 {
-            return;
+impl<S: Stream> Layer for WebSocket<S> {
+    fn flush_own(&mut self) -> io::Result<bool> {
+        if self.stream.flush_own()? {
+            return Ok(true);
         }
-        let code = self.incoming.end().map_or(frame::NORMAL, End::close_code);
-        self.put_control(Control::Close, code.to_be_bytes().to_vec());
-        self.is_over = true;
-        // Who cannot be told is gone, or will be.
-        let _ = self.flush();
+        if !self.stream.is_open() {
+            // What is our own has to wait, and not for room.
+            return Ok(false);
+        }
+        loop {
+            self.put_pong();
+            let own = self.front.get(self.sent..).unwrap_or_default();
+            if own.is_empty() {
+                return Ok(self.stream.has_unwritten());
+            }
+            match write_with(|| self.stream.write(own))? {
+                0 => return Ok(true),
+                len => self.advance(len),
+            }
+        }
+    }
+
+    fn has_unwritten(&self) -> bool {
+        self.stream.has_unwritten() || self.stream.is_open() && self.sent < self.front.len()
+    }
+
+    fn has_unread(&self) -> bool {
+        self.stream.has_unread()
+    }
+
+    fn is_open(&self) -> bool {
+        self.handshake.is_none()
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.stream.kept_bytes() + self.handshake.as_ref().map_or(0, |handshake| handshake.kept_bytes())
+    }
+
+    /// As far as the stream takes it at once. A frame that is not whole leaves no room for it.
+    fn finish(&mut self) {
+        if !self.is_over && self.is_open() && self.left == 0 {
+            let code = self.incoming.end().map_or(frame::NORMAL, End::close_code);
+            self.put_control(Control::Close, code.to_be_bytes().to_vec());
+            self.is_over = true;
+            // Who cannot be told is gone, or will be.
+            let _ = self.flush_own();
+        }
+        self.stream.finish();
     }
 }
 

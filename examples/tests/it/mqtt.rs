@@ -291,8 +291,8 @@ fn closed_pipe_ends_quietly() {
 #[test]
 fn mistakes_are_one_line_that_says_what_to_do() {
     for (line, expected) in [
-        (&["pub", "-t", "a", "-m", "x", "--cafile", "ca.crt"][..], "without TLS"),
-        (&["sub", "-t", "a", "--tls-version=tlsv1.2"], "without TLS"),
+        (&["pub", "-t", "a", "-m", "x", "--psk", "00"][..], "with certificates"),
+        (&["sub", "-t", "a", "--tls-version=tlsv1.2"], "TLS 1.2 and 1.3"),
         (&["sub", "-t", "a", "-A", "127.0.0.1"], "leave it out"),
         (&["sub", "-t", "a", "-M", "5"], "receive-maximum"),
         (&["sub", "-t", "a", "-p", "0"], "--port"),

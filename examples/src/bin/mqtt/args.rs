@@ -13,6 +13,7 @@ use crate::{
     passwd::{self, PasswdArgs},
     property::PropertyArgs,
     rr::RrArgs,
+    tls::TlsArgs,
     url::Url,
 };
 
@@ -75,13 +76,15 @@ pub(crate) struct ConnectArgs {
     /// Host name or address of the broker.
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
     pub(crate) host: String,
-    /// TCP port of the broker.
-    #[arg(short = 'p', long, value_name = "PORT", default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
+    /// TCP port of the broker; 1883, or 8883 with TLS.
+    #[arg(short = 'p', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// Host, port, user, password and topic in one: `mqtt://[user[:password]@]host[:port]/topic`; over WebSocket with a
-    /// path in place of the topic: `ws://[user[:password]@]host[:port][/mqtt]`.
+    /// path in place of the topic: `ws://[user[:password]@]host[:port][/mqtt]`; with TLS `mqtts://` and `wss://`.
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     pub(crate) url: Option<Url>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Client identifier; without it, one is made up.
     #[arg(short = 'i', long, value_name = "ID", conflicts_with = "id_prefix")]
     pub(crate) id: Option<String>,
@@ -324,7 +327,7 @@ mod tests {
             "-h broker -p 1884 -t a/b -m -5 -q 2 -r -i me -u alice -P -secret -k 5 -c -V 311 \
              --will-topic w --will-payload bye --will-qos 1 --will-retain --repeat 3 --repeat-delay 0.5 -d",
         );
-        assert_eq!((args.connect.host.as_str(), args.connect.port), ("broker", 1884));
+        assert_eq!((args.connect.host.as_str(), args.connect.port), ("broker", Some(1884)));
         assert_eq!((args.topic.as_deref(), args.message.as_deref()), (Some("a/b"), Some("-5")));
         assert_eq!((args.qos, args.retain), (QoS::ExactlyOnce, true));
         assert_eq!((args.connect.id.as_deref(), args.connect.username.as_deref()), (Some("me"), Some("alice")));

@@ -44,12 +44,13 @@ impl Link {
         args.check().map_err(Failure::Usage)?;
         let endpoint = match &args.url {
             Some(url) => url.endpoint.clone(),
-            None => Endpoint::new(args.host.clone(), args.port),
+            None => args.tls.endpoint(&args.host, args.port),
         };
         let parameters = parameters(args, properties)?;
         let mut config = config(args, properties);
         adjust(&mut config);
         let mut options = Options::with_parameters(endpoint.clone(), config, parameters);
+        options.tls = args.tls.client_tls().map_err(Failure::Usage)?;
         if let Some(path) = &args.record {
             let tape = damselfly_examples::tape(path);
             options.tape = Some(tape.map_err(|error| Failure::Usage(format!("--record {}: {error}", path.display())))?);
@@ -126,6 +127,9 @@ impl Link {
         match end {
             ConnectionEnd::Transport(TransportLost::NotOpened) => {
                 let error = self.client.last_transport_error().unwrap_or_default();
+                if endpoint.is_secure {
+                    return Failure::Connection(format!("no connection to {endpoint}: {error}. {SECURE}"));
+                }
                 let check = match (&endpoint.websocket, self.has_url) {
                     (Some(_), _) => "serves MQTT over WebSocket there, and that the URL names its port and path",
                     (None, true) => "runs there, and that the URL names it",
@@ -145,12 +149,18 @@ impl Link {
             }
             ConnectionEnd::Transport(TransportLost::Closed) => Failure::Connection(format!(
                 "{endpoint} closed the connection without an answer. \
-                 Is it an MQTT broker, without TLS, and does it speak this version? Try --protocol-version mqttv311."
+                 Is it an MQTT broker, {tls} TLS, and does it speak this version? Try --protocol-version mqttv311.",
+                tls = if endpoint.is_secure { "with" } else { "without" }
             )),
             end => Failure::Connection(format!("the connection to {endpoint} failed: {}", self.why(end))),
         }
     }
 }
+
+/// What may be done where a connection in TLS does not come about.
+const SECURE: &str = "Check that a broker speaks TLS there, that --cafile names the CA of its certificate, that the host is a \
+                      name in the certificate (--tls-name checks another, --insecure none), and that --cert and --key are \
+                      given if it wants a certificate";
 
 fn hint(reason_code: ReasonCode) -> Option<&'static str> {
     Some(match reason_code {

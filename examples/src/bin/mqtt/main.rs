@@ -15,6 +15,7 @@ mod property;
 mod publish;
 mod rr;
 mod subscribe;
+mod tls;
 mod url;
 
 use std::process::ExitCode;

@@ -18,15 +18,12 @@ impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const SHAPE: &str = "a URL looks like mqtt://user:password@host:1883/topic or ws://user:password@host:80/mqtt";
+        const SHAPE: &str = "a URL looks like mqtt://user:password@host:1883/topic or ws://user:password@host:80/mqtt, and \
+                             with TLS like mqtts://host:8883/topic or wss://host:443/mqtt";
         let Some((scheme, rest)) = text.split_once("://") else { return Err(SHAPE.into()) };
         let is_websocket = match scheme {
-            "mqtt" => false,
-            "ws" => true,
-            "mqtts" | "wss" => {
-                let why = "there is no TLS: use mqtt:// (plain TCP) or ws:// (WebSocket)";
-                return Err(format!("{scheme} is not supported, {why}"));
-            }
+            "mqtt" | "mqtts" => false,
+            "ws" | "wss" => true,
             _ => return Err(SHAPE.into()),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -34,7 +31,7 @@ impl FromStr for Url {
             Some((user_info, host_port)) => (Some(user_info), host_port),
             None => (None, authority),
         };
-        let address = if is_websocket { format!("ws://{host_port}{path}") } else { host_port.to_owned() };
+        let address = format!("{scheme}://{host_port}{}", if is_websocket { path } else { "" });
         let endpoint = address.parse().map_err(|error: EndpointError| error.to_string())?;
         let (username, password) = match user_info.map(|text| text.split_once(':').unwrap_or((text, ""))) {
             None => (None, None),
@@ -96,12 +93,22 @@ mod tests {
     }
 
     #[test]
+    fn tls_has_ports_of_its_own() {
+        for (text, endpoint) in [
+            ("mqtts://broker", Endpoint::new("broker", 8883).secure()),
+            ("mqtts://broker:1/t", Endpoint::new("broker", 1).secure()),
+            ("wss://broker", Endpoint::over_websocket("broker", 443).secure()),
+        ] {
+            assert_eq!(text.parse::<Url>().unwrap().endpoint, endpoint, "{text}");
+        }
+    }
+
+    #[test]
     fn a_wrong_url_says_what_would_be_right() {
         for (text, hint) in [
             ("localhost", "mqtt://"),
             ("http://localhost", "mqtt://"),
-            ("mqtts://localhost", "plain TCP"),
-            ("wss://localhost", "ws:// (WebSocket)"),
+            ("mqtts://:8883", "host is missing"),
             ("ws://:80/mqtt", "host is missing"),
             ("mqtt://:1883/t", "host is missing"),
             ("mqtt://host:port/t", "number"),

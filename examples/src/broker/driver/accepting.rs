@@ -80,12 +80,20 @@ impl<H: Host> Driver<H> {
             self.broker.handle_connection_lost(now, id);
             return;
         }
+        let transport = match self.listeners.get(listener).map(|listener| listener.accepted(stream)) {
+            Some(Ok(transport)) => transport,
+            Some(Err(error)) => {
+                tracing::warn!(%address, %error, "refused: TLS cannot be spoken");
+                return self.broker.handle_connection_lost(now, id);
+            }
+            None => return self.broker.handle_connection_lost(now, id),
+        };
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, || None);
         }
         if let (Some(free), Some(listener)) = (self.connections.get_mut(slot), self.listeners.get_mut(listener)) {
             listener.take(place);
-            *free = Some(Connection::new(id, listener.accepted(stream), listener.number(), place));
+            *free = Some(Connection::new(id, transport, listener.number(), place));
             self.open_connections += 1;
         }
     }
