@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use damselfly_broker::{
-    Answer, CommitId as BrokerCommitId, ConnectionId, Event as BrokerEvent, Output as BrokerOutput, Peer, QuestionId,
-    Why,
+    Answer, CommitId as BrokerCommitId, ConnectionId, Event as BrokerEvent, Output as BrokerOutput, Peer, Question,
+    QuestionId, Secret, Why,
 };
 use damselfly_client::{CommitId, ConnectionEnd, Event, Output as ClientOutput, TransportLost};
+use damselfly_codec::ReasonCode;
 use damselfly_session::{PeerError, Timestamp};
 
 use crate::{
@@ -37,7 +38,9 @@ impl Sim {
             Action::Synced { member, crashes, commit } => self.synced(member, crashes, commit),
             Action::Start(member) => self.start(member),
             Action::Committed(commit) => self.broker.handle_committed(self.now, commit),
-            Action::Answered(question) => self.broker.handle_answer(self.now, question, Answer::allow()),
+            Action::Answered { question, is_welcome } => {
+                self.broker.handle_answer(self.now, question, answer(is_welcome));
+            }
         }
     }
 
@@ -262,10 +265,15 @@ impl Sim {
                     self.resume(number, Way::ToBroker);
                 }
             }
-            BrokerOutput::Ask { id, .. } => self.answer(id),
+            BrokerOutput::Ask { id, question } => self.answer(id, &question),
             BrokerOutput::Commit(id) => self.commit(id),
             BrokerOutput::Event(event) => {
                 self.trace.note(self.now, format_args!("broker: {event:?}"));
+                if let BrokerEvent::Disconnected { connection, .. } = &event {
+                    if let (Some(link), Some(watch)) = (self.link_of(*connection), &mut self.watch) {
+                        watch.broker_ended(self.now, link);
+                    }
+                }
                 if let (BrokerEvent::Disconnected { why, .. }, Some(watch)) = (&event, &mut self.watch) {
                     let is_broken = match why {
                         Why::Malformed(_) => true,
@@ -282,15 +290,23 @@ impl Sim {
         }
     }
 
-    fn answer(&mut self, question: QuestionId) {
+    fn answer(&mut self, question: QuestionId, asked: &Question) {
+        let is_welcome = self.is_welcome(asked);
         let (shortest, longest) = self.world.answer_latency;
         if longest.is_zero() {
-            return self.broker.handle_answer(self.now, question, Answer::allow());
+            return self.broker.handle_answer(self.now, question, answer(is_welcome));
         }
         self.note_feature(Feature::SlowAnswer);
         let at = self.now.saturating_add(self.random.duration(shortest, longest));
         self.trace.note(self.now, format_args!("a question of the broker is answered at {at}"));
-        self.plan(at, Action::Answered(question));
+        self.plan(at, Action::Answered { question, is_welcome });
+    }
+
+    fn is_welcome(&self, question: &Question) -> bool {
+        let Question::Connect { user_name: Some(user_name), password, .. } = question else { return true };
+        let users = &self.world.users;
+        let known = users.get(&**user_name).map(String::as_bytes);
+        users.is_empty() || known.is_some() && known == password.as_ref().map(Secret::as_bytes)
     }
 
     fn commit(&mut self, commit: BrokerCommitId) {
@@ -454,6 +470,10 @@ impl Sim {
             self.plan_arrival(number, way, &first);
         }
     }
+}
+
+fn answer(is_welcome: bool) -> Answer {
+    if is_welcome { Answer::allow() } else { Answer::Deny(ReasonCode::BadUserNameOrPassword) }
 }
 
 /// When something arrives that would be there at `at`: not before what was sent earlier.

@@ -180,7 +180,10 @@ pub(crate) enum Action {
     Start(MemberId),
     /// Of the broker.
     Committed(BrokerCommitId),
-    Answered(QuestionId),
+    Answered {
+        question: QuestionId,
+        is_welcome: bool,
+    },
 }
 
 impl Member {
@@ -455,6 +458,25 @@ impl Sim {
         let until = self.now.saturating_add(duration);
         while self.step_until(until) {}
         self.now = until;
+    }
+
+    /// Lets time pass until then, or until a client has something to tell its application that nobody was shown: all
+    /// clients that have something to tell. For applications that answer at once; [`Sim::take_events`] says what it is.
+    pub fn run_until_told(&mut self, until: Timestamp) -> Vec<MemberId> {
+        loop {
+            if std::mem::take(&mut self.has_events) {
+                let members = self.members.iter().enumerate();
+                let told = members.filter(|(_, member)| !member.events.is_empty());
+                let told: Vec<MemberId> = told.map(|(index, _)| MemberId(index)).collect();
+                if !told.is_empty() {
+                    return told;
+                }
+            }
+            if !self.step_until(until) {
+                self.now = self.now.max(until);
+                return Vec::new();
+            }
+        }
     }
 
     /// Goes to the next point in time at which something happens, and lets it happen: false if nothing ever will.

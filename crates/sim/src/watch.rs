@@ -360,7 +360,9 @@ impl Watch {
             receiving.maximum_packet_size = usize::try_from(maximum.get()).unwrap_or(usize::MAX);
         }
         if let Some((payload, _)) = &watched.will {
-            self.wills.insert(KEY.hash_bytes(payload), Will { payload: payload.clone(), member, due: None });
+            // A will with the same words that was due may still wait in a queue, or come again.
+            let fresh = || Will { payload: payload.clone(), member, due: None };
+            self.wills.entry(KEY.hash_bytes(payload)).or_insert_with(fresh);
         }
         // The client is back before its delayed wills are due. [MQTT-3.1.3-9]
         for will in self.wills.values_mut().filter(|will| will.member == member) {
@@ -549,18 +551,25 @@ impl Watch {
         }
     }
 
-    /// The broker ended the connection, or knows that it is gone. [MQTT-3.1.2-8]
+    /// The broker ended the connection, or knows that it is gone.
     pub(crate) fn broker_lost(&mut self, now: Timestamp, link: Number) {
+        self.broker_ended(now, link);
+        self.is_lost(link, Way::ToBroker);
+    }
+
+    /// The broker is done with the connection, and may have something to say on it yet: from here on the will is due.
+    /// [MQTT-3.1.2-8]
+    pub(crate) fn broker_ended(&mut self, now: Timestamp, link: Number) {
         let Some(watched) = self.links.get_mut(link) else { return };
         let will = watched.will.take().filter(|_| watched.is_accepted && !watched.is_over);
         let member = watched.member;
-        self.is_lost(link, Way::ToBroker);
         let Some((payload, delay)) = will else { return };
         let is_open = |other: &Watched| other.member == member && other.is_accepted && !other.is_lost.to_broker;
-        let is_back = self.links.iter().any(|(_, other)| is_open(other));
+        let is_back = self.links.iter().any(|(number, other)| number != link && is_open(other));
         if delay.is_zero() || !is_back {
-            let due = Some(now.saturating_add(delay));
-            self.wills.insert(KEY.hash_bytes(&payload), Will { payload, member, due });
+            let at = now.saturating_add(delay);
+            let will = self.wills.entry(KEY.hash_bytes(&payload)).or_insert(Will { payload, member, due: None });
+            will.due = Some(will.due.map_or(at, |due| due.min(at)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the simulated world is like.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 /// What the world between the cores is like. The default is a good network.
 #[derive(Clone, Debug)]
@@ -8,6 +9,9 @@ use core::time::Duration;
 pub struct World {
     /// Of the broker core.
     pub broker: damselfly_broker::Config,
+    /// The users that the broker knows, with their passwords: a client with a User Name has to be one of them, others may
+    /// connect all the same. Default: none, and any User Name will do.
+    pub users: BTreeMap<String, String>,
     /// How long a piece of bytes travels, from and to. Pieces of one direction never overtake each other. Default:
     /// 0.1 to 5 ms.
     pub latency: (Duration, Duration),
@@ -42,6 +46,7 @@ impl Default for World {
     fn default() -> Self {
         Self {
             broker: damselfly_broker::Config::default(),
+            users: BTreeMap::new(),
             latency: (Duration::from_micros(100), Duration::from_millis(5)),
             max_piece: 64,
             capacity: 65_536,

@@ -2,7 +2,7 @@
 //! simulator.
 //!
 //! [`Home`] is the whole house without a socket or a clock. Two drivers move it: [`Running`] on real sockets in real
-//! time, and a simulation in virtual time. What the topics say is in docs/guide/smart-home.md.
+//! time, and [`simulate`] in virtual time. What the topics say is in docs/guide/smart-home.md.
 
 mod access_point;
 mod actor;
@@ -20,6 +20,7 @@ mod member;
 mod real;
 pub mod rules;
 mod rules_file;
+mod simulate;
 mod state;
 mod value;
 mod world;
@@ -34,6 +35,7 @@ pub use ledger::{ByQos, ClientIndex, Ledger, Totals};
 pub use member::{config, parameters, password, subscriptions};
 pub use real::Running;
 pub use rules_file::RulesFile;
+pub use simulate::{Report, SimulationError, simulate};
 pub use state::{Command, Home, Settings};
 pub use value::{Payload, Value};
 pub use world::World;

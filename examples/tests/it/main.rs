@@ -13,6 +13,7 @@ mod conformance;
 mod diagram;
 mod embed_broker;
 mod embed_client;
+mod home_simulate;
 mod limits;
 mod mqtt;
 mod mqtt_ask;

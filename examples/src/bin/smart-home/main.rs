@@ -1,6 +1,7 @@
 //! A smart home in one program: a broker, more than 120 devices, rules, a ledger of every message, and a page.
 
 mod args;
+mod simulate;
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -42,6 +43,9 @@ fn say(text: &str) {
 }
 
 fn run(args: &Args) -> io::Result<()> {
+    if let Some(duration) = args.simulate {
+        return simulate::run(args, duration);
+    }
     damselfly_examples::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(live(args))
