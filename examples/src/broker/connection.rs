@@ -124,6 +124,11 @@ impl Connection {
         self.is_readable
     }
 
+    /// Whether the peer has closed its side and left nothing to read, which is looked for only where nobody reads.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_half_closed && self.waiting.is_none() && matches!(self.transport.stream().peek(&mut [0]), Ok(0))
+    }
+
     /// The size its own buffer has to grow to before more of a large frame can be read.
     pub(super) fn wanted_capacity(&self) -> Option<usize> {
         let waiting = self.waiting.as_ref().filter(|waiting| waiting.large > 0)?;

@@ -236,6 +236,10 @@ impl<H: Host> Driver<H> {
     fn serve(&mut self, now: Timestamp, id: ConnectionId) {
         let Some(connection) = connection(&mut self.connections, id) else { return };
         let (phase, is_readable) = (connection.phase, connection.is_readable());
+        // Who is gone need not be told what the pause is for.
+        if phase == Phase::Paused && connection.has_ended() {
+            return self.drop_connection(now, id);
+        }
         if connection.take_unblocked() {
             self.mark_dirty(id);
         }

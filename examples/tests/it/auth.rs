@@ -1,9 +1,13 @@
 //! Who may connect: password files, anonymous clients, and the patience for those who fail.
 
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
-use crate::support::{BrokerProcess, Place, Wire, frame, run_broker};
+use base64::Engine as _;
+use rustix::process::Signal;
+
+use crate::support::{BrokerProcess, Place, Wire, eventually, frame, run_broker};
 
 /// A broker with users that makes failed logins wait for as good as no time.
 fn guarded(place: &Place, flags: &[&str]) -> BrokerProcess {
@@ -114,4 +118,139 @@ fn a_password_file_that_is_wrong_keeps_the_broker_from_starting() {
     let [one, two] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
     assert!(one.contains("users:1: user heron: this is no hash") && two.contains("users:2: there is no ':'"), "{text}");
     assert!(!text.contains("rosebud"), "{text}");
+}
+
+/// A client from another address, whom nothing of what happens at 127.0.0.1 concerns.
+fn ask_from_elsewhere(address: SocketAddr, level: u8, user_name: &str, password: &str) -> u8 {
+    Wire::open_from(Ipv4Addr::new(127, 0, 0, 2), address).ask(level, "elsewhere", Some(user_name), Some(password))
+}
+
+/// A broker that lets failed logins wait for as good as for ever.
+fn patient(place: &Place, flags: &[&str]) -> BrokerProcess {
+    let users = place.users(&[("heron", "rose bud")]);
+    let slow = ["--failed-login-delay", "1h", "--max-failed-login-delay", "1h", "--question-timeout", "1d"];
+    BrokerProcess::start(&[&["--password-file", &users], &slow[..], flags].concat())
+}
+
+#[test]
+fn failed_logins_wait_longer_and_longer_and_only_those_of_that_address() {
+    let place = Place::new("patience");
+    let broker = patient(&place, &[]);
+    let mut failed = [OLD, NEW].map(|level| {
+        let mut client = Wire::open(broker.address());
+        client.send_credentials(level, "guesses", Some("heron"), Some("wrong"));
+        client
+    });
+    let lines = [(); 2].map(|()| broker.log_line("a login failed"));
+    assert!(lines[0].contains("failures=1 delay=3600s") && lines[0].contains("user=heron"), "{lines:?}");
+    assert!(lines[1].contains("failures=2 delay=3600s"), "{lines:?}");
+    for level in [OLD, NEW] {
+        assert_eq!(ask_from_elsewhere(broker.address(), level, "heron", "rose bud"), 0);
+        assert_eq!(ask(broker.address(), level, Some("heron"), Some("rose bud")), 0, "who knows the password comes in");
+    }
+    assert!(failed.iter_mut().all(|client| client.is_silent()), "still no answer");
+}
+
+#[test]
+fn logins_of_one_address_have_a_limit_and_others_do_not_notice() {
+    let place = Place::new("per-address");
+    let broker = patient(&place, &["--max-logins-per-address", "3", "--max-logins-after-failure", "2"]);
+    let fail = || {
+        let mut client = Wire::open(broker.address());
+        client.send_credentials(NEW, "guesses", Some("heron"), Some("wrong"));
+        broker.log_line("a login failed");
+        client
+    };
+    let one = fail();
+    assert_eq!(ask(broker.address(), NEW, Some("heron"), Some("rose bud")), 0, "at the limit");
+    let two = fail();
+    assert!(one.is_silent() && two.is_silent());
+    for (level, busy) in [(OLD, 3), (NEW, 0x89)] {
+        assert_eq!(ask(broker.address(), level, Some("heron"), Some("rose bud")), busy, "one past it");
+        assert_eq!(ask_from_elsewhere(broker.address(), level, "heron", "rose bud"), 0);
+    }
+    // Who does not wait for the answer is not forgotten sooner.
+    drop((one, two));
+    for _ in 0..3 {
+        assert_eq!(ask(broker.address(), NEW, Some("heron"), Some("rose bud")), 0x89);
+    }
+}
+
+#[test]
+fn logins_beyond_the_queue_are_told_that_the_server_is_busy() {
+    let place = Place::new("queue");
+    // Ten million rounds take longer than this test.
+    let slow = format!("slow:$7$10000000$c2FsdA==${}\n", base64::engine::general_purpose::STANDARD.encode([7; 64]));
+    let users = place.users(&[("heron", "rose bud")]);
+    place.write("users", &(place.read("users") + "\n" + &slow));
+    let flags =
+        ["--login-threads", "1", "--max-queued-logins", "1", "--question-timeout", "1d", "--log-level", "debug"];
+    let broker = BrokerProcess::start(&[&["--password-file", &users], &flags[..]].concat());
+    let mut occupies = Wire::open(broker.address());
+    occupies.send_credentials(NEW, "slow", Some("slow"), Some("any"));
+    let waits = one_that_waits(broker.address());
+    for (level, busy) in [(OLD, 3), (NEW, 0x89)] {
+        assert_eq!(ask(broker.address(), level, Some("heron"), Some("rose bud")), busy, "one past the limit");
+    }
+    assert!(occupies.is_silent() && waits.is_silent());
+    // Who goes away makes room.
+    drop(waits);
+    assert!(one_that_waits(broker.address()).is_silent());
+}
+
+/// A login that waits in the queue, as one can tell when a later one was refused.
+fn one_that_waits(address: SocketAddr) -> Wire {
+    let mut clients: Vec<Wire> = Vec::new();
+    let mut waits = None;
+    eventually("one waits and another is refused", || {
+        let mut client = Wire::open(address);
+        client.send_credentials(NEW, &format!("client {}", clients.len()), Some("heron"), Some("rose bud"));
+        clients.push(client);
+        let silent = clients.iter().position(Wire::is_silent);
+        let refused = clients.iter().rposition(|client| !client.is_silent());
+        waits = silent.filter(|silent| refused.is_some_and(|refused| refused > *silent));
+        waits.is_some()
+    });
+    clients.remove(waits.unwrap())
+}
+
+#[test]
+fn nothing_secret_is_logged_or_recorded() {
+    let place = Place::new("secrets");
+    let recording = place.path("recording");
+    let access = place.write("access", "user heron\ntopic a\n");
+    let users = place.users(&[("heron", "rose bud")]);
+    let hash = place.read("users").split('$').next_back().unwrap().to_owned();
+    let broker = BrokerProcess::start(&[
+        "--password-file",
+        &users,
+        "--access-file",
+        &access,
+        "--record",
+        &recording,
+        "--log-level",
+        "trace",
+        "--max-failed-login-delay",
+        "1ms",
+    ]);
+    for level in [OLD, NEW] {
+        assert_eq!(ask(broker.address(), level, Some("heron"), Some("rose bud")), 0);
+        assert_ne!(ask(broker.address(), level, Some("heron"), Some("rosy-bud")), 0);
+        // A password where the name belongs.
+        assert_ne!(ask(broker.address(), level, Some("rose-bush"), None), 0);
+    }
+    place.write("users", "heron:rose-hip\n");
+    broker.signal(Signal::HUP);
+    let mut log = vec![broker.log_line("users:1: user heron: this is no hash")];
+    log.extend(broker.end());
+    let recorded = String::from_utf8_lossy(&fs::read(&recording).unwrap()).into_owned();
+    let in_hexadecimal = |text: &str| text.bytes().fold(String::new(), |all, byte| format!("{all}{byte:02x}"));
+    for secret in ["rose bud", "rosy-bud", "rose-hip", &hash] {
+        for secret in [secret.to_owned(), in_hexadecimal(secret)] {
+            assert!(!log.iter().any(|line| line.contains(&secret)), "{secret}: {log:#?}");
+            assert!(!recorded.to_lowercase().contains(&secret), "{secret}");
+        }
+    }
+    assert!(!log.iter().any(|line| line.contains("rose-bush")), "{log:#?}");
+    assert!(recorded.contains(&in_hexadecimal("heron")) || recorded.contains("heron"), "the names are there");
 }

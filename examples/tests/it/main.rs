@@ -1,6 +1,7 @@
 //! The programs and drivers of this crate, from socket to socket.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod access;
 mod auth;
 mod bad_input;
 mod broker_program;

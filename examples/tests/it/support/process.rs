@@ -72,16 +72,17 @@ impl BrokerProcess {
 
     /// The next line on standard output with this text in it.
     pub(crate) fn line(&mut self, part: &str) -> String {
-        let deadline = Instant::now() + LIMIT;
-        let mut seen = Vec::new();
-        while let Ok(line) = self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if line.contains(part) {
-                return line;
-            }
-            seen.push(line);
-        }
-        let log: Vec<_> = self.log.try_iter().collect();
-        panic!("no line with {part:?} on standard output; there was {seen:#?}, and the log says {log:#?}");
+        let (line, seen) = next_line(&self.output, part);
+        line.unwrap_or_else(|| {
+            let log: Vec<_> = self.log.try_iter().collect();
+            panic!("no line with {part:?} on standard output; there was {seen:#?}, and the log says {log:#?}")
+        })
+    }
+
+    /// The next line of the log with this text in it; it and those before are not told at the [end](Self::end).
+    pub(crate) fn log_line(&self, part: &str) -> String {
+        let (line, seen) = next_line(&self.log, part);
+        line.unwrap_or_else(|| panic!("no line with {part:?} in the log; there was {seen:#?}"))
     }
 
     /// Asks the process to end.
@@ -130,6 +131,19 @@ impl Drop for BrokerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The next line with this text in it, if one comes in time, and those before it.
+fn next_line(lines: &Receiver<String>, part: &str) -> (Option<String>, Vec<String>) {
+    let deadline = Instant::now() + LIMIT;
+    let mut seen = Vec::new();
+    while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if line.contains(part) {
+            return (Some(line), seen);
+        }
+        seen.push(line);
+    }
+    (None, seen)
 }
 
 /// Runs the `broker` program, which must end by itself.

@@ -1,5 +1,5 @@
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use super::LIMIT;
 
@@ -15,6 +15,18 @@ impl Wire {
     pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, LIMIT).unwrap();
         stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
+        Self { stream, level: 0 }
+    }
+
+    /// The same from another address of this machine.
+    pub(crate) fn open_from(from: Ipv4Addr, address: SocketAddr) -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::from((from, 0))).unwrap();
+        connect(&socket, &address).unwrap();
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         Self { stream, level: 0 }
@@ -128,6 +140,59 @@ impl Wire {
         self.send(&frame(0x10, &body));
     }
 
+    /// Whether nothing has come yet.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let is_silent = self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        self.stream.set_nonblocking(false).unwrap();
+        is_silent
+    }
+
+    /// Asks as this user, with a session that outlives its connection by an hour: Session Present and the code.
+    pub(crate) fn ask_lasting(&mut self, level: u8, client_id: &str, (user_name, password): (&str, &str)) -> (u8, u8) {
+        self.level = level;
+        let mut body = b"\0\x04MQTT".to_vec();
+        body.extend([level, 0xC0, 0, 0]);
+        body.extend(if level == 5 { &b"\x05\x11\0\0\x0E\x10"[..] } else { &[] });
+        body.extend([client_id, user_name, password].map(string).concat());
+        self.send(&frame(0x10, &body));
+        let (first, body) = self.receive();
+        assert_eq!(first, 0x20, "CONNACK");
+        (body[0], body[1])
+    }
+
+    /// Asks as this user with a will of QoS 0: the code of the CONNACK.
+    pub(crate) fn ask_with_will_of(
+        &mut self,
+        level: u8,
+        client_id: &str,
+        (user_name, password): (&str, &str),
+        topic: &str,
+        payload: &[u8],
+    ) -> u8 {
+        self.level = level;
+        let mut body = b"\0\x04MQTT".to_vec();
+        body.extend([level, 0b1100_0110, 0, 0]);
+        body.extend(self.no_properties());
+        body.extend(string(client_id));
+        body.extend(self.no_properties());
+        body.extend(string(topic));
+        body.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+        body.extend(payload);
+        body.extend([user_name, password].map(string).concat());
+        self.send(&frame(0x10, &body));
+        let (first, body) = self.receive();
+        assert_eq!(first, 0x20, "CONNACK");
+        body[1]
+    }
+
+    /// A retained PUBLISH of QoS 0.
+    pub(crate) fn publish_retained(&mut self, topic: &str, payload: &[u8]) {
+        let mut frame = publish_frame(self.level, topic, payload);
+        frame[0] |= 1;
+        self.send(&frame);
+    }
+
     /// Sends DISCONNECT and waits for the end of the connection.
     pub(crate) fn disconnect(mut self) {
         self.send(&[0xE0, 0]);
@@ -194,7 +259,7 @@ impl Wire {
     /// The payload of the next PUBLISH, which must be of QoS 0 and have this topic.
     pub(crate) fn expect_publish(&mut self, topic: &str) -> Vec<u8> {
         let (first, body) = self.receive();
-        assert_eq!(first & 0b1111_0110, 0x30, "PUBLISH of QoS 0");
+        assert_eq!(first & 0b1111_0110, 0x30, "PUBLISH of QoS 0, not {body:02X?}");
         let start = 2 + topic.len() + self.no_properties().len();
         assert_eq!(&body[2..2 + topic.len()], topic.as_bytes());
         body[start..].to_vec()
