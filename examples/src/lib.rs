@@ -7,6 +7,7 @@ pub mod diagram;
 pub mod guard;
 pub mod home;
 pub mod scram;
+pub mod web;
 
 /// The guide's examples are compiled and run.
 #[cfg(doctest)]

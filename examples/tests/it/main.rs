@@ -26,5 +26,6 @@ mod settings;
 mod support;
 mod traffic;
 mod waker;
+mod web;
 mod websocket;
 mod websocket_client;
