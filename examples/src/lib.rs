@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod diagram;
 pub mod guard;
 pub mod home;
+pub mod inspect;
 pub mod scram;
 pub mod web;
 

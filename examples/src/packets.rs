@@ -27,7 +27,7 @@ pub fn packet_in_words(packet: &Packet<'_>) -> String {
             let session = if connack.session_present { ", Session Present" } else { "" };
             format!("{}{session}", connack.reason_code)
         }
-        Packet::Publish(packet) => publish(packet),
+        Packet::Publish(packet) => publish_in_words(packet, packet.payload.len()),
         Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubrel(ack) | Packet::Pubcomp(ack) => acknowledgement(ack),
         Packet::Subscribe(subscribe) => {
             let filters = subscribe.filters().map(|(filter, options)| format!("{} QoS {}", shown(filter), options.qos));
@@ -61,7 +61,8 @@ fn connect(connect: &Connect<'_>) -> String {
     text
 }
 
-fn publish(publish: &Publish<'_>) -> String {
+/// What follows the name of a PUBLISH, whose payload may not be at hand.
+pub(crate) fn publish_in_words(publish: &Publish<'_>, payload_len: usize) -> String {
     let topic = publish.topic.map_or_else(|| "by Topic Alias".to_owned(), |topic| name(topic.as_str()));
     let (qos, id, dup) = match publish.delivery {
         Delivery::AtMostOnce => (0, None, false),
@@ -70,7 +71,7 @@ fn publish(publish: &Publish<'_>) -> String {
     };
     let id = id.map(|id| format!(" id {id}")).unwrap_or_default();
     let (dup, retain) = (if dup { ", DUP" } else { "" }, if publish.retain { ", RETAIN" } else { "" });
-    format!("{topic} QoS {qos}{id}{dup}{retain}, {} bytes", publish.payload.len())
+    format!("{topic} QoS {qos}{id}{dup}{retain}, {payload_len} bytes")
 }
 
 fn acknowledgement(ack: &Ack<'_>) -> String {

@@ -16,6 +16,7 @@ use super::connection::{Connection, LARGE_FRAME, Phase, Received};
 use super::heard::Heard;
 use super::host::{Entrance, Host};
 use super::listener::{Listener, Place};
+use super::observe;
 use super::pace::Pace;
 use super::poller::{Poller, Stop, Waker};
 use super::refusals::Refusals;
@@ -269,6 +270,7 @@ impl<H: Host> Driver<H> {
                 self.unflushed += len;
                 let Some(input) = self.buffer.get(..len) else { return };
                 let intake = self.broker.handle_input(now, id, input);
+                observe::heard(&mut self.host, now, id, intake, input);
                 connection.keep_rest(intake, input);
                 self.count_kept(now, id);
             }
@@ -310,6 +312,7 @@ impl<H: Host> Driver<H> {
             // The core named the length from the same bytes; should they not be one frame after all, it says why.
             Err(_) => self.broker.handle_input(now, id, bytes),
         };
+        observe::heard(&mut self.host, now, id, intake, bytes);
         connection.keep_rest(intake, bytes);
     }
 
@@ -323,6 +326,7 @@ impl<H: Host> Driver<H> {
         let mut kept = connection.take_kept();
         if !kept.is_empty() {
             let intake = self.broker.handle_input(now, id, &kept);
+            observe::heard(&mut self.host, now, id, intake, &kept);
             kept.advance(intake.consumed.min(kept.len()));
             connection.put_back(kept, intake.wanted);
             // The buffer may have room to spare, which counts.
@@ -431,6 +435,7 @@ impl<H: Host> Driver<H> {
                 return self.drop_connection(now, id);
             };
             if written > 0 {
+                observe::said(&mut self.host, now, id, &chunks, written);
                 self.broker.handle_transmitted(now, id, written);
             }
             if connection.is_blocked {

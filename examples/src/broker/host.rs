@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use damselfly_broker::{Answer, Event, LocalDelivery, LocalId, Question, QuestionId};
+use damselfly_broker::{Answer, ConnectionId, Event, LocalDelivery, LocalId, Question, QuestionId};
 use damselfly_codec::ReasonCode;
 use damselfly_session::Timestamp;
 use damselfly_sim::flight::RecordedBroker;
@@ -53,6 +53,18 @@ pub trait Host {
 
     /// Another thread used the [`Waker`]: what it has for the broker, such as the answer to a question, can be told to it.
     fn woken(&mut self, _broker: &mut RecordedBroker, _now: Timestamp) {}
+
+    /// Whether [`heard`](Host::heard) and [`said`](Host::said) are to be called: always the same answer, so that a host which
+    /// says no, as by default, costs nothing.
+    fn observes(&self) -> bool {
+        false
+    }
+
+    /// What the core took from a connection: whole packets, one after the other. A password may be among it.
+    fn heard(&mut self, _now: Timestamp, _connection: ConnectionId, _packets: &[u8]) {}
+
+    /// What was written to a connection: packets one after the other, cut anywhere.
+    fn said(&mut self, _now: Timestamp, _connection: ConnectionId, _bytes: &[u8]) {}
 }
 
 /// Where a connection came in, and who it is by the way in which it came.

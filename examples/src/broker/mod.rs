@@ -21,6 +21,7 @@ mod heard;
 mod host;
 mod listener;
 mod listening;
+mod observe;
 mod pace;
 mod poller;
 mod refusals;

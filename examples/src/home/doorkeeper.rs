@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use damselfly_broker::{Answer, Event, Grant, LocalDelivery, LocalId, Question, QuestionId};
+use damselfly_broker::{Answer, ConnectionId, Event, Grant, LocalDelivery, LocalId, Question, QuestionId};
 use damselfly_codec::ReasonCode;
 use damselfly_session::Timestamp;
 use damselfly_sim::flight::RecordedBroker;
@@ -84,6 +84,18 @@ impl<H: Host> Host for Doorkeeper<H> {
 
     fn woken(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
         self.inner.woken(broker, now);
+    }
+
+    fn observes(&self) -> bool {
+        self.inner.observes()
+    }
+
+    fn heard(&mut self, now: Timestamp, connection: ConnectionId, packets: &[u8]) {
+        self.inner.heard(now, connection, packets);
+    }
+
+    fn said(&mut self, now: Timestamp, connection: ConnectionId, bytes: &[u8]) {
+        self.inner.said(now, connection, bytes);
     }
 }
 

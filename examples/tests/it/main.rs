@@ -15,6 +15,7 @@ mod diagram;
 mod embed_broker;
 mod embed_client;
 mod home_simulate;
+mod inspect;
 mod limits;
 mod mqtt;
 mod mqtt_ask;
