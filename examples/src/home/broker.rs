@@ -27,7 +27,7 @@ pub struct Listen {
     /// MQTT over TCP for programs of others; `None` is a port that the system chooses.
     pub tcp: Option<SocketAddr>,
     /// Whose pages may connect over WebSocket, beside those of the broker's own address.
-    pub page_origin: Option<Origin>,
+    pub page_origins: Vec<Origin>,
 }
 
 impl HouseBroker {
@@ -71,7 +71,7 @@ fn open<H: Host>(seed: u64, listen: Listen, host: H) -> io::Result<Opened<H>> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let devices = driver.listen(listen.tcp.unwrap_or(any))?;
     let mut pages = Listening::at(any);
-    (pages.kind, pages.origins) = (TransportKind::WebSocket, Origins::allowing(listen.page_origin));
+    (pages.kind, pages.origins) = (TransportKind::WebSocket, Origins::allowing(listen.page_origins));
     let pages = driver.listen_as(&pages)?;
     Ok((driver, devices, pages))
 }

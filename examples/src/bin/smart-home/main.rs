@@ -1,6 +1,7 @@
 //! A smart home in one program: a broker, more than 120 devices, rules, a ledger of every message, and a page.
 
 mod args;
+mod page;
 mod simulate;
 
 use std::io::{self, Write};
@@ -8,8 +9,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use clap::Parser;
-use damselfly_examples::broker::{AllowAll, Origin};
+use damselfly_examples::broker::{AllowAll, Origin, WEBSOCKET_PATH};
 use damselfly_examples::home::{HouseBroker, Listen, RulesFile, Running, Settings};
+use damselfly_examples::inspect::Inspector;
+use damselfly_examples::web::{Limits, Server, Site};
+use tokio::task::JoinHandle;
 
 use args::Args;
 
@@ -55,14 +59,18 @@ fn run(args: &Args) -> io::Result<()> {
 async fn live(args: &Args) -> io::Result<()> {
     let page = if args.no_page { None } else { Some(bind(args.port)?) };
     let address = page.as_ref().map(TcpListener::local_addr).transpose()?;
-    let origin = address.and_then(|address| format!("http://{address}").parse::<Origin>().ok());
-    let listen = Listen { tcp: args.listen, page_origin: origin };
-    let broker = HouseBroker::start(args.seed, listen, AllowAll)?;
+    let page_origins = address.map(origins).unwrap_or_default();
+    let listen = Listen { tcp: args.listen, page_origins };
+    let broker = HouseBroker::start(args.seed, listen, Inspector::new(AllowAll, "house"))?;
+    let served = page.map(|listener| serve(listener, broker.pages)).transpose()?;
     let mut settings = Settings::new(args.seed);
     settings.day = args.day;
     let mut house = Running::start(settings, broker.devices, args.rules.clone().map(RulesFile::new)).await?;
     announce(address, broker.pages)?;
     house.run(tokio::signal::ctrl_c()).await?;
+    if let Some(served) = served {
+        served.abort();
+    }
     house.stop().await;
     broker.stop()
 }
@@ -72,6 +80,20 @@ fn bind(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind(address).map_err(|error| {
         io::Error::new(error.kind(), format!("the page cannot be served at {address}: {error}; try --port 0"))
     })
+}
+
+/// The page by both of its names: the address, and the name that people write.
+fn origins(page: SocketAddr) -> Vec<Origin> {
+    let names = [page.to_string(), format!("localhost:{}", page.port())];
+    names.iter().filter_map(|name| format!("http://{name}").parse().ok()).collect()
+}
+
+/// Serves the page, which finds the broker at `broker`, until the task is aborted.
+fn serve(listener: TcpListener, broker: SocketAddr) -> io::Result<JoinHandle<()>> {
+    let server = Server::new(listener, Limits::default())?;
+    let site = Site::new(page::FILES, &format!("ws://{broker}{WEBSOCKET_PATH}"))
+        .ok_or_else(|| io::Error::other("the broker's address cannot stand in a header"))?;
+    Ok(tokio::spawn(server.serve(site)))
 }
 
 /// One line, for people and programs alike.

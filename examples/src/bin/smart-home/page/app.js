@@ -21,6 +21,7 @@ const ledger = new Ledger();
 const rules = new Rules();
 const events = new Events();
 const faults = new Faults((name) => ask(`house/break/${name}`, {}));
+const id = `page-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 let client = null;
 
 begin();
@@ -33,7 +34,6 @@ async function begin() {
   } catch {
     return say('waiting', 'The program does not answer: is it running?');
   }
-  const id = `page-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
   client = new Client(url, { clientId: id, filters: FILTERS });
   client.onmessage = take;
   client.onstate = ({ name, text, retryIn }) => say(name, retryIn ? `${text}; next attempt in ${(retryIn / 1000).toFixed(1)} s` : text);
@@ -80,7 +80,10 @@ function tell(topic, value) {
       }
       break;
     case 'house/ledger': ledger.show(value); break;
-    case 'house/rules': rules.show(value); break;
+    case 'house/rules':
+      rules.show(value);
+      if (Array.isArray(value.rules)) note('rules', { value: value.rules.reduce((sum, { fired }) => sum + (fired || 0), 0) });
+      break;
     case 'house/faults': faults.show(value.faults); break;
     case 'house/events': events.show(value); break;
     case 'house/traffic':
@@ -93,7 +96,7 @@ function tell(topic, value) {
 
 function device([, room, name, last], { value, from }) {
   if (value === undefined) return;
-  if (room === 'energy') return energy(name, value);
+  if (room === 'energy') return energy(name, value, last);
   if (room === 'phone') return phone(name, value, last);
   const id = `${room}-${name}`;
   if (last === 'status') return note(typeof from === 'string' && !home.devices.has(id) ? from : id, { status: String(value) });
@@ -101,8 +104,8 @@ function device([, room, name, last], { value, from }) {
   return undefined;
 }
 
-function energy(name, value) {
-  if (name === 'status') return note('energy-meter', { status: String(value) });
+function energy(name, value, last) {
+  if (name === 'status' || last === 'status') return note('energy-meter', { status: String(value) });
   if (name === 'total') return note('energy-meter', { total: value });
   if (name !== 'power' || !Number.isFinite(value)) return undefined;
   const history = home.devices.get('energy-meter')?.history ?? [];
@@ -139,7 +142,7 @@ async function command(of) {
   if (!of.isKnown) return announce(`${of.id} has not said yet what it is`);
   const qos = of.kind === 'lock' ? 2 : 1;
   try {
-    const reason = await client.publish(`${of.topic}/set`, JSON.stringify({ value: of.opposite }), { qos });
+    const reason = await client.publish(`${of.topic}/set`, JSON.stringify({ value: of.opposite, from: id }), { qos });
     if (reason >= 0x80) announce(`${of.id}: the broker refused with 0x${reason.toString(16)}`);
   } catch (error) {
     announce(`${of.id}: ${error.message}`);

@@ -6,6 +6,8 @@ import { panes, plan, ways } from './plan.js';
 import { Sparkline } from './sparkline.js';
 import { symbol } from './symbols.js';
 
+/** Names that are wider than a tile. */
+const SHORT = { temperature: 'temp', brightness: 'light' };
 /** How long a command may take before the tile stops waiting, in milliseconds. */
 const PATIENCE = 4000;
 
@@ -49,12 +51,12 @@ class Tile {
     const { kind } = this.device;
     const isWide = width >= 150;
     if (kind === 'meter' && isWide) {
-      this.#parts.spark = new Sparkline(width - 84, 40);
-      return [symbol(kind, 12, 6), svg('g', { transform: 'translate(74 11)' }, this.#parts.spark.node)];
+      this.#parts.spark = new Sparkline(width - 98, 40);
+      return [symbol(kind, 29, 6), svg('g', { transform: 'translate(86 11)' }, this.#parts.spark.node)];
     }
     if (kind === 'phone' && isWide) {
-      this.#parts.news = svg('text', { x: 74, y: 36, class: 'news', 'aria-hidden': 'true' });
-      return [symbol(kind, 22, 6), this.#parts.news];
+      this.#parts.news = svg('text', { x: 84, y: 36, class: 'news', 'aria-hidden': 'true' });
+      return [symbol(kind, 29, 6), this.#parts.news];
     }
     if (kind === 'camera') {
       this.#parts.image = svg('image', {
@@ -87,13 +89,13 @@ class Tile {
     node.dataset.status = device.status || 'online';
     node.dataset.known = device.isKnown;
     setText(value, image && device.picture ? '' : device.word);
-    setText(name, isAway ? device.status : device.name);
+    setText(name, isAway ? device.status : (SHORT[device.name] ?? device.name));
     setAttribute(node, 'aria-label', device.label);
     if (this.isSwitch) setAttribute(node, 'aria-checked', String(device.isOn));
     setText(title, `${device.id}: ${device.word}${isAway ? `, ${device.status}` : ''}`);
     if (image && device.picture) setAttribute(image, 'href', device.picture);
-    for (const text of news || spark ? [value, name] : []) setAttribute(text, 'x', '34');
-    if (news) setText(news, clip(device.text ?? 'no notification yet', (width - 80) / 6.1));
+    for (const text of news || spark ? [value, name] : []) setAttribute(text, 'x', '41');
+    if (news) setText(news, clip(device.text ?? 'no notification yet', (width - 96) / 6.4));
     if (spark && device.total !== undefined) setText(name, `${Number(device.total).toFixed(2)} kWh`);
   }
 
@@ -145,6 +147,7 @@ export class House {
     const rooms = new Map();
     this.#tiles = new Map();
     for (const device of this.#home.devices.values()) {
+      if (!device.isShown) continue;
       if (!rooms.has(device.room)) rooms.set(device.room, []);
       rooms.get(device.room).push(device);
       this.#tiles.set(device.id, new Tile(device, actions));
@@ -152,7 +155,7 @@ export class House {
     this.#rooms = new Map(Object.keys(ROOMS).filter((name) => rooms.has(name)).map((name) => {
       const tiles = rooms.get(name).map(({ id }) => this.#tiles.get(id).node);
       const floor = svg('rect', { class: `floor ${name}` });
-      const title = svg('text', { class: 'room-name', 'aria-hidden': 'true' }, ROOMS[name]);
+      const title = svg('text', { class: 'room-name', 'aria-hidden': 'true' }, name === 'everywhere' ? '' : ROOMS[name]);
       const node = svg('g', { role: 'group', 'aria-label': ROOMS[name], class: 'room' }, floor, title, ...tiles);
       return [name, { node, floor, title, devices: rooms.get(name) }];
     }));

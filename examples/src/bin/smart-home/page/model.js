@@ -7,6 +7,8 @@ export const ROOMS = {
 };
 /** What belongs to no room. */
 const EVERYWHERE = new Set(['meter', 'phone', 'rules']);
+/** They have nothing to say but that they are there. */
+const SILENT = new Set(['display', 'house']);
 export const SWITCHES = new Set(['lamp', 'plug', 'lock']);
 /** Whoever publishes cannot make the page keep more than this. */
 const MAX_DEVICES = 1000;
@@ -21,6 +23,7 @@ const WORDS = {
   temperature: (value) => `${number(value, 1)}°`,
   humidity: (value) => `${number(value, 0)} %`,
   brightness: (value) => `${number(value, 0)} lx`,
+  rules: (value) => `${number(value, 0)} fired`,
   meter: (value) => `${number(value, 0)} W`,
 };
 const LONG = { temperature: (value) => `${number(value, 1)} degrees Celsius`, brightness: (value) => `${number(value, 0)} lux` };
@@ -31,6 +34,8 @@ export class Device {
     Object.assign(this, { id, kind: String(kind), version, power, status: '', value: undefined, picture: null });
     this.topic = `home/${room}/${device}`;
     this.room = !EVERYWHERE.has(this.kind) && Object.hasOwn(ROOMS, room) ? room : 'everywhere';
+    /** Whether it has a tile: the program's own feed has none. */
+    this.isShown = this.kind !== 'house';
     this.name = String(device ?? id).replaceAll('-', ' ');
   }
 
@@ -42,12 +47,13 @@ export class Device {
   }
 
   get isKnown() {
-    return this.value !== undefined;
+    return this.value !== undefined || (SILENT.has(this.kind) && this.status !== '');
   }
 
   /** The value in a few letters. */
   get word() {
     if (!this.isKnown) return '…';
+    if (this.value === undefined) return this.status;
     const word = WORDS[this.kind];
     return word ? word(this.value) : String(this.value);
   }

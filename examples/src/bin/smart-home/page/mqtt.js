@@ -60,7 +60,7 @@ export class Client {
   }
 
   get responseTopic() {
-    return `house/replies/${this.#id}`;
+    return `response/${this.#id}`;
   }
 
   get isConnected() {

@@ -32,8 +32,13 @@ const SHARES = 12;
 const GAP = 14;
 const PAD = 7;
 const TITLE = 25;
-export const TILE = { least: 49, most: 66, height: 63 };
-const SPANS = { camera: 2, meter: 4, phone: 4, rules: 3 };
+export const TILE = { least: 52, narrow: 46, most: 66, height: 63 };
+/** Three tiles stand side by side in a room of a phone's page. */
+const NARROW_ROOM = 170;
+const SPANS = { camera: 2 };
+/** What belongs to no room stands side by side, with these shares of the width; the phone below where that is narrow. */
+const WIDE = { meter: 4, phone: 6, rules: 2 };
+const NARROW = { meter: 8, phone: 12, rules: 4 };
 
 /** `rooms`: devices by the name of their room. Answers the height, a rectangle for each room and for each device. */
 export function plan(width, rooms) {
@@ -62,7 +67,8 @@ function row(places, names, width, rooms) {
   for (const [name, shares] of names) {
     const rectangle = { x: Math.round(x), y, width: Math.round(x + shares * unit) - Math.round(x), height: 0 };
     places.rooms.set(name, rectangle);
-    height = Math.max(height, fill(places.devices, rectangle, rooms.get(name) ?? []));
+    const place = name === 'everywhere' ? share : fill;
+    height = Math.max(height, place(places.devices, rectangle, rooms.get(name) ?? []));
     x += shares * unit;
   }
   for (const [name] of names) places.rooms.get(name).height = height;
@@ -72,7 +78,7 @@ function row(places, names, width, rooms) {
 /** Places devices from left to right, like words; answers the height that takes. */
 function fill(devices, { x, y, width }, members) {
   const inner = width - 2 * PAD;
-  const columns = Math.max(1, Math.floor(inner / TILE.least));
+  const columns = Math.max(1, Math.floor(inner / (width < NARROW_ROOM ? TILE.narrow : TILE.least)));
   const each = Math.min(TILE.most, Math.floor(inner / columns));
   let column = 0;
   let line = 0;
@@ -85,6 +91,26 @@ function fill(devices, { x, y, width }, members) {
     column += span;
   }
   return TITLE + (line + 1) * TILE.height + PAD;
+}
+
+/** Shares the width among the few that belong to no room; answers the height that takes. */
+function share(devices, { x, y, width }, members) {
+  const inner = width - 2 * PAD;
+  const shares = width >= PLANS[1].least ? WIDE : NARROW;
+  const order = ['meter', 'rules', 'phone'];
+  const known = [...members].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
+  let column = 0;
+  let line = 0;
+  for (const { id, kind } of known) {
+    const span = shares[kind] ?? 2;
+    if (column + span > SHARES) [column, line] = [0, line + 1];
+    const left = Math.round((column * inner) / SHARES);
+    devices.set(id, {
+      x: x + PAD + left, y: y + 6 + line * TILE.height, width: Math.round(((column + span) * inner) / SHARES) - left, height: TILE.height,
+    });
+    column += span;
+  }
+  return 12 + (line + 1) * TILE.height;
 }
 
 /** Ways between rooms, as far as they lie side by side in this plan. */

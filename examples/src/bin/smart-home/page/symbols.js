@@ -54,6 +54,7 @@ const SYMBOLS = {
   camera: [line('M3 7h12v10H3Zm12 3.5 6-3v9l-6-3'), solid('M6 9.500a1 1 0 1 1-.01 0Z')],
   meter: [line('M4 16a8 8 0 1 1 16 0ZM12 16l3.5-5M7 12.500l.7.5M12 9.800v.8')],
   phone: [line('M7.5 2.500h9a1.5 1.5 0 0 1 1.5 1.500v16a1.5 1.5 0 0 1-1.5 1.500h-9A1.5 1.5 0 0 1 6 20V4a1.5 1.5 0 0 1 1.5-1.500ZM10.5 18.500h3')],
+  display: [line('M3 5h18v12H3ZM9 20h6M12 17v3'), line('M6.5 13.5l3-3 2.5 2 5-4.5')],
   rules: [line('M5 5h6v5H5Zm8 9h6v5h-6ZM8 10v6.500h5M11 7.500h5V14')],
 };
 const OTHER = [line('M5 5h14v14H5Z')];
