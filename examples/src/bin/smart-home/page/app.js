@@ -20,7 +20,8 @@ const topology = new Topology(byId('stage'), byId('caption'), byId('pause'), hom
 const ledger = new Ledger();
 const rules = new Rules();
 const events = new Events();
-const faults = new Faults((name) => ask(`house/break/${name}`, {}));
+// The house itself may be what is cut off: then its answer comes when it is back.
+const faults = new Faults((name) => ask(`house/break/${name}`, {}, 30_000));
 const id = `page-${Array.from(crypto.getRandomValues(new Uint8Array(4)), (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 let client = null;
 
@@ -76,7 +77,8 @@ function tell(topic, value) {
     case 'house/clients':
       if (home.introduce(value.clients)) {
         house.rebuild();
-        topology.rebuild();
+        // The tiles come first; this is farther down.
+        requestIdleCallback(() => topology.rebuild(), { timeout: 1000 });
       }
       break;
     case 'house/ledger': ledger.show(value); break;
@@ -154,9 +156,9 @@ function complain() {
   for (const { id, status } of house.late()) announce(`${id} does not answer${status ? `: it is ${status}` : ''}`);
 }
 
-async function ask(topic, question) {
+async function ask(topic, question, patience) {
   if (!client) throw new Error('not connected');
-  const answer = await client.request(topic, JSON.stringify(question));
+  const answer = await client.request(topic, JSON.stringify(question), patience);
   return parse(answer.payload) ?? { error: 'the answer is not JSON', ok: false, text: 'the answer is not JSON' };
 }
 

@@ -91,7 +91,8 @@ export function painter(paint) {
   };
 }
 
-export const thousands = (value) => new Intl.NumberFormat('en').format(value);
+const english = new Intl.NumberFormat('en');
+export const thousands = (value) => english.format(value);
 
 /** `95` seconds as `1 min 35 s`. */
 export function duration(seconds) {
