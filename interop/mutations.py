@@ -3,7 +3,7 @@
 
     python3 interop/mutations.py                          # all of them, 2,000 seeds each
     python3 interop/mutations.py --only client-dup-lost --only window-too-large
-    python3 interop/mutations.py --profile dev --seeds 300
+    python3 interop/mutations.py --profile checked --seeds 20000
 
 A patch that does not apply any more, or does not compile, is an error, as is one that no seed notices. What it prints of
 each is the first seed that does not hold, or that a core panicked.
@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", default=[], help="the name of a patch; may be given several times")
     parser.add_argument("--seeds", type=int, default=2_000)
-    parser.add_argument("--profile", default="checked")
+    parser.add_argument("--profile", default="dev")
     return parser.parse_args()
 
 
