@@ -74,12 +74,14 @@ pub(super) struct Walk {
     changes: VecDeque<(Box<str>, Change)>,
     begun: Instant,
     sessions: usize,
+    /// The most that clients had to wait for it at once.
+    longest: Duration,
 }
 
 impl Walk {
     fn new() -> Self {
         let (after, late, changes) = (None, Vec::new(), VecDeque::new());
-        Self { after, late, waits: false, changes, begun: Instant::now(), sessions: 0 }
+        Self { after, late, waits: false, changes, begun: Instant::now(), sessions: 0, longest: Duration::ZERO }
     }
 
     /// Whether there is something to do without waiting.
@@ -115,9 +117,23 @@ impl Guard {
 
     /// Does a share of the work.
     pub(super) fn walk(&mut self, broker: &mut RecordedBroker, now: Timestamp) {
+        if self.walk.is_none() {
+            return;
+        }
         let begun = Instant::now();
+        let is_over = self.walk_until(broker, now, begun);
+        if let Some(walk) = &mut self.walk {
+            walk.longest = walk.longest.max(begun.elapsed());
+        }
+        if is_over {
+            self.end_walk();
+        }
+    }
+
+    /// Whether nothing is left.
+    fn walk_until(&mut self, broker: &mut RecordedBroker, now: Timestamp, begun: Instant) -> bool {
         loop {
-            let Some(walk) = &mut self.walk else { return };
+            let Some(walk) = &mut self.walk else { return false };
             while let Some((client_id, change)) = walk.changes.pop_front() {
                 let is_due = self.sessions.get(&client_id).is_some_and(|holder| holder.generation != self.generation);
                 if is_due {
@@ -128,18 +144,17 @@ impl Guard {
                     }
                 }
                 if begun.elapsed() >= SHARE {
-                    return;
+                    return false;
                 }
             }
             if walk.waits {
-                return;
+                return false;
             }
             if !self.send_batch() {
-                self.end_walk();
-                return;
+                return true;
             }
             if begun.elapsed() >= SHARE {
-                return;
+                return false;
             }
         }
     }
@@ -181,8 +196,8 @@ impl Guard {
     fn end_walk(&mut self) {
         if let Some(walk) = self.walk.take() {
             let users = self.policy.users().map(super::Users::len);
-            let (sessions, time) = (walk.sessions, walk.begun.elapsed());
-            tracing::info!(users, sessions, ?time, "new users and rules hold for everybody");
+            let (sessions, time, longest) = (walk.sessions, walk.begun.elapsed(), walk.longest);
+            tracing::info!(users, sessions, ?time, ?longest, "new users and rules hold for everybody");
         }
     }
 }

@@ -330,3 +330,39 @@ fn users_come_go_and_change_while_others_stay() {
     assert_eq!(lasting(NEW, "anna5", "anna").1, (0, 0));
     sees.ping();
 }
+
+/// How long clients waited at once is printed with `--nocapture`, and recorded in `docs/performance.md`.
+#[test]
+fn ten_thousand_lines_are_read_anew_while_messages_flow() {
+    let place = Place::new("large");
+    // Nobody shares a rule: each of a hundred sessions has ten thousand of its own.
+    let rules = |first: usize| {
+        let topics = (first..first + 9_998).map(|n| format!("topic read far/away/{n}"));
+        topics.chain(["pattern readwrite own/%c/#".into(), "topic read end".into()]).collect::<Vec<_>>().join("\n")
+    };
+    let access = place.write("rules", &rules(0));
+    let broker = BrokerProcess::start(&["--access-file", &access]);
+    let mut clients: Vec<_> = (0..100).map(|n| Wire::connect(broker.address(), NEW, &format!("c{n}"))).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.subscribe(&format!("own/c{n}/#"), 0);
+        client.subscribe("far/away/0", 0);
+    }
+    place.write("rules", &rules(1));
+    broker.signal(Signal::HUP);
+    let [talker, others @ ..] = &mut clients[..] else { panic!() };
+    let (mut rounds, mut longest) = (0, std::time::Duration::ZERO);
+    let mut line = None;
+    while line.is_none() {
+        let begun = std::time::Instant::now();
+        talker.publish("own/c0/now", b"");
+        assert_eq!(talker.expect_publish("own/c0/now"), b"");
+        (rounds, longest) = (rounds + 1, longest.max(begun.elapsed()));
+        line = broker.log_line_now("new users and rules hold for everybody");
+    }
+    println!("{rounds} round trips, the longest {longest:?}; {}", line.unwrap());
+    assert!(rounds >= 10, "{rounds}");
+    for client in others {
+        assert_eq!(client.ask_for("far/away/0", 0), 0x87);
+        assert_eq!(client.ask_for("far/away/9998", 0), 0);
+    }
+}

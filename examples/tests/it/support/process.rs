@@ -85,6 +85,11 @@ impl BrokerProcess {
         line.unwrap_or_else(|| panic!("no line with {part:?} in the log; there was {seen:#?}"))
     }
 
+    /// The same if the line is there already.
+    pub(crate) fn log_line_now(&self, part: &str) -> Option<String> {
+        self.log.try_iter().find(|line| line.contains(part))
+    }
+
     /// Asks the process to end.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
