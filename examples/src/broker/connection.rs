@@ -1,14 +1,14 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use damselfly_broker::{ConnectionId, Intake};
 use mio::event::Event;
-use mio::net::TcpStream;
 
 use super::listener::Place;
-use crate::transport::{Arrived, Layer, Stream, Transport, take_from};
+use super::socket::Socket;
+use crate::transport::{Arrived, Transport};
 
 /// A frame from this size on is collected in a buffer of its own, so that its payload can be shared instead of copied.
 pub(super) const LARGE_FRAME: usize = 32 * 1024;
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     is_readable: bool,
     /// The peer has closed its side: reading goes on until the end is reached.
     is_half_closed: bool,
-    transport: Transport<TcpStream>,
+    transport: Transport<Socket>,
     /// What arrived and is not consumed; nothing on most connections.
     waiting: Option<Box<Waiting>>,
 }
@@ -47,14 +47,6 @@ struct Waiting {
     bytes: BytesMut,
     /// The length of the frame if it is a large one, otherwise 0.
     large: usize,
-}
-
-impl Layer for TcpStream {}
-
-impl Stream for TcpStream {
-    fn take(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrived>> {
-        take_from(self, buffer)
-    }
 }
 
 /// With debug assertions `mio` keeps more of a socket than its descriptor.
@@ -89,7 +81,7 @@ pub(super) enum Received {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, transport: Transport<TcpStream>, listener: u16, place: Place) -> Self {
+    pub(super) fn new(id: ConnectionId, transport: Transport<Socket>, listener: u16, place: Place) -> Self {
         Self {
             id,
             phase: Phase::Open,
@@ -126,7 +118,8 @@ impl Connection {
 
     /// Whether the peer has closed its side and left nothing to read, which is looked for only where nobody reads.
     pub(super) fn has_ended(&self) -> bool {
-        self.is_half_closed && self.waiting.is_none() && matches!(self.transport.stream().peek(&mut [0]), Ok(0))
+        let is_read = self.waiting.is_none() && !self.transport.has_unread();
+        self.is_half_closed && is_read && self.transport.stream().is_at_its_end()
     }
 
     /// The size its own buffer has to grow to before more of a large frame can be read.
@@ -285,7 +278,7 @@ impl Connection {
     /// Shuts our side of the connection: the peer sees the end after the last packet.
     pub(super) fn shut(&mut self) -> io::Result<()> {
         self.finish();
-        self.transport.stream().shutdown(Shutdown::Write)
+        self.transport.stream().shutdown()
     }
 
     /// The name in the certificate that the peer showed.
@@ -295,7 +288,7 @@ impl Connection {
 
     /// Where the peer is, while the connection stands.
     pub(super) fn peer_address(&self) -> Option<SocketAddr> {
-        self.transport.stream().peer_addr().ok()
+        self.transport.stream().peer_address()
     }
 }
 
@@ -331,7 +324,7 @@ mod tests {
         stream.set_nonblocking(true).unwrap();
         let mut broker = Broker::new(Config::default(), 7).unwrap();
         let id = broker.handle_connection(Timestamp::from_secs(1), damselfly_broker::Peer::default()).unwrap();
-        let stream = TcpStream::from_std(stream);
+        let stream = Socket::Tcp(mio::net::TcpStream::from_std(stream));
         let transport = Transport::accepted(stream, TransportKind::WebSocket, &Origins::default());
         let mut connection = Connection::new(id, transport, 0, Place::Ordinary);
         let request = "GET /mqtt HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\

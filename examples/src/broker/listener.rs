@@ -1,11 +1,15 @@
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Token};
 
-use super::listening::Listening;
+use super::listening::{ListenAddress, Listening};
 use super::poller::Poller;
+use super::socket::Socket;
 use crate::transport::{Origins, ServerTls, Tls, Transport, TransportKind};
 
 /// Connections beyond its limit that a listener keeps for as long as it takes to tell them so.
@@ -14,7 +18,7 @@ const SURPLUS: u32 = 16;
 /// A listening socket, and how many connections it has.
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: TcpListener,
+    socket: Listens,
     number: u16,
     kind: TransportKind,
     tls: Option<ServerTls>,
@@ -22,6 +26,21 @@ pub(super) struct Listener {
     max_connections: Option<u32>,
     ordinary: u32,
     surplus: u32,
+}
+
+#[derive(Debug)]
+enum Listens {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Drop for Listens {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Whoever removed it before is right too.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 /// What a connection counts as.
@@ -33,7 +52,7 @@ pub(super) enum Place {
 }
 
 pub(super) enum Accepted {
-    Stream(TcpStream, SocketAddr),
+    Stream(Socket, Option<SocketAddr>),
     Nothing,
     /// Descriptors or memory ran out: trying again at once would spin.
     Exhausted(io::Error),
@@ -44,8 +63,19 @@ pub(super) enum Accepted {
 impl Listener {
     /// `number` is how many there were before it.
     pub(super) fn bind(asked: &Listening, token: Token, poller: &Poller, number: u16) -> io::Result<Self> {
-        let mut socket = TcpListener::bind(asked.address)?;
-        poller.register(&mut socket, token, Interest::READABLE)?;
+        let socket = match &asked.address {
+            ListenAddress::Tcp(address) => {
+                let mut socket = TcpListener::bind(*address)?;
+                poller.register(&mut socket, token, Interest::READABLE)?;
+                Listens::Tcp(socket)
+            }
+            ListenAddress::Unix(path) => {
+                remove_left(path)?;
+                let mut socket = UnixListener::bind(path)?;
+                poller.register(&mut socket, token, Interest::READABLE)?;
+                Listens::Unix(socket, path.clone())
+            }
+        };
         Ok(Self {
             socket,
             number,
@@ -59,8 +89,11 @@ impl Listener {
     }
 
     /// Where it listens: with port 0 asked for, the port it got.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub(super) fn address(&self) -> io::Result<ListenAddress> {
+        match &self.socket {
+            Listens::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
+            Listens::Unix(_, path) => Ok(ListenAddress::Unix(path.clone())),
+        }
     }
 
     pub(super) fn number(&self) -> u16 {
@@ -68,7 +101,7 @@ impl Listener {
     }
 
     /// A connection of it, with the layers that its clients speak through.
-    pub(super) fn accepted(&self, stream: TcpStream) -> Result<Transport<TcpStream>, rustls::Error> {
+    pub(super) fn accepted(&self, stream: Socket) -> Result<Transport<Socket>, rustls::Error> {
         let Some(tls) = &self.tls else { return Ok(Transport::accepted(stream, self.kind, &self.origins)) };
         let stream = Tls::server(stream, tls.accept(self.kind)?);
         Ok(Transport::accepted_secure(stream, self.kind, &self.origins))
@@ -101,12 +134,30 @@ impl Listener {
     }
 
     pub(super) fn accept(&self) -> Accepted {
-        match self.socket.accept() {
+        let accepted = match &self.socket {
+            Listens::Tcp(socket) => socket.accept().map(|(stream, address)| (Socket::Tcp(stream), Some(address))),
+            Listens::Unix(socket, _) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
+        };
+        match accepted {
             Ok((stream, address)) => Accepted::Stream(stream, address),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nothing,
             Err(error) if is_about_the_peer(&error) => Accepted::Failed(error),
             Err(error) => Accepted::Exhausted(error),
         }
+    }
+}
+
+/// Removes the socket of a process that is gone; nobody answers there.
+fn remove_left(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+            Err(error) => Err(error),
+        },
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file, and it is no socket")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

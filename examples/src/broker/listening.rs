@@ -1,4 +1,6 @@
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::transport::{Origins, ServerTls, TransportKind};
 
@@ -6,8 +8,8 @@ use crate::transport::{Origins, ServerTls, TransportKind};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Listening {
-    /// Where to listen; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// Where to listen.
+    pub address: ListenAddress,
     /// What clients speak there. Default: MQTT over TCP.
     pub kind: TransportKind,
     /// Whether they speak it within TLS, and how. Default: no.
@@ -21,8 +23,50 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// MQTT over TCP at this address.
-    pub fn at(address: SocketAddr) -> Self {
-        Self { address, kind: TransportKind::default(), tls: None, max_connections: None, origins: Origins::default() }
+    /// MQTT and nothing between at this address.
+    pub fn at(address: impl Into<ListenAddress>) -> Self {
+        Self {
+            address: address.into(),
+            kind: TransportKind::default(),
+            tls: None,
+            max_connections: None,
+            origins: Origins::default(),
+        }
+    }
+}
+
+/// Where a listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An address and a port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket at this path. What a process that is gone left there is replaced, and it is removed at the end. Who may
+    /// connect is decided by the permissions of the directory and by the umask of the process: with the usual one, 022,
+    /// only processes of the same user.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// The address and port, if it has them.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
     }
 }

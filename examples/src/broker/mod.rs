@@ -1,4 +1,4 @@
-//! A broker core over TCP, with or without WebSocket: one thread, one core, all its connections.
+//! A broker core over TCP or Unix sockets, with or without TLS and WebSocket: one thread, one core, all its connections.
 //!
 //! ```text
 //!        readiness                   bytes                  outputs
@@ -27,10 +27,11 @@ mod poller;
 mod refusals;
 mod seldom;
 mod settings;
+mod socket;
 
 pub use driver::Driver;
 pub use host::{AllowAll, Entrance, Host};
-pub use listening::Listening;
+pub use listening::{ListenAddress, Listening};
 pub use poller::{Stop, Waker};
 pub use settings::Settings;
 

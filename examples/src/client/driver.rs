@@ -100,7 +100,7 @@ async fn attempt(shared: &Shared, need: NeedTransport, provider: &mut Provider, 
 
 /// Opens a connection on which packets can be sent. What has arrived already comes with it.
 async fn open(endpoint: &Endpoint, tls: &ClientTls) -> io::Result<(Transport<Socket>, Input)> {
-    let socket = Socket::connect(&endpoint.host, endpoint.port).await?;
+    let socket = Socket::connect(endpoint).await?;
     let unfit = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
     let uri = endpoint.websocket.as_ref().map(|_| endpoint.to_string());
     let mut transport = match (endpoint.is_secure, uri) {

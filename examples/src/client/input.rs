@@ -143,7 +143,7 @@ mod tests {
     async fn large_packet_that_arrives_in_pieces_is_handed_in_whole_and_its_payload_is_not_copied() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut transport = Transport::Plain(Socket(stream));
+        let mut transport = Transport::Plain(Socket::Tcp(stream));
         let mut peer = listener.accept().unwrap().0;
         let mut core = RecordedClient::from(Client::new(Config::new("heron"), 7));
         let now = Timestamp::from_secs(1);
@@ -155,7 +155,7 @@ mod tests {
             peer.write_all(piece).unwrap();
             let mut missing = piece.len();
             while missing > 0 {
-                transport.stream().0.readable().await.unwrap();
+                transport.stream().readable().await.unwrap();
                 missing -= match input.read(&mut transport) {
                     Ok(len) => len.unwrap(),
                     Err(error) => {

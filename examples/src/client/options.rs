@@ -5,6 +5,7 @@ use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
     io,
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -45,17 +46,24 @@ pub struct Endpoint {
     pub is_secure: bool,
     /// The path at which the broker serves MQTT over WebSocket, with its `/` (section 6); `None` is MQTT over TCP alone.
     pub websocket: Option<String>,
+    /// A Unix socket, in place of host and port.
+    pub unix: Option<PathBuf>,
 }
 
 impl Endpoint {
     /// A host and its port.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, is_secure: false, websocket: None }
+        Self { host: host.into(), port, is_secure: false, websocket: None, unix: None }
     }
 
     /// The same over WebSocket, at the path `/mqtt`.
     pub fn over_websocket(host: impl Into<String>, port: u16) -> Self {
         Self { websocket: Some(PATH.to_owned()), ..Self::new(host, port) }
+    }
+
+    /// A Unix socket on this machine.
+    pub fn over_unix(path: impl Into<PathBuf>) -> Self {
+        Self { unix: Some(path.into()), ..Self::new("localhost", 0) }
     }
 
     /// The same within TLS.
@@ -73,6 +81,9 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.unix {
+            return write!(f, "unix://{}", path.display());
+        }
         f.write_str(match (self.is_secure, &self.websocket) {
             (false, None) => "",
             (true, None) => "mqtts://",
@@ -93,8 +104,11 @@ impl fmt::Display for Endpoint {
 #[non_exhaustive]
 pub enum EndpointError {
     /// Nobody here speaks that.
-    #[error("a URL begins with mqtt://, mqtts://, ws:// or wss://")]
+    #[error("a URL begins with mqtt://, mqtts://, ws://, wss:// or unix://")]
     Scheme,
+    /// A Unix socket has a path.
+    #[error("the path of the socket is missing, as in unix:///run/broker.sock")]
+    NoPath,
     /// Nothing stands before the port.
     #[error("the host is missing")]
     NoHost,
@@ -113,11 +127,15 @@ pub enum EndpointError {
 }
 
 /// `host`, `host:port`, `[address]` or `[address]:port`, with `mqtt://` or nothing in front, or `mqtts://` for TLS; with
-/// `ws://` or `wss://` in front, over WebSocket, a path may follow.
+/// `ws://` or `wss://` in front, over WebSocket, a path may follow; or `unix://` and the path of a Unix socket.
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() { Err(EndpointError::NoPath) } else { Ok(Self::over_unix(path)) };
+        }
         let (port, rest, is_secure, is_websocket) = match text.split_once("://") {
             None => (PORT, text, false, false),
             Some(("mqtt", rest)) => (PORT, rest, false, false),
@@ -304,6 +322,7 @@ mod tests {
             Endpoint::over_websocket("10.0.0.1", 8083),
             Endpoint::over_websocket("10.0.0.1", 8443).secure(),
             elsewhere,
+            Endpoint::over_unix("/run/broker.sock"),
         ] {
             assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
         }
@@ -317,6 +336,7 @@ mod tests {
             ("[::1", EndpointError::OpenBracket),
             ("[::1]1883", EndpointError::AfterBracket),
             ("http://host", EndpointError::Scheme),
+            ("unix://", EndpointError::NoPath),
             ("host:0", EndpointError::Port("0".to_owned())),
             ("host:65536", EndpointError::Port("65536".to_owned())),
         ] {

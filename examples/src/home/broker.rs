@@ -72,7 +72,7 @@ fn open<H: Host>(seed: u64, listen: Listen, host: H) -> io::Result<Opened<H>> {
     let devices = driver.listen(listen.tcp.unwrap_or(any))?;
     let mut pages = Listening::at(any);
     (pages.kind, pages.origins) = (TransportKind::WebSocket, Origins::allowing(listen.page_origins));
-    let pages = driver.listen_as(&pages)?;
+    let pages = driver.listen_as(&pages)?.tcp().ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok((driver, devices, pages))
 }
 

@@ -7,8 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::settings::{Builder, Kind, Setting, TABLE, Value};
 
-const ABOUT: &str =
-    "An MQTT broker for 3.1, 3.1.1 and 5.0 clients over TCP and WebSocket. Everything is kept in memory.";
+const ABOUT: &str = "An MQTT broker for 3.1, 3.1.1 and 5.0 clients over TCP and Unix sockets, TLS and WebSocket. Everything is kept in memory.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,6 +15,7 @@ Examples:
   broker --demo                                  the same, with something to see
   broker --listen 127.0.0.1:0 --log-level debug  a free port, told in the first line of output
   broker --listen 127.0.0.1:1883 --listen ws://127.0.0.1:8083
+  broker --listen mqtts://127.0.0.1:8883 --certificate chain.pem --key key.pem
   broker --listen 0.0.0.0:1883 --allow-anonymous --max-packet-size 1M
   broker sample > broker.toml                    a file with every setting, its default and what it does
   broker check broker.toml                       what is wrong with a file: status 0 if nothing, else 2
@@ -98,7 +98,7 @@ fn flag(setting: &'static Setting) -> Arg {
     let mut help = setting.doc.to_owned();
     match setting.kind {
         Kind::Choice(words) => help.extend([" [possible values: ", &words.join(", "), "]"]),
-        Kind::Filters | Kind::Origins | Kind::Listeners => help.push_str(". May be given several times"),
+        kind if kind.is_list() || kind == Kind::Listeners => help.push_str(". May be given several times"),
         _ => {}
     }
     if !default.is_empty() {
@@ -115,7 +115,7 @@ fn flag(setting: &'static Setting) -> Arg {
     match setting.kind {
         // `--demo` is `--demo=true`: what a file switched on can be switched off.
         Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        Kind::Filters | Kind::Origins | Kind::Listeners => arg.action(ArgAction::Append),
+        kind if kind.is_list() || kind == Kind::Listeners => arg.action(ArgAction::Append),
         _ => arg,
     }
 }

@@ -1,4 +1,4 @@
-//! An MQTT broker over TCP and WebSocket: the broker core of Damselfly, the driver of this crate, and a command line.
+//! An MQTT broker over TCP and Unix sockets, TLS and WebSocket: the broker core of Damselfly, the driver of this crate, and a command line.
 
 mod args;
 mod demo;
@@ -10,7 +10,6 @@ mod sink;
 use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 use std::thread;
@@ -18,7 +17,7 @@ use std::time::Duration;
 
 use damselfly_broker::Broker;
 use damselfly_examples::Excerpt;
-use damselfly_examples::broker::{self as driver, Driver, Host, Stop, TransportKind};
+use damselfly_examples::broker::{self as driver, Driver, Host, ListenAddress, ServerTls, Stop};
 use damselfly_examples::guard::{Guard, Policy, Reloader};
 use damselfly_sim::flight::RecordedBroker;
 use tokio::signal::unix::{SignalKind, signal};
@@ -136,6 +135,12 @@ fn run(setup: Setup, listeners: &[Listener], policy: Policy, record: Option<&Pat
     tracing::debug!(descriptors, "each connection takes one");
     let mut guard = Guard::new(policy, setup.logins())?;
     guard.allow_anonymous(setup.lets_in_anonymous());
+    for (number, listener) in (0..).zip(listeners) {
+        guard.allow_anonymous_at(number, listener.allows_anonymous);
+        if listener.takes_names_of_certificates {
+            guard.take_names_of_certificates_at(number);
+        }
+    }
     let sources = setup.sources();
     let has_files = sources.password_file.is_some() || sources.access_file.is_some();
     let reloader = has_files.then(|| guard.reloader(sources));
@@ -164,11 +169,12 @@ fn serve(
     let mut addresses = Vec::with_capacity(listeners.len());
     for listener in listeners {
         let asked = &listener.listening;
-        let why = |error| listener.mistake(&listen::explain(asked.address, &error));
+        let why = |error| listener.mistake(&listen::explain(&asked.address, &error));
         let address = driver.listen_as(asked).map_err(|error| Failure::Listen(why(error)))?;
-        addresses.push((address, asked.kind));
+        addresses.push((listen::url(asked, &address), address));
     }
-    obey_signals(driver.stop(), reloader)?;
+    let certificates = listeners.iter().filter_map(|listener| listener.listening.tls.clone()).collect();
+    obey_signals(driver.stop(), Files { reloader, certificates })?;
     // Whoever started us may have closed its end: that is no reason to stop.
     let _ = announce(&addresses, setup.demo);
     driver.run()?;
@@ -176,12 +182,12 @@ fn serve(
 }
 
 /// From here on SIGINT and SIGTERM end the driver instead of the process, and SIGHUP has files read anew if there are any.
-fn obey_signals(stop: Stop, reloader: Option<Reloader>) -> io::Result<()> {
+fn obey_signals(stop: Stop, files: Files) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let guard = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = reloader.as_ref().map(|_| signal(SignalKind::hangup())).transpose()?;
+    let mut hangup = files.are_any().then(|| signal(SignalKind::hangup())).transpose()?;
     drop(guard);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut next = || loop {
@@ -200,7 +206,7 @@ fn obey_signals(stop: Stop, reloader: Option<Reloader>) -> io::Result<()> {
             });
             match next {
                 Some(next) => return next,
-                None => reloader.iter().for_each(reload),
+                None => files.reload(),
             }
         };
         let (signal, _) = next();
@@ -213,6 +219,31 @@ fn obey_signals(stop: Stop, reloader: Option<Reloader>) -> io::Result<()> {
         process::exit(status);
     })?;
     Ok(())
+}
+
+/// What is read anew at SIGHUP.
+struct Files {
+    /// Users and rules.
+    reloader: Option<Reloader>,
+    certificates: Vec<ServerTls>,
+}
+
+impl Files {
+    fn are_any(&self) -> bool {
+        self.reloader.is_some() || !self.certificates.is_empty()
+    }
+
+    fn reload(&self) {
+        self.reloader.iter().for_each(reload);
+        for tls in &self.certificates {
+            let certificate =
+                tls.files().certificates.first().map(|(certificate, _)| tracing::field::display(certificate.display()));
+            match tls.reload() {
+                Ok(()) => tracing::info!(certificate, "SIGHUP: certificates were read"),
+                Err(error) => tracing::error!("SIGHUP: {error}; the old certificates go on"),
+            }
+        }
+    }
 }
 
 /// Files with a mistake change nothing.
@@ -232,17 +263,15 @@ fn reload(reloader: &Reloader) {
 }
 
 /// One line for each listener, for people and programs alike.
-fn announce(addresses: &[(SocketAddr, TransportKind)], is_demo: bool) -> io::Result<()> {
+fn announce(addresses: &[(String, ListenAddress)], is_demo: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for (address, kind) in addresses {
-        writeln!(out, "listening on {}", listen::url(*address, *kind))?;
+    for (url, _) in addresses {
+        writeln!(out, "listening on {url}")?;
     }
     if is_demo {
         let flag = match addresses.first() {
-            Some((address, TransportKind::WebSocket)) => {
-                format!("-L {}", listen::url(*address, TransportKind::WebSocket))
-            }
-            Some((address, TransportKind::Tcp)) => format!("-p {}", address.port()),
+            Some((url, ListenAddress::Tcp(address))) if url.starts_with("mqtt:") => format!("-p {}", address.port()),
+            Some((url, _)) => format!("-L {url}"),
             None => String::new(),
         };
         demo::invite(&mut out, &flag)?;

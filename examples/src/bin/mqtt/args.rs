@@ -80,9 +80,13 @@ pub(crate) struct ConnectArgs {
     #[arg(short = 'p', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// Host, port, user, password and topic in one: `mqtt://[user[:password]@]host[:port]/topic`; over WebSocket with a
-    /// path in place of the topic: `ws://[user[:password]@]host[:port][/mqtt]`; with TLS `mqtts://` and `wss://`.
+    /// path in place of the topic: `ws://[user[:password]@]host[:port][/mqtt]`; with TLS `mqtts://` and `wss://`;
+    /// `unix:///path` is a Unix socket.
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     pub(crate) url: Option<Url>,
+    /// Unix socket of the broker, in place of host and port.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port", "url"])]
+    pub(crate) unix: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
     /// Client identifier; without it, one is made up.

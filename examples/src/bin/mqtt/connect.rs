@@ -42,9 +42,10 @@ impl Link {
         adjust: impl FnOnce(&mut Config),
     ) -> Result<Self, Failure> {
         args.check().map_err(Failure::Usage)?;
-        let endpoint = match &args.url {
-            Some(url) => url.endpoint.clone(),
-            None => args.tls.endpoint(&args.host, args.port),
+        let endpoint = match (&args.url, &args.unix) {
+            (Some(url), _) => url.endpoint.clone(),
+            (None, Some(path)) => Endpoint::over_unix(path.clone()),
+            (None, None) => args.tls.endpoint(&args.host, args.port),
         };
         let parameters = parameters(args, properties)?;
         let mut config = config(args, properties);
@@ -131,6 +132,7 @@ impl Link {
                     return Failure::Connection(format!("no connection to {endpoint}: {error}. {SECURE}"));
                 }
                 let check = match (&endpoint.websocket, self.has_url) {
+                    _ if endpoint.unix.is_some() => "listens there, and that this user may write to the socket",
                     (Some(_), _) => "serves MQTT over WebSocket there, and that the URL names its port and path",
                     (None, true) => "runs there, and that the URL names it",
                     (None, false) => "runs there, and that --host and --port name it",

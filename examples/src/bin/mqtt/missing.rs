@@ -3,7 +3,7 @@
 const TLS: &str = "not supported: TLS 1.2 and 1.3 are spoken, with certificates, as --cafile, --cert and --key say";
 const NOT_THERE: &str = "not supported: leave it out";
 
-const FLAGS: [(&str, &str); 21] = [
+const FLAGS: [(&str, &str); 20] = [
     ("--keyform", TLS),
     ("--ciphers", TLS),
     ("--psk", TLS),
@@ -13,7 +13,6 @@ const FLAGS: [(&str, &str); 21] = [
     ("--tls-keylog", TLS),
     ("--tls-version", TLS),
     ("--proxy", "proxies are not supported: connect directly, with --host and --port"),
-    ("--unix", "Unix sockets are not supported: give --host and --port"),
     ("-A", "the local address cannot be chosen: leave it out"),
     ("-S", "DNS SRV records are not looked up: give --host and --port"),
     ("-M", "give -D connect receive-maximum COUNT instead"),

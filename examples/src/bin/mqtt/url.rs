@@ -19,7 +19,11 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const SHAPE: &str = "a URL looks like mqtt://user:password@host:1883/topic or ws://user:password@host:80/mqtt, and \
-                             with TLS like mqtts://host:8883/topic or wss://host:443/mqtt";
+                             with TLS like mqtts://host:8883/topic or wss://host:443/mqtt, or unix:///path/of/socket";
+        if text.starts_with("unix:") {
+            let endpoint = text.parse().map_err(|error: EndpointError| error.to_string())?;
+            return Ok(Self { endpoint, username: None, password: None, topic: None });
+        }
         let Some((scheme, rest)) = text.split_once("://") else { return Err(SHAPE.into()) };
         let is_websocket = match scheme {
             "mqtt" | "mqtts" => false,
@@ -98,6 +102,7 @@ mod tests {
             ("mqtts://broker", Endpoint::new("broker", 8883).secure()),
             ("mqtts://broker:1/t", Endpoint::new("broker", 1).secure()),
             ("wss://broker", Endpoint::over_websocket("broker", 443).secure()),
+            ("unix:///run/broker.sock", Endpoint::over_unix("/run/broker.sock")),
         ] {
             assert_eq!(text.parse::<Url>().unwrap().endpoint, endpoint, "{text}");
         }
@@ -109,6 +114,7 @@ mod tests {
             ("localhost", "mqtt://"),
             ("http://localhost", "mqtt://"),
             ("mqtts://:8883", "host is missing"),
+            ("unix://", "path of the socket"),
             ("ws://:80/mqtt", "host is missing"),
             ("mqtt://:1883/t", "host is missing"),
             ("mqtt://host:port/t", "number"),

@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 
 use damselfly_broker::{ConnectionId, Peer};
 use damselfly_session::Timestamp;
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::{Driver, LISTENERS, Source, connection, index};
 use crate::broker::connection::Connection;
 use crate::broker::host::Host;
 use crate::broker::listener::{Accepted, Listener};
-use crate::broker::listening::Listening;
+use crate::broker::listening::{ListenAddress, Listening};
+use crate::broker::socket::Socket;
 
 /// Connections accepted per turn and listener.
 const ACCEPTS: usize = 64;
@@ -20,11 +20,11 @@ const ACCEPTS: usize = 64;
 impl<H: Host> Driver<H> {
     /// Listens on `address`, port 0 for a free one, and says where. Connections wait until the driver [runs](Self::run).
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        self.listen_as(&Listening::at(address))
+        Ok(self.listen_as(&Listening::at(address))?.tcp().unwrap_or(address))
     }
 
     /// The same with more to say about it.
-    pub fn listen_as(&mut self, asked: &Listening) -> io::Result<SocketAddr> {
+    pub fn listen_as(&mut self, asked: &Listening) -> io::Result<ListenAddress> {
         let token = Token(LISTENERS - self.listeners.len());
         let number = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         let listener = Listener::bind(asked, token, &self.poller, number)?;
@@ -56,26 +56,27 @@ impl<H: Host> Driver<H> {
         self.again.push(Source::Listener(index));
     }
 
-    fn open(&mut self, now: Timestamp, listener: usize, mut stream: TcpStream, address: SocketAddr) {
+    fn open(&mut self, now: Timestamp, listener: usize, mut stream: Socket, from: Option<SocketAddr>) {
+        let address = from.map(tracing::field::display);
         let Some(place) = self.listeners.get(listener).and_then(Listener::place) else {
-            tracing::debug!(%address, "refused: its listener has all the connections it may have");
+            tracing::debug!(address, "refused: its listener has all the connections it may have");
             return;
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "the connection was gone before it was opened");
+        if let Err(error) = stream.set_nodelay() {
+            tracing::debug!(address, %error, "the connection was gone before it was opened");
             return;
         }
-        let id = match self.broker.handle_connection(now, Peer::at(address)) {
+        let id = match self.broker.handle_connection(now, from.map_or_else(Peer::default, Peer::at)) {
             Ok(id) => id,
             Err(refused) => {
-                tracing::debug!(%address, %refused, "refused");
+                tracing::debug!(address, %refused, "refused");
                 return;
             }
         };
         let slot = index(id);
         if let Err(error) = self.poller.register(&mut stream, Token(slot), Interest::READABLE | Interest::WRITABLE) {
             if let Some(before) = self.exhausted.is_time(now) {
-                tracing::warn!(%address, %error, before, "refused: the connection cannot be watched");
+                tracing::warn!(address, %error, before, "refused: the connection cannot be watched");
             }
             self.broker.handle_connection_lost(now, id);
             return;
@@ -83,7 +84,7 @@ impl<H: Host> Driver<H> {
         let transport = match self.listeners.get(listener).map(|listener| listener.accepted(stream)) {
             Some(Ok(transport)) => transport,
             Some(Err(error)) => {
-                tracing::warn!(%address, %error, "refused: TLS cannot be spoken");
+                tracing::warn!(address, %error, "refused: TLS cannot be spoken");
                 return self.broker.handle_connection_lost(now, id);
             }
             None => return self.broker.handle_connection_lost(now, id),

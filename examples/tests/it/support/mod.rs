@@ -1,6 +1,7 @@
 //! What the tests of the programs share: a broker in a process of its own, and a client that knows bytes only, and
 //! words for the client driver.
 
+mod certificates;
 mod client;
 mod mosquitto;
 mod place;
@@ -12,6 +13,7 @@ mod settings_file;
 pub(crate) mod websocket;
 mod wire;
 
+pub(crate) use certificates::{Authority, Issued, Terms};
 pub(crate) use client::{
     endpoint, message, next_payload, options, outcome_of_subscribing, payload_of, run, stream, subscribe,
 };

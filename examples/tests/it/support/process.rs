@@ -42,6 +42,13 @@ impl BrokerProcess {
         Self::spawn(command, 1)
     }
 
+    /// The `broker` program with these arguments and no others, which name so many listeners.
+    pub(crate) fn start_as(arguments: &[&str], listeners: usize) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+        command.args(arguments);
+        Self::spawn(command, listeners)
+    }
+
     /// Any program that says `listening on mqtt://ADDRESS` or `ws://ADDRESS/mqtt`, once for each of its `listeners`.
     pub(crate) fn spawn(mut command: Command, listeners: usize) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -50,9 +57,9 @@ impl BrokerProcess {
         let mut broker = Self { child, addresses: Vec::new(), output, log };
         for _ in 0..listeners {
             let line = broker.line("listening on ");
-            let (scheme, address) = line.split_once("://").unwrap();
-            let address = if scheme.ends_with("ws") { address.strip_suffix("/mqtt").unwrap() } else { address };
-            broker.addresses.push(address.parse().unwrap());
+            let (_, address) = line.split_once("://").unwrap();
+            // A Unix socket has none.
+            broker.addresses.extend(address.strip_suffix("/mqtt").unwrap_or(address).parse::<SocketAddr>());
         }
         broker
     }

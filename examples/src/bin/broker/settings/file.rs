@@ -9,9 +9,19 @@ use super::table::{Setting, TABLE};
 use super::value::{Kind, Value, Wrong};
 use super::{Builder, Excerpt, LISTEN, Listen};
 
-/// The keys of one `[[listen]]`.
+/// The keys of one `[[listen]]`: where it is, and the settings that each listener may have its own of.
 const ADDRESS: &str = "address";
-const LIMIT: &str = "max_listener_connections";
+const OWN: [&str; 9] = [
+    "max_listener_connections",
+    "allow_anonymous",
+    "allow_origins",
+    "certificate",
+    "key",
+    "client_ca",
+    "crl",
+    "require_client_certificate",
+    "certificate_as_user_name",
+];
 
 /// Sets what the text says.
 pub(super) fn apply(builder: &mut Builder, text: &str) {
@@ -57,12 +67,7 @@ fn set(
     line: usize,
     value: &Spanned<DeValue<'_>>,
 ) {
-    let read = match setting.kind {
-        Kind::Listeners => listeners(builder, reader, value).map(Value::Listeners),
-        kind if kind.is_list() => texts(builder, reader, setting, value).map(Value::Texts),
-        Kind::File => scalar(Kind::File, reader, value).map(|value| beside(builder, value)),
-        kind => scalar(kind, reader, value),
-    };
+    let read = read(builder, reader, setting, value);
     // Whatever is written there, it is not the default's fault.
     builder.places.insert(setting.name, builder.at(line));
     if let Err(wrong) = read.and_then(|value| (setting.set)(&mut builder.setup, value)) {
@@ -72,12 +77,35 @@ fn set(
     }
 }
 
+fn read(
+    builder: &mut Builder,
+    reader: &Reader<'_>,
+    setting: &Setting,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<Value, Wrong> {
+    match setting.kind {
+        Kind::Listeners => listeners(builder, reader, value).map(Value::Listeners),
+        Kind::Files if value.get_ref().is_str() => {
+            scalar(Kind::Files, reader, value).map(|value| beside(builder, value))
+        }
+        kind if kind.is_list() => texts(builder, reader, setting, value).map(Value::Texts).map(|value| match kind {
+            Kind::Files => beside(builder, value),
+            _ => value,
+        }),
+        Kind::File => scalar(Kind::File, reader, value).map(|value| beside(builder, value)),
+        kind => scalar(kind, reader, value),
+    }
+}
+
 /// A path is looked for in the directory of the settings file, wherever the program was started.
 fn beside(builder: &Builder, value: Value) -> Value {
     let directory = builder.file.as_deref().and_then(|file| Path::new(file).parent());
-    match (value, directory) {
-        (Value::Word(path), Some(directory)) => Value::Word(directory.join(path).to_string_lossy().into_owned()),
-        (value, _) => value,
+    let Some(directory) = directory else { return value };
+    let beside = |path: String| directory.join(path).to_string_lossy().into_owned();
+    match value {
+        Value::Word(path) => Value::Word(beside(path)),
+        Value::Texts(paths) => Value::Texts(paths.into_iter().map(beside).collect()),
+        value => value,
     }
 }
 
@@ -150,12 +178,16 @@ fn listener(builder: &mut Builder, reader: &Reader<'_>, line: usize, table: &DeT
                 let raw = Excerpt(reader.raw(value));
                 builder.complain(line, format!("{ADDRESS} = {raw}: it must be text such as \"127.0.0.1:1883\""));
             }
-            (LIMIT, _) => match limit(reader, value) {
-                Ok(limit) => listen.max_connections = Some(limit),
-                Err(demand) => {
-                    builder.complain(line, format!("{LIMIT} = {}: it must be {demand}", Excerpt(reader.raw(value))));
+            (key, _) if OWN.contains(&key) => {
+                let Some(setting) = Setting::find(key) else { continue };
+                match read(builder, reader, setting, value).and_then(|value| setting.check(value)) {
+                    Ok(value) => listen.own.push((setting.name, value)),
+                    Err(wrong) => {
+                        let (raw, demand) = (Excerpt(reader.raw(value)), setting.kind.demand(wrong));
+                        builder.complain(line, format!("{key} = {raw}: it must be {demand}"));
+                    }
                 }
-            },
+            }
             (key, _) => builder.complain(line, unknown_in_listener(key)),
         }
     }
@@ -165,21 +197,11 @@ fn listener(builder: &mut Builder, reader: &Reader<'_>, line: usize, table: &DeT
     (!listen.address.is_empty()).then_some(listen)
 }
 
-/// Read as the setting of the same name.
-fn limit(reader: &Reader<'_>, value: &Spanned<DeValue<'_>>) -> Result<Option<u32>, String> {
-    let Some(setting) = Setting::find(LIMIT) else { return Ok(None) };
-    let mut setup = super::Setup::default();
-    scalar(setting.kind, reader, value)
-        .and_then(|value| (setting.set)(&mut setup, value))
-        .map_err(|wrong| setting.kind.demand(wrong))?;
-    Ok(setup.max_listener_connections)
-}
-
 /// Whoever appends a line to the file is easily below a `[[listen]]`.
 fn unknown_in_listener(key: &str) -> String {
     if TABLE.iter().any(|setting| setting.name == key) {
         return format!("{key} does not belong to a listener: it must stand above the first [[{LISTEN}]]");
     }
-    let near = |name| strsim::damerau_levenshtein(key, name);
-    unknown(key, if near(ADDRESS) <= near(LIMIT) { ADDRESS } else { LIMIT })
+    let near = |name: &&str| strsim::damerau_levenshtein(key, name);
+    unknown(key, OWN.into_iter().chain([ADDRESS]).min_by_key(near).unwrap_or(ADDRESS))
 }

@@ -5,6 +5,7 @@ mod sample;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::listen;
 
 pub(crate) use sample::sample;
 pub(crate) use table::{Setting, TABLE};
+pub(crate) use tls::Tls;
 pub(crate) use value::{Kind, Value};
 
 /// Everything there is to set. Which names stand for which fields: [`TABLE`].
@@ -29,6 +31,7 @@ pub(crate) struct Setup {
     pub(crate) listen: Vec<Listen>,
     pub(crate) max_listener_connections: Option<u32>,
     pub(crate) allow_origins: Vec<String>,
+    pub(crate) tls: Tls,
     /// `None`: nobody said.
     pub(crate) allow_anonymous: Option<bool>,
     pub(crate) password_file: Option<String>,
@@ -46,23 +49,22 @@ pub(crate) struct Setup {
 pub(crate) struct Listen {
     /// As it was written.
     pub(crate) address: String,
-    /// Its own `max_listener_connections`, if it has one.
-    #[expect(clippy::option_option, reason = "whether it has one, and whether that is none")]
-    pub(crate) max_connections: Option<Option<u32>>,
+    /// The settings it has its own of, by their names.
+    pub(crate) own: Vec<(&'static str, Value)>,
     /// The line of the file.
     line: Option<usize>,
 }
 
 impl Listen {
     pub(crate) fn at(address: &str) -> Self {
-        Self { address: address.to_owned(), max_connections: None, line: None }
+        Self { address: address.to_owned(), own: Vec::new(), line: None }
     }
 }
 
 /// Wherever it was written.
 impl PartialEq for Listen {
     fn eq(&self, other: &Self) -> bool {
-        self.address == other.address && self.max_connections == other.max_connections
+        self.address == other.address && self.own == other.own
     }
 }
 
@@ -74,6 +76,7 @@ impl Default for Setup {
             listen: vec![Listen::at("127.0.0.1:1883")],
             max_listener_connections: None,
             allow_origins: Vec::new(),
+            tls: Tls::default(),
             allow_anonymous: None,
             password_file: None,
             access_file: None,
@@ -128,6 +131,10 @@ impl Mistake {
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
     pub(crate) listening: Listening,
+    /// The name in a client's certificate is its user name.
+    pub(crate) takes_names_of_certificates: bool,
+    /// Clients may connect without a name.
+    pub(crate) allows_anonymous: bool,
     place: Place,
 }
 
@@ -263,25 +270,48 @@ impl Builder {
         }
         for asked in &self.setup.listen {
             let place = asked.line.map_or(Place::Flags, |line| self.at(line));
-            match listen::address(&asked.address, self.setup.may_be_reached_by_all()) {
-                Ok((address, kind)) => {
-                    let mut listening = Listening::at(address);
-                    listening.kind = kind;
-                    listening.max_connections = asked.max_connections.unwrap_or(self.setup.max_listener_connections);
-                    listening.origins = self.setup.origins();
-                    listeners.push(Listener { listening, place });
-                }
+            let setup = self.setup.of_listener(asked);
+            let name = Excerpt(&asked.address).to_string();
+            let mut complain = |text: &dyn fmt::Display| {
+                let text = format!("{} {name}: {text}", in_words(&place, LISTEN));
+                self.mistakes.push(Mistake { place: place.clone(), text });
+            };
+            let found = match listen::address(&asked.address, setup.may_be_reached_by_all()) {
+                Ok(found) => found,
                 Err(error) => {
-                    let text = format!("{} {}: {error}", in_words(&place, LISTEN), Excerpt(&asked.address));
-                    self.mistakes.push(Mistake { place, text });
+                    complain(&error);
+                    continue;
+                }
+            };
+            let mut listening = Listening::at(found.address);
+            listening.kind = found.kind;
+            listening.max_connections = setup.max_listener_connections;
+            listening.origins = setup.origins();
+            if found.is_secure {
+                match setup.tls.load() {
+                    Ok(tls) => listening.tls = Some(tls),
+                    Err(text) => complain(&text),
                 }
             }
+            let takes_names_of_certificates = setup.tls.certificate_as_user_name && listening.tls.is_some();
+            let allows_anonymous = setup.lets_in_anonymous();
+            listeners.push(Listener { listening, takes_names_of_certificates, allows_anonymous, place });
         }
         listeners
     }
 }
 
 impl Setup {
+    /// The same with what a listener has its own of.
+    fn of_listener(&self, listen: &Listen) -> Self {
+        let mut setup = self.clone();
+        for (name, value) in &listen.own {
+            // Whoever read it checked it.
+            let _ = Setting::find(name).map(|setting| (setting.set)(&mut setup, value.clone()));
+        }
+        setup
+    }
+
     /// Users and rules, and what nobody may do.
     pub(crate) fn sources(&self) -> Sources {
         let mut sources = Sources::default();

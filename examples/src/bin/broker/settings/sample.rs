@@ -17,7 +17,8 @@ const HEAD: &str = "\
 
 const TAIL: &str = r#"
 # A listener with settings of its own takes the place of `listen` above, and stands below all other keys, because what
-# follows it belongs to it:
+# follows it belongs to it. It may have max_listener_connections, allow_anonymous, allow_origins and all of
+# TLS; what it has not is as above:
 #
 # [[listen]]
 # address = "127.0.0.1:1883"

@@ -22,6 +22,7 @@ pub(crate) struct Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
     General,
+    Tls,
     Limits,
     Features,
     Access,
@@ -32,6 +33,7 @@ impl Group {
     pub(crate) fn heading(self) -> &'static str {
         match self {
             Self::General => "The program",
+            Self::Tls => "TLS, of listeners with mqtts:// or wss:// (files are read again at SIGHUP)",
             Self::Limits => {
                 "Limits (sizes take K, M and G, in powers of 1,024; times are in seconds, or take ms, s, m, h, d)"
             }
@@ -66,7 +68,11 @@ impl Setting {
 
     /// Reads one value; it can be set.
     pub(crate) fn parse(&self, text: &str) -> Result<Value, Wrong> {
-        let value = self.kind.parse(text)?;
+        self.check(self.kind.parse(text)?)
+    }
+
+    /// The value, if it can be set.
+    pub(crate) fn check(&self, value: Value) -> Result<Value, Wrong> {
         (self.set)(&mut Setup::default(), value.clone())?;
         Ok(value)
     }
@@ -99,8 +105,8 @@ pub(crate) static TABLE: &[Setting] = &[
         "listen",
         Kind::Listeners,
         listen,
-        "Where to listen: an address and a port, with ws:// in front for WebSocket, whose path is /mqtt; port 0 takes a \
-         free one",
+        "Where to listen: an address and a port, with ws:// in front for WebSocket, whose path is /mqtt, and mqtts:// or \
+         wss:// for TLS; port 0 takes a free one; or unix:///PATH",
         ""
     ),
     setting!(
@@ -122,6 +128,49 @@ pub(crate) static TABLE: &[Setting] = &[
     ),
     setting!(General, "log_level", Kind::Choice(LevelFilter::NAMES), log_level, "What is logged to standard error", ""),
     setting!(General, "demo", Kind::Switch, demo, "Run a few devices inside the broker and print every message", ""),
+    setting!(
+        Tls,
+        "certificate",
+        Kind::Files,
+        tls.certificate,
+        "PEM files with the certificates of listeners over TLS, each with those that lead to its CA behind it. Clients that \
+         name a host get the one that is valid for it, others the first",
+        ""
+    ),
+    setting!(Tls, "key", Kind::Files, tls.key, "PEM files with the keys of these certificates, in the same order", ""),
+    setting!(
+        Tls,
+        "client_ca",
+        Kind::Files,
+        tls.client_ca,
+        "PEM files with the certificates of the CAs of clients; with them clients have to show a certificate",
+        "alert of TLS"
+    ),
+    setting!(
+        Tls,
+        "crl",
+        Kind::Files,
+        tls.crl,
+        "PEM files with the revocation lists of these CAs; with any, each CA that clients come with needs one",
+        "alert of TLS"
+    ),
+    setting!(
+        Tls,
+        "require_client_certificate",
+        Kind::Switch,
+        tls.require_client_certificate,
+        "Whether clients may not come without a certificate where client_ca is given",
+        "alert of TLS"
+    ),
+    setting!(
+        Tls,
+        "certificate_as_user_name",
+        Kind::Switch,
+        tls.certificate_as_user_name,
+        "Take the name in a client's certificate (Common Name, else the first DNS name) for its user name; no password is \
+         asked for then",
+        ""
+    ),
     core!(Limits, max_connections, Kind::Count("connections"), "Connections at once", "socket closed"),
     core!(
         Limits,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use damselfly_broker::Permission;
-use damselfly_examples::broker::TransportKind;
+use damselfly_examples::broker::{Origins, TransportKind};
 use serde_json::Value as Json;
 
 use super::table::Group;
@@ -136,7 +136,7 @@ fn the_sample_is_in_the_docs_names_every_key_and_says_the_defaults() {
     let (_, end) = text.split_once("# [[listen]]").unwrap();
     let end = format!("[[listen]]{end}").replace("# ", "").replace('#', "");
     let (setup, listeners) = built(&end, &[]).unwrap();
-    assert_eq!(setup.listen.first().and_then(|listen| listen.max_connections), Some(Some(100)));
+    assert_eq!(setup.listen[0].own, [("max_listener_connections", Value::Number(100))]);
     assert_eq!(
         listeners.iter().map(|listener| listener.listening.kind).collect::<Vec<_>>(),
         [TransportKind::Tcp, TransportKind::WebSocket]
@@ -243,7 +243,10 @@ max_listener_connections = \"none\"
     );
     let (_, listeners) = built(text, &["--listen", "127.0.0.1:9", "--max-listener-connections", "4"]).unwrap();
     assert_eq!(
-        listeners.iter().map(|l| (l.listening.address.port(), l.listening.max_connections)).collect::<Vec<_>>(),
+        listeners
+            .iter()
+            .map(|l| (l.listening.address.tcp().unwrap().port(), l.listening.max_connections))
+            .collect::<Vec<_>>(),
         [(9, Some(4))]
     );
 
@@ -284,14 +287,17 @@ fn an_address_says_how_its_listener_is_spoken_to() {
     let text = "listen = ['127.0.0.1:1', 'mqtt://127.0.0.1:2', 'ws://127.0.0.1:3', 'ws://[::1]:4/mqtt']";
     let (_, listeners) = built(text, &[]).unwrap();
     let (tcp, websocket) = (TransportKind::Tcp, TransportKind::WebSocket);
-    let found = listeners.iter().map(|listener| (listener.listening.address.port(), listener.listening.kind));
+    let found =
+        listeners.iter().map(|listener| (listener.listening.address.tcp().unwrap().port(), listener.listening.kind));
     assert_eq!(found.collect::<Vec<_>>(), [(1, tcp), (2, tcp), (3, websocket), (4, websocket)]);
 
     for (address, what) in [
         (
-            "wss://127.0.0.1:1",
-            "this broker does not speak that. Give ADDRESS:PORT or mqtt://ADDRESS:PORT for TCP, or ws://",
+            "http://127.0.0.1:1",
+            "this broker does not speak that. Give ADDRESS:PORT or mqtt://ADDRESS:PORT for TCP, ws://",
         ),
+        ("wss://127.0.0.1:1", "TLS needs a certificate and its key"),
+        ("unix://", "a path of the socket has to follow"),
         ("ws://127.0.0.1:1/", "MQTT over WebSocket is served at the path /mqtt and no other"),
         ("127.0.0.1:1/mqtt", "MQTT over WebSocket is served at the path /mqtt and no other"),
         ("ws://127.0.0.1/mqtt", "the port is missing"),
@@ -433,4 +439,49 @@ fn users_open_the_listeners_to_other_machines_and_a_delay_must_end_in_time() {
     assert_eq!(mistakes("\nmax_failed_login_delay = '10s'", &[]), [expected]);
     assert_eq!(mistakes("max_failed_login_delay = '9.9s'", &[]), [""; 0]);
     assert_eq!(setup("question_timeout = '5s'", &[]).logins().max_failed_login_delay.as_millis(), 4_500);
+}
+
+#[test]
+fn a_listener_may_have_its_own_settings_and_a_mistake_in_it_has_its_line() {
+    let text = "\
+max_listener_connections = 3
+allow_origins = ['http://a']
+[[listen]]
+address = '127.0.0.1:1'
+[[listen]]
+address = 'ws://0.0.0.0:2'
+max_listener_connections = 'none'
+allow_origins = ['*']
+allow_anonymous = true
+";
+    let (_, listeners) = built(text, &[]).unwrap();
+    let [one, two] = &listeners[..] else { panic!("{listeners:?}") };
+    assert_eq!([one.listening.max_connections, two.listening.max_connections], [Some(3), None]);
+    assert_eq!(one.listening.origins, Origins::allowing(["http://a".parse().unwrap()]));
+    assert_eq!(two.listening.origins, Origins::allowing(["*".parse().unwrap()]));
+    assert_eq!([one.allows_anonymous, two.allows_anonymous], [true, true]);
+
+    let text = "\
+[[listen]]
+address = 'mqtts://127.0.0.1:1'
+certificate = ['one.pem', 'two.pem']
+key = 'one.key'
+[[listen]]
+address = 'mqtts://127.0.0.1:2'
+certificate = '/not/there.pem'
+key = '/not/there.key'
+crl = 7
+certificat = 'x'
+max_sessions = 7
+";
+    let found = mistakes(text, &[]);
+    for expected in [
+        "broker.toml:2: listen mqtts://127.0.0.1:1: there are 2 files in certificate and 1 in key",
+        "broker.toml:6: listen mqtts://127.0.0.1:2: /not/there.pem: it cannot be read",
+        "broker.toml:9: crl = 7: it must be the path of a file, or a list of such",
+        "broker.toml:10: certificat: there is no such key; the nearest is certificate",
+        "broker.toml:11: max_sessions does not belong to a listener",
+    ] {
+        assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{expected}: {found:#?}");
+    }
 }

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Origins,
     /// The path of a file.
     File,
+    /// The paths of files.
+    Files,
     /// Where to listen.
     Listeners,
 }
@@ -78,6 +80,7 @@ impl Kind {
             Self::Filters => TopicFilter::new(text).ok().map(|_| Value::Texts(vec![text.to_owned()])),
             Self::Origins => text.parse::<Origin>().ok().map(|_| Value::Texts(vec![text.to_owned()])),
             Self::File => (!text.is_empty()).then(|| Value::Word(text.to_owned())),
+            Self::Files => (!text.is_empty()).then(|| Value::Texts(vec![text.to_owned()])),
             Self::Listeners => Some(Value::Listeners(vec![Listen::at(text)])),
         };
         value.ok_or(Wrong::Form)
@@ -85,7 +88,7 @@ impl Kind {
 
     /// Whether it is a list of texts, one for each flag.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Filters | Self::Origins)
+        matches!(self, Self::Filters | Self::Origins | Self::Files)
     }
 
     /// What it is called in help texts.
@@ -98,8 +101,8 @@ impl Kind {
             Self::Choice(_) => "WORD",
             Self::Filters => "FILTER",
             Self::Origins => "ORIGIN",
-            Self::File => "FILE",
-            Self::Listeners => "[ws://]ADDRESS:PORT",
+            Self::File | Self::Files => "FILE",
+            Self::Listeners => "[SCHEME://]ADDRESS:PORT",
         }
     }
 
@@ -112,6 +115,7 @@ impl Kind {
             Self::Switch => "Values: true, false.".to_owned(),
             Self::Choice(words) => format!("Values: {}.", words.join(", ")),
             Self::File => "A path, from this file's directory.".to_owned(),
+            Self::Files => "A path, or a list of them, from this file's directory.".to_owned(),
             Self::Filters => "A list of Topic Filters.".to_owned(),
             Self::Origins => "A list of origins.".to_owned(),
             Self::Listeners => "A list of addresses.".to_owned(),
@@ -141,8 +145,9 @@ impl Kind {
                 "origins of pages, with * for all: https://home.example, http://127.0.0.1:8080".to_owned()
             }
             (Wrong::Form, Self::File) => "the path of a file".to_owned(),
+            (Wrong::Form, Self::Files) => "the path of a file, or a list of such".to_owned(),
             (Wrong::Form, Self::Listeners) => {
-                "addresses with their ports: 127.0.0.1:1883, ws://127.0.0.1:8083".to_owned()
+                "addresses with their ports: 127.0.0.1:1883, ws://127.0.0.1:8083, mqtts://127.0.0.1:8883".to_owned()
             }
         }
     }
