@@ -23,10 +23,12 @@ const WORDS = {
   temperature: (value) => `${number(value, 1)}°`,
   humidity: (value) => `${number(value, 0)} %`,
   brightness: (value) => `${number(value, 0)} lx`,
+  // The whole word is wider than a tile.
+  lock: (value) => (value === 'unlocked' ? 'open' : String(value)),
   rules: (value) => `${number(value, 0)} fired`,
   meter: (value) => `${number(value, 0)} W`,
 };
-const LONG = { temperature: (value) => `${number(value, 1)} degrees Celsius`, brightness: (value) => `${number(value, 0)} lux` };
+const LONG = { lock: String, temperature: (value) => `${number(value, 1)} degrees Celsius`, brightness: (value) => `${number(value, 0)} lux` };
 
 /** A device, and the client of the broker that it is. */
 export class Device {

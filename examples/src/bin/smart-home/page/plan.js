@@ -33,6 +33,8 @@ const GAP = 14;
 const PAD = 7;
 const TITLE = 25;
 export const TILE = { least: 52, narrow: 46, most: 66, height: 63 };
+/** Between lines of tiles, where there is room for it. */
+const AIR = 6;
 /** Three tiles stand side by side in a room of a phone's page. */
 const NARROW_ROOM = 170;
 const SPANS = { camera: 2 };
@@ -68,7 +70,8 @@ function row(places, names, width, rooms) {
     const rectangle = { x: Math.round(x), y, width: Math.round(x + shares * unit) - Math.round(x), height: 0 };
     places.rooms.set(name, rectangle);
     const place = name === 'everywhere' ? share : fill;
-    height = Math.max(height, place(places.devices, rectangle, rooms.get(name) ?? []));
+    const pitch = TILE.height + (width >= PLANS[0].least ? AIR : 0);
+    height = Math.max(height, place(places.devices, rectangle, rooms.get(name) ?? [], pitch));
     x += shares * unit;
   }
   for (const [name] of names) places.rooms.get(name).height = height;
@@ -76,7 +79,7 @@ function row(places, names, width, rooms) {
 }
 
 /** Places devices from left to right, like words; answers the height that takes. */
-function fill(devices, { x, y, width }, members) {
+function fill(devices, { x, y, width }, members, pitch) {
   const inner = width - 2 * PAD;
   const columns = Math.max(1, Math.floor(inner / (width < NARROW_ROOM ? TILE.narrow : TILE.least)));
   const each = Math.min(TILE.most, Math.floor(inner / columns));
@@ -86,11 +89,11 @@ function fill(devices, { x, y, width }, members) {
     const span = Math.min(columns, SPANS[kind] ?? 1);
     if (column + span > columns) [column, line] = [0, line + 1];
     devices.set(id, {
-      x: x + PAD + column * each, y: y + TITLE + line * TILE.height, width: span * each, height: TILE.height,
+      x: x + PAD + column * each, y: y + TITLE + line * pitch, width: span * each, height: TILE.height,
     });
     column += span;
   }
-  return TITLE + (line + 1) * TILE.height + PAD;
+  return TITLE + (line + 1) * pitch + PAD;
 }
 
 /** Shares the width among the few that belong to no room; answers the height that takes. */
