@@ -339,3 +339,67 @@ impl std::fmt::Debug for Verified {
         write!(f, "Verified({})", self.since.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(ticket: u64, last: u8) -> Login {
+        let (origin, policy) = (Origin::V4([192, 0, 2, last]), Arc::default());
+        Login { ticket, origin, policy, claim: Claim::Known(None), client_id: "c".into() }
+    }
+
+    #[test]
+    fn addresses_take_turns_and_what_is_cancelled_is_not_begun() {
+        let mut state = State::default();
+        for ticket in 0..5 {
+            state.push(login(ticket, 1));
+        }
+        state.push(login(5, 2));
+        state.push(login(6, 3));
+        assert!(state.cancel(Origin::V4([192, 0, 2, 1]), 3) && state.cancel(Origin::V4([192, 0, 2, 3]), 6));
+        assert!(!state.cancel(Origin::V4([192, 0, 2, 1]), 3) && !state.cancel(Origin::Local, 0));
+        assert_eq!(state.waiting, 5);
+        let order: Vec<_> = std::iter::from_fn(|| state.pop()).map(|login| login.ticket).collect();
+        assert_eq!(order, [0, 5, 1, 2, 4]);
+        assert!(state.waiting == 0 && state.logins.is_empty() && state.turns.is_empty());
+    }
+
+    #[test]
+    fn a_password_that_was_right_is_known_for_a_while_for_that_user_and_that_hash() {
+        let [hash, other] = [(); 2].map(|()| PasswordHash::new(b"rose bud").unwrap());
+        let mut verified = Verified::new().unwrap();
+        let now = Instant::now();
+        let mark = verified.mark("heron", &hash, b"rose bud").unwrap();
+        assert!(!verified.is_known(&mark, now));
+        verified.remember(mark, now);
+        assert!(verified.is_known(&mark, now + VERIFIED_FOR.saturating_sub(Duration::from_nanos(1))));
+        assert!(!verified.is_known(&mark, now + VERIFIED_FOR));
+        for (name, hash, password) in
+            [("anna", &hash, &b"rose bud"[..]), ("heron", &other, b"rose bud"), ("heron", &hash, b"rosebud")]
+        {
+            assert!(!verified.is_known(&verified.mark(name, hash, password).unwrap(), now));
+        }
+        // Another program's key makes another mark of the same.
+        assert_ne!(Verified::new().unwrap().mark("heron", &hash, b"rose bud").unwrap(), mark);
+    }
+
+    #[test]
+    fn so_many_passwords_are_remembered_and_the_oldest_makes_room() {
+        let mut verified = Verified::new().unwrap();
+        let now = Instant::now();
+        let mark = |n: usize| {
+            let mut mark = [0; 32];
+            mark[..8].copy_from_slice(&n.to_be_bytes());
+            mark
+        };
+        for n in 0..=MAX_VERIFIED {
+            verified.remember(mark(n), now);
+        }
+        assert_eq!((verified.since.len(), verified.order.len()), (MAX_VERIFIED, MAX_VERIFIED));
+        assert!(!verified.is_known(&mark(0), now) && verified.is_known(&mark(1), now));
+        // What is over makes room too.
+        verified.remember(mark(0), now + VERIFIED_FOR);
+        assert_eq!((verified.since.len(), verified.order.len()), (1, 1));
+    }
+}
