@@ -320,6 +320,9 @@ impl Setup {
         for (action, filters) in [(Action::Publish, &self.refused_topics), (Action::Subscribe, &self.refused_filters)] {
             sources.refused.extend(filters.iter().map(|filter| (action, filter.as_str().into())));
         }
+        let takes_names = |setup: &Self| setup.tls.certificate_as_user_name;
+        sources.has_other_names =
+            takes_names(self) || self.listen.iter().any(|one| takes_names(&self.of_listener(one)));
         sources
     }
 

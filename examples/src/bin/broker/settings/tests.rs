@@ -485,3 +485,11 @@ max_sessions = 7
         assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{expected}: {found:#?}");
     }
 }
+
+#[test]
+fn names_of_certificates_are_names_that_rules_may_speak_of() {
+    let has_names = |text| setup(text, &[]).sources().has_other_names;
+    assert!(!has_names(""));
+    assert!(has_names("certificate_as_user_name = true"));
+    assert!(has_names("[[listen]]\naddress = '127.0.0.1:0'\ncertificate_as_user_name = true"));
+}
