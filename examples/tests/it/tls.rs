@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -371,4 +372,52 @@ fn a_record_that_was_changed_ends_the_connection_with_an_alert() {
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
     assert!(broker.log_line("closed: this is not TLS").contains("WARN"));
     broker.end();
+}
+
+/// Runs a foreign program: whether it went well, and what it said.
+fn foreign_program(program: &str, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+#[ignore = "needs Debian's mosquitto-clients and openssl: .ci/run interop"]
+fn mosquitto_pub_publishes_with_and_without_a_certificate_of_its_own() {
+    let home = Home::new("mosquitto");
+    let [certificate, key] = home.ca.client("lamp", 2).write(&home.place, "lamp");
+    let (open, mutual) = (home.serve(&["mqtts://127.0.0.1:0"], &[]), home.serve_mutual(&[]));
+    for version in ["mqttv311", "mqttv5"] {
+        for (broker, own, is_let_in) in
+            [(&open, &[][..], true), (&mutual, &["--cert", &certificate, "--key", &key], true), (&mutual, &[], false)]
+        {
+            let port = broker.address().port().to_string();
+            let to = [
+                "-h",
+                "localhost",
+                "-p",
+                &port,
+                "--cafile",
+                &home.root,
+                "-V",
+                version,
+                "-t",
+                "t",
+                "-q",
+                "2",
+                "-m",
+                "m",
+            ];
+            let (is_done, said) = foreign_program("mosquitto_pub", &[&to, own].concat());
+            assert_eq!(is_done, is_let_in, "{version} {own:?}: {said}");
+        }
+    }
+    let at = open.address().to_string();
+    for (version, shown) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        let flags =
+            ["s_client", "-connect", &at, "-CAfile", &home.root, "-verify_return_error", "-alpn", "mqtt", version];
+        let (is_done, said) = foreign_program("openssl", &flags);
+        assert!(is_done && said.contains(shown) && said.contains("ALPN protocol: mqtt"), "{version}: {said}");
+    }
+    open.end();
+    mutual.end();
 }

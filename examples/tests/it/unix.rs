@@ -54,3 +54,14 @@ fn the_socket_of_a_dead_broker_is_replaced_and_that_of_a_living_one_is_not() {
     let refused = run_broker(&["--listen", &format!("unix:{other}")]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("another program listens"), "{refused:?}");
 }
+
+#[test]
+#[ignore = "needs Debian's mosquitto-clients: .ci/run interop"]
+fn mosquitto_pub_comes_over_a_unix_socket() {
+    let place = Place::new("unix-mosquitto");
+    let path = place.path("broker.sock");
+    let broker = BrokerProcess::start_as(&["--listen", &format!("unix:{path}")], 1);
+    let mut command = Command::new("mosquitto_pub");
+    assert!(command.args(["--unix", &path, "-t", "t", "-m", "m", "-q", "2"]).status().unwrap().success());
+    broker.end();
+}

@@ -127,6 +127,10 @@ fn certificate(f: &mut fmt::Formatter<'_>, error: &CertificateError) -> fmt::Res
             Some(webpki::Error::CaUsedAsEndEntity) => {
                 f.write_str("the certificate is one of a CA, which may not stand for a client or server itself")
             }
+            Some(webpki::Error::UnsupportedCertVersion) => f.write_str(
+                "the certificate is one of X.509 version 1: make it anew with extensions, as openssl x509 does with \
+                 -copy_extensions copy or -extfile",
+            ),
             _ => write!(f, "the certificate is refused: {error}"),
         },
         error => write!(f, "the certificate is refused: {error}"),
