@@ -142,7 +142,8 @@ impl<H: Host> Inspector<H> {
             "session": { "expiry_s": expiry, "since_ms": known.map(|client| millis(client.since, now)) },
             "window": {
                 "in_flight": view.in_flight,
-                "receive_maximum": known.map(|client| client.receive_maximum),
+                // Before 5.0 a client does not say how much it takes.
+                "receive_maximum": known.filter(|client| client.version == Version::V5_0).map(|client| client.receive_maximum),
             },
             "queue": { "messages": view.queued, "bytes": view.queued_bytes, "dropped": view.dropped },
             "subscriptions": subscriptions(broker, client_id),

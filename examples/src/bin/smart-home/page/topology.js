@@ -68,7 +68,7 @@ export class Topology {
     const tell = () => setText(this.#caption, this.#describe(device));
     const title = svg('title', {}, device.id);
     const node = svg('g', {
-      class: 'client', role: 'button', tabindex: '-1', 'data-kind': device.kind, click: open, focus: tell, pointerenter: tell,
+      class: 'client', role: 'button', tabindex: '-1', 'data-client': device.id, click: open, focus: tell, pointerenter: tell,
       keydown: (event) => {
         if (event.key !== 'Enter' && event.key !== ' ') return;
         event.preventDefault();
