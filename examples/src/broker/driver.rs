@@ -1,4 +1,5 @@
 mod accepting;
+mod outage;
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -23,6 +24,8 @@ use super::refusals::Refusals;
 use super::seldom::Seldom;
 use super::settings::Settings;
 use crate::Clock;
+
+pub use outage::Network;
 
 /// Chunks handed to one vectored write.
 const CHUNKS: usize = 32;
@@ -71,6 +74,9 @@ pub struct Driver<H> {
     /// When to stop waiting for connections to end.
     stop_at: Option<Timestamp>,
     stop: Stop,
+    network: Network,
+    /// When the network is back.
+    network_back_at: Option<Timestamp>,
 }
 
 /// What a turn looks at.
@@ -90,6 +96,8 @@ impl<H: Host> Driver<H> {
         host.attach(stop.waker());
         host.start(&mut broker, clock.now());
         Ok(Self {
+            network: Network::new(stop.waker()),
+            network_back_at: None,
             stop,
             broker,
             host,
@@ -135,6 +143,7 @@ impl<H: Host> Driver<H> {
             let now = self.clock.now();
             self.turn(asked_at, now);
             self.pace.note(self.clock.now().saturating_since(now));
+            self.follow_network(now);
             if self.stop_at.is_none() && self.stop.is_asked() {
                 self.begin_to_stop();
             }
@@ -153,6 +162,7 @@ impl<H: Host> Driver<H> {
             self.broker.poll_timeout(),
             self.host.poll_timeout(),
             self.accept_again_at,
+            self.network_back_at,
             self.stop_at,
             self.closing.front().map(|(at, _)| *at),
         ];

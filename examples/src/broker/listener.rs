@@ -18,7 +18,9 @@ const SURPLUS: u32 = 16;
 /// A listening socket, and how many connections it has.
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: Listens,
+    /// `None` while there is no network.
+    socket: Option<Listens>,
+    address: ListenAddress,
     number: u16,
     kind: TransportKind,
     tls: Option<ServerTls>,
@@ -63,21 +65,10 @@ pub(super) enum Accepted {
 impl Listener {
     /// `number` is how many there were before it.
     pub(super) fn bind(asked: &Listening, token: Token, poller: &Poller, number: u16) -> io::Result<Self> {
-        let socket = match &asked.address {
-            ListenAddress::Tcp(address) => {
-                let mut socket = TcpListener::bind(*address)?;
-                poller.register(&mut socket, token, Interest::READABLE)?;
-                Listens::Tcp(socket)
-            }
-            ListenAddress::Unix(path) => {
-                remove_left(path)?;
-                let mut socket = UnixListener::bind(path)?;
-                poller.register(&mut socket, token, Interest::READABLE)?;
-                Listens::Unix(socket, path.clone())
-            }
-        };
+        let (socket, address) = listen(&asked.address, token, poller)?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
+            address,
             number,
             kind: asked.kind,
             tls: asked.tls.clone(),
@@ -89,11 +80,21 @@ impl Listener {
     }
 
     /// Where it listens: with port 0 asked for, the port it got.
-    pub(super) fn address(&self) -> io::Result<ListenAddress> {
-        match &self.socket {
-            Listens::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
-            Listens::Unix(_, path) => Ok(ListenAddress::Unix(path.clone())),
+    pub(super) fn address(&self) -> ListenAddress {
+        self.address.clone()
+    }
+
+    /// Listens no more; its connections are another matter.
+    pub(super) fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// Listens again where it did, if it does not.
+    pub(super) fn open(&mut self, token: Token, poller: &Poller) -> io::Result<()> {
+        if self.socket.is_none() {
+            self.socket = Some(listen(&self.address, token, poller)?.0);
         }
+        Ok(())
     }
 
     pub(super) fn number(&self) -> u16 {
@@ -135,8 +136,9 @@ impl Listener {
 
     pub(super) fn accept(&self) -> Accepted {
         let accepted = match &self.socket {
-            Listens::Tcp(socket) => socket.accept().map(|(stream, address)| (Socket::Tcp(stream), Some(address))),
-            Listens::Unix(socket, _) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
+            None => return Accepted::Nothing,
+            Some(Listens::Tcp(socket)) => socket.accept().map(|(stream, address)| (Socket::Tcp(stream), Some(address))),
+            Some(Listens::Unix(socket, _)) => socket.accept().map(|(stream, _)| (Socket::Unix(stream), None)),
         };
         match accepted {
             Ok((stream, address)) => Accepted::Stream(stream, address),
@@ -158,6 +160,24 @@ fn remove_left(path: &Path) -> io::Result<()> {
         Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file, and it is no socket")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// The socket, and where it is: with port 0 asked for, the port it got.
+fn listen(address: &ListenAddress, token: Token, poller: &Poller) -> io::Result<(Listens, ListenAddress)> {
+    match address {
+        ListenAddress::Tcp(address) => {
+            let mut socket = TcpListener::bind(*address)?;
+            poller.register(&mut socket, token, Interest::READABLE)?;
+            let address = socket.local_addr().map(ListenAddress::Tcp)?;
+            Ok((Listens::Tcp(socket), address))
+        }
+        ListenAddress::Unix(path) => {
+            remove_left(path)?;
+            let mut socket = UnixListener::bind(path)?;
+            poller.register(&mut socket, token, Interest::READABLE)?;
+            Ok((Listens::Unix(socket, path.clone()), address.clone()))
+        }
     }
 }
 

@@ -29,7 +29,7 @@ mod seldom;
 mod settings;
 mod socket;
 
-pub use driver::Driver;
+pub use driver::{Driver, Network};
 pub use host::{AllowAll, Entrance, Host};
 pub use listening::{ListenAddress, Listening};
 pub use poller::{Stop, Waker};

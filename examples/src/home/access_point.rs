@@ -14,7 +14,7 @@ use super::chance::Chance;
 /// Bytes that pass at once.
 const BUFFER: usize = 8 * 1_024;
 /// After how many bytes a connection is cut at the least and at the most, while they are.
-const CUT_AFTER: (u32, u32) = (40, 3_000);
+const CUT_AFTER: (u32, u32) = (40, 1_500);
 
 /// What is wrong with the air at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

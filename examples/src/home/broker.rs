@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use damselfly_broker::{Broker, Config};
 
 use super::doorkeeper::Doorkeeper;
-use crate::broker::{Driver, Host, Listening, Origin, Origins, Settings, Stop, TransportKind};
+use crate::broker::{Driver, Host, Listening, Network, Origin, Origins, Settings, Stop, TransportKind};
 
 /// A broker that runs until it is stopped or dropped.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct HouseBroker {
     pub devices: SocketAddr,
     /// Where pages come in: MQTT over WebSocket.
     pub pages: SocketAddr,
+    /// What takes its network away.
+    pub network: Network,
     stop: Stop,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -33,12 +35,12 @@ pub struct Listen {
 impl HouseBroker {
     /// Starts it with the users of the house with this seed; what it hears beside them goes to `host`.
     pub fn start<H: Host + Send + 'static>(seed: u64, listen: Listen, host: H) -> io::Result<Self> {
-        let (said, heard) = mpsc::channel::<io::Result<(SocketAddr, SocketAddr, Stop)>>();
+        let (said, heard) = mpsc::channel::<io::Result<(SocketAddr, SocketAddr, Network, Stop)>>();
         let thread = thread::Builder::new().name("broker".to_owned()).spawn(move || {
             match open(seed, listen, host) {
                 Ok((driver, devices, pages)) => {
                     // Nobody listens only if the one who started us is gone.
-                    let _ = said.send(Ok((devices, pages, driver.stop())));
+                    let _ = said.send(Ok((devices, pages, driver.network(), driver.stop())));
                     driver.run().map(|_| ())
                 }
                 Err(error) => {
@@ -48,8 +50,8 @@ impl HouseBroker {
             }
         })?;
         let gone = |_| io::Error::other("the broker's thread ended before it began");
-        let (devices, pages, stop) = heard.recv().map_err(gone)??;
-        Ok(Self { devices, pages, stop, thread: Some(thread) })
+        let (devices, pages, network, stop) = heard.recv().map_err(gone)??;
+        Ok(Self { devices, pages, network, stop, thread: Some(thread) })
     }
 
     /// Closes all connections and waits for the end.

@@ -16,6 +16,8 @@ use super::value::Value;
 
 /// How often the page is told of messages; the rest is told every so many times.
 const TICK: Duration = Duration::from_millis(200);
+/// How long an answer may take to get to who pressed a button.
+const ANSWER: Duration = Duration::from_millis(300);
 
 impl Home {
     /// What rules want, and what of it the page is told.
@@ -94,7 +96,11 @@ impl Home {
             }
             FaultName::Twins => Breakage::AddTwin(client),
             FaultName::Password => Breakage::Intrude(client),
-            FaultName::Network => Breakage::Restart(until.saturating_since(now)),
+            FaultName::Network => {
+                self.outage = Some((now.saturating_add(ANSWER), until.saturating_since(now).saturating_sub(ANSWER)));
+                self.tell_faults(now);
+                return Ok(name.text().to_owned());
+            }
         };
         self.commands.push_back(Command::Break(breakage));
         self.tell_faults(now);
@@ -131,6 +137,9 @@ impl Home {
     pub(super) fn handle_faults(&mut self, now: Timestamp) {
         while let Some((name, client)) = self.faults.pop_ended(now) {
             self.end(now, name, client);
+        }
+        if let Some((_, duration)) = self.outage.take_if(|(at, _)| *at <= now) {
+            self.commands.push_back(Command::Break(Breakage::Restart(duration)));
         }
         if let Some((client, _)) = self.sleeper_command.take_if(|(_, at)| *at <= now) {
             let topic = self.devices.get(client).map(|device| format!("{}/set", device.topic));
@@ -180,8 +189,10 @@ impl Home {
     pub(super) fn tick(&mut self, now: Timestamp) {
         self.next_tick = now.saturating_add(TICK);
         self.ticks = self.ticks.wrapping_add(1);
-        while let Some(event) = self.feed.take_event() {
-            self.tell("house/events", event, false);
+        if self.find("house").is_some_and(|feed| self.is_connected(feed)) {
+            while let Some(event) = self.feed.take_event() {
+                self.tell("house/events", event, false);
+            }
         }
         if let Some(traffic) = self.feed.take_traffic(now) {
             self.tell("house/traffic", traffic, false);

@@ -12,17 +12,15 @@ use super::value::{Payload, Value};
 
 /// How long the broker keeps the session of a device that is away.
 const EXPIRY: u32 = 24 * 60 * 60;
-/// The Keep Alive of a lamp: its will comes after six seconds without a word of it.
-const SHORT: u16 = 4;
 /// The Keep Alive of the others.
 const LONG: u16 = 10;
 
-/// What a client of the house is configured with.
-pub fn config(device: &Device) -> Config {
+/// What a client of the house is configured with; `keep_alive` is that of lamps and of the phone, in seconds.
+pub fn config(device: &Device, keep_alive: u16) -> Config {
     let mut config = Config::new(&device.id);
     config.version = device.version;
     config.session_expiry = SessionExpiry::from_wire(Some(EXPIRY));
-    config.keep_alive = if matches!(device.kind, Kind::Lamp | Kind::Phone) { SHORT } else { LONG };
+    config.keep_alive = if matches!(device.kind, Kind::Lamp | Kind::Phone) { keep_alive } else { LONG };
     config.ping_timeout = match device.kind {
         // It may not read for a while, and stays.
         Kind::Display => Duration::from_secs(60),

@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 
 use super::access_point::Station;
+use super::broker::HouseBroker;
 use super::faults::Breakage;
 use super::house::{Device, Kind};
 use super::ledger::ClientIndex;
@@ -23,6 +24,7 @@ use super::member;
 use super::rules_file::RulesFile;
 use super::state::{Command, Home, Settings};
 use crate::Clock;
+use crate::broker::Network;
 use crate::client::{Client, Completion, Drain, Endpoint, Events, Options};
 
 /// How many messages the display takes while it does not read.
@@ -36,6 +38,7 @@ pub struct Running {
     pub home: Home,
     clock: Clock,
     broker: SocketAddr,
+    network: Network,
     lines: Vec<Line>,
     events: SelectAll<Tap>,
     outcomes: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
@@ -122,15 +125,15 @@ impl Stream for Tap {
 }
 
 impl Running {
-    /// Starts the clients of the house at a broker that is reached over TCP and knows them, and reads the rules file if
-    /// there is one.
-    pub async fn start(settings: Settings, broker: SocketAddr, rules: Option<RulesFile>) -> io::Result<Self> {
+    /// Starts the clients of the house at its broker, and reads the rules file if there is one.
+    pub async fn start(settings: Settings, broker: &HouseBroker, rules: Option<RulesFile>) -> io::Result<Self> {
         let clock = Clock::start();
         let home = Home::new(settings, clock.now());
         let mut running = Self {
             home,
             clock,
-            broker,
+            broker: broker.devices,
+            network: broker.network.clone(),
             lines: Vec::new(),
             events: SelectAll::new(),
             outcomes: FuturesUnordered::new(),
@@ -157,12 +160,12 @@ impl Running {
 
     /// A client on a station of its own.
     async fn open(&mut self, client: ClientIndex, device: &Device, role: Role) -> io::Result<Line> {
-        let seed = self.home.seed().wrapping_add(u64::try_from(client).unwrap_or(0));
+        let seed = self.home.settings().seed.wrapping_add(u64::try_from(client).unwrap_or(0));
         let station = Station::open(self.broker, seed).await?;
         station.cut(self.is_cut);
         let endpoint = Endpoint::new(station.address().ip().to_string(), station.address().port());
-        let mut config = member::config(device);
-        let mut parameters = member::parameters(device, self.home.seed());
+        let mut config = member::config(device, self.home.settings().keep_alive);
+        let mut parameters = member::parameters(device, self.home.settings().seed);
         match role {
             Role::Device => {}
             Role::Twin => (config.adopt_session, config.clean_start) = (true, CleanStart::Never),
@@ -339,12 +342,18 @@ impl Running {
             Breakage::ReadOn(client) => self.change(client, |line| line.valve.close(false)),
             Breakage::Cut(is_cut) => {
                 self.is_cut = is_cut;
-                self.lines.iter().for_each(|line| line.station.cut(is_cut));
+                // The program itself has a cable: it has to tell of it.
+                let lines = self.home.devices().iter().zip(&self.lines);
+                lines.filter(|(device, _)| device.kind != Kind::Feed).for_each(|(_, line)| line.station.cut(is_cut));
             }
             Breakage::AddTwin(client) => self.wanted.push((client, Role::Twin)),
             Breakage::Intrude(client) => self.wanted.push((client, Role::Intruder)),
             Breakage::RemoveTwin(client) => self.dismiss(client, Role::Twin),
-            Breakage::Restart(_) => {}
+            Breakage::Restart(duration) => {
+                if let Err(error) = self.network.interrupt(duration) {
+                    self.home.note(self.clock.now(), "error", None, &format!("the network stays: {error}"));
+                }
+            }
         }
     }
 }

@@ -73,3 +73,37 @@ impl RulesFile {
         Ok(Some(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Settings;
+
+    #[test]
+    fn changed_file_is_read_and_one_with_a_mistake_leaves_the_rules_as_they_are() {
+        let path = std::env::temp_dir().join(format!("damselfly-rules-{}", std::process::id()));
+        let now = Timestamp::from_secs(100);
+        let mut home = Home::new(Settings::new(7), now);
+        let mut file = RulesFile::new(&path);
+        let mut names = |text: Option<&str>, seconds: u64| {
+            match text {
+                Some(text) => fs::write(&path, text).unwrap(),
+                None => drop(fs::remove_file(&path)),
+            }
+            file.look(now.saturating_add(Duration::from_secs(seconds)), &mut home);
+            let names: Vec<String> = home.engine.rules().map(|rule| rule.name.to_owned()).collect();
+            (names.join(" "), home.rules_error.clone().unwrap_or_default())
+        };
+        let one = "one: when home/+/motion is true then home/{1}/lamp/set true";
+        let (default, _) = names(None, 0);
+        assert!(default.contains("evening"), "there is no such file yet: {default}");
+        assert_eq!(names(Some(one), 1), ("one".to_owned(), String::new()));
+        let (kept, error) = names(Some("one: when\ntwo: when home/+/motion"), 2);
+        assert_eq!((kept.as_str(), error.starts_with("line 1, column 10: here the topic")), ("one", true), "{error}");
+        let longer = "two: when home/+/motion is true then home/{1}/lamp/set true, home/{1}/plug/set true";
+        assert_eq!(names(Some(longer), 2).0, "one", "it is looked at once a second");
+        assert_eq!(names(Some(longer), 3), ("two".to_owned(), String::new()));
+        assert_eq!(names(Some(&" ".repeat(MAX_FILE_BYTES + 1)), 4).0, "two");
+        assert_eq!(names(None, 5).0, "two");
+    }
+}

@@ -108,7 +108,7 @@ impl Simulation {
     fn new(settings: Settings) -> Result<Self, SimulationError> {
         let mut world = World::default();
         (world.is_traced, world.max_piece) = (false, MAX_PIECE);
-        let seed = settings.seed;
+        let (seed, keep_alive) = (settings.seed, settings.keep_alive);
         let devices = super::house::devices();
         world.users = devices.iter().map(|device| (device.id.clone(), member::password(seed, &device.id))).collect();
         let mut sim = Sim::new(world, seed)?;
@@ -116,7 +116,7 @@ impl Simulation {
         let mut tickets = BTreeMap::new();
         let mut members = Vec::new();
         for (client, device) in devices.iter().enumerate() {
-            let member = sim.add_with(member::config(device), member::parameters(device, seed));
+            let member = sim.add_with(member::config(device, keep_alive), member::parameters(device, seed));
             members.push(member);
             let options = |qos| SubscriptionOptions { qos, ..SubscriptionOptions::default() };
             let filters = member::subscriptions(device);
@@ -269,9 +269,9 @@ impl Simulation {
             Breakage::RemoveTwin(client) => drop(self.twins.remove(&client)),
             Breakage::Intrude(client) => {
                 let Some(device) = self.home.devices().get(client) else { return };
-                let mut parameters = member::parameters(device, self.home.seed());
+                let mut parameters = member::parameters(device, self.home.settings().seed);
                 parameters.password = Some("let me in".into());
-                let member = self.sim.add_with(member::config(device), parameters);
+                let member = self.sim.add_with(member::config(device, self.home.settings().keep_alive), parameters);
                 self.intruders.insert(member);
             }
             Breakage::Restart(duration) => {

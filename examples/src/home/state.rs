@@ -28,6 +28,9 @@ pub struct Settings {
     pub seed: u64,
     /// How long a day takes. Default: 24 minutes.
     pub day: Duration,
+    /// The Keep Alive of lamps and of the phone in seconds: half as long again without a word, and the will comes.
+    /// Default: 4.
+    pub keep_alive: u16,
     /// How long faults last.
     pub times: Times,
     /// How long a client has to be connected before what it does not have counts as lost. Default: 15 s.
@@ -45,6 +48,7 @@ impl Settings {
         Self {
             seed,
             day: Duration::from_secs(24 * 60),
+            keep_alive: 4,
             times: Times::default(),
             grace: Duration::from_secs(15),
             faults_within: None,
@@ -96,6 +100,8 @@ pub struct Home {
     pub(super) next_fault: Option<Timestamp>,
     pub(super) deck: Vec<super::FaultName>,
     pub(super) sleeper_command: Option<(ClientIndex, Timestamp)>,
+    /// The network goes at that time, for so long: who asked for it has his answer by then.
+    pub(super) outage: Option<(Timestamp, Duration)>,
     effects: Vec<Effect>,
     hash: u64,
 }
@@ -157,6 +163,7 @@ impl Home {
             next_tick: now,
             deck: Vec::new(),
             sleeper_command: None,
+            outage: None,
             effects: Vec::new(),
             hash: 0,
         };
@@ -170,9 +177,9 @@ impl Home {
         &self.devices
     }
 
-    /// The seed.
-    pub const fn seed(&self) -> u64 {
-        self.settings.seed
+    /// What it is like.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// What the ledger says.
@@ -320,7 +327,8 @@ impl Home {
             self.members.iter().filter(|member| !member.is_dead).filter_map(|member| member.actor.poll_timeout());
         let others = [self.engine.poll_timeout(), self.faults.poll_timeout(), self.next_fault];
         let sleeper = self.sleeper_command.map(|(_, at)| at);
-        let all = actors.chain(others.into_iter().flatten()).chain(sleeper);
+        let outage = self.outage.map(|(at, _)| at);
+        let all = actors.chain(others.into_iter().flatten()).chain(sleeper).chain(outage);
         all.fold(self.next_step.min(self.next_tick), Timestamp::min)
     }
 

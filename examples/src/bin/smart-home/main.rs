@@ -13,6 +13,7 @@ use damselfly_examples::broker::{AllowAll, Origin, WEBSOCKET_PATH};
 use damselfly_examples::home::{HouseBroker, Listen, RulesFile, Running, Settings};
 use damselfly_examples::inspect::Inspector;
 use damselfly_examples::web::{Limits, Server, Site};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use args::Args;
@@ -65,9 +66,17 @@ async fn live(args: &Args) -> io::Result<()> {
     let served = page.map(|listener| serve(listener, broker.pages)).transpose()?;
     let mut settings = Settings::new(args.seed);
     settings.day = args.day;
-    let mut house = Running::start(settings, broker.devices, args.rules.clone().map(RulesFile::new)).await?;
+    let mut house = Running::start(settings, &broker, args.rules.clone().map(RulesFile::new)).await?;
+    // Before anybody knows that we are here.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     announce(address, broker.pages)?;
-    house.run(tokio::signal::ctrl_c()).await?;
+    let asked = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    house.run(asked).await;
     if let Some(served) = served {
         served.abort();
     }

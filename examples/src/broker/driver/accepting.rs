@@ -28,7 +28,7 @@ impl<H: Host> Driver<H> {
         let token = Token(LISTENERS - self.listeners.len());
         let number = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         let listener = Listener::bind(asked, token, &self.poller, number)?;
-        let address = listener.address()?;
+        let address = listener.address();
         self.listeners.push(listener);
         Ok(address)
     }
