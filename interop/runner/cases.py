@@ -6,24 +6,30 @@ That nothing more comes is shown by a last message behind it: where it arrives n
 import hashlib
 import traceback
 
+from .brokers import LISTENERS
 from .clients import Message, Options
-from .processes import Failure
+from .processes import Failure, Refused
 
 CASES = []
 ALL = ("mosquitto", "paho", "rumqttc")
 LIBRARIES = ("paho", "rumqttc")
 ALL_VERSIONS = ("3.1", "3.1.1", "5.0")
 V5 = ("5.0",)
+ALL_LISTENERS = tuple(LISTENERS)
+# TLS changes nothing of what is within: what is asked over it is that all of it passes.
+PLAIN = tuple(name for name, (scheme, _) in LISTENERS.items() if scheme in ("mqtt", "ws"))
+MUTUAL = tuple(name for name, (_, has_certificate) in LISTENERS.items() if has_certificate)
 LARGE = 256 * 1024
 
 
 class Case:
-    def __init__(self, function, name, programs, versions, arguments):
+    def __init__(self, function, name, programs, versions, listeners, arguments):
         self.name, self._function, self._arguments = name, function, arguments
-        self._programs, self._versions = programs, versions
+        self._programs, self._versions, self._listeners = programs, versions, listeners
 
     def applies_to(self, program, version):
-        return program.name in self._programs and version in self._versions
+        is_spoken = program.name in self._programs and version in self._versions
+        return is_spoken and program.listener in self._listeners
 
     def run(self, program, version, broker, number):
         """Runs the case; returns what went wrong, or None."""
@@ -39,13 +45,13 @@ class Case:
         return None
 
 
-def case(programs=ALL, versions=ALL_VERSIONS, each=((),)):
+def case(programs=ALL, versions=ALL_VERSIONS, listeners=PLAIN, each=((),)):
     """Registers a case, once for each tuple of arguments in `each`."""
 
     def register(function):
         for arguments in each:
             name = " ".join([function.__name__, *(str(argument) for argument in arguments)])
-            CASES.append(Case(function, name, programs, versions, arguments))
+            CASES.append(Case(function, name, programs, versions, listeners, arguments))
         return function
 
     return register
@@ -64,8 +70,9 @@ class Scene:
     def client_id(self, name):
         return f"{self.prefix}-{name}"
 
-    def open(self, name, **options):
-        connection = self.program.open(self.broker, self.version, Options(self.client_id(name), **options))
+    def open(self, name, broker=None, **options):
+        options = Options(self.client_id(name), **options)
+        connection = self.program.open(broker or self.broker, self.version, options)
         self._open.append(connection)
         return connection
 
@@ -102,7 +109,7 @@ def numbered(topic, count, qos):
     return [Message(topic, f"message {i}".encode(), qos, False) for i in range(count)]
 
 
-@case(each=((0,), (1,), (2,)))
+@case(listeners=ALL_LISTENERS, each=((0,), (1,), (2,)))
 def messages_arrive_once_and_in_order_at_qos(scene, qos):
     topic = scene.topic("room/temperature")
     subscriber = scene.open("sub", subscriptions=[(topic, qos)])
@@ -138,7 +145,7 @@ def clients_of_all_versions_hear_each_other(scene):
     ])
 
 
-@case(each=((0,), (1,), (2,)))
+@case(listeners=ALL_LISTENERS, each=((0,), (1,), (2,)))
 def a_large_payload_arrives_whole_at_qos(scene, qos):
     topic = scene.topic("large")
     payload = hashlib.shake_128(b"large").digest(LARGE)
@@ -149,7 +156,7 @@ def a_large_payload_arrives_whole_at_qos(scene, qos):
     equal(subscriber.receive(1), [Message(topic, payload, qos, False)])
 
 
-@case()
+@case(listeners=ALL_LISTENERS)
 def a_retained_message_meets_later_subscribers(scene):
     topic, end = scene.topic("state"), scene.topic("end")
     live = scene.open("live", subscriptions=[(topic, 1)])
@@ -190,7 +197,7 @@ def retained_messages_meet_a_wildcard(scene):
     equal(sorted(subscriber.receive(3)), states)
 
 
-@case(each=((0, False), (1, False), (2, True)))
+@case(listeners=ALL_LISTENERS, each=((0, False), (1, False), (2, True)))
 def the_will_of_a_killed_client_is_published(scene, qos, retain):
     topic, end = scene.topic("will"), scene.topic("end")
     will = Message(topic, b"gone", qos, retain)
@@ -413,3 +420,30 @@ def a_request_carries_its_response_topic(scene):
 
     responder.receive(1)
     equal(responder.properties()[0].get("response_topic"), response)
+
+
+# The certificates of the broker and of the client, the CA that the client trusts, and what the broker says of it.
+REFUSALS = {
+    "by_another_ca": ("server", "other-client", "ca", "the certificate is signed by no CA that is trusted here"),
+    "that_has_expired": ("server", "expired-client", "ca", "the certificate expired on "),
+    "that_is_missing": ("server", None, "ca", "no certificate was shown, and one is required"),
+    "of_a_broker_whose_ca_is_unknown": ("server", "client", "other-ca", "the other side does not trust the CA"),
+    "of_a_broker_that_has_expired": ("expired-server", "client", "ca", "the other side says that the certificate"),
+}
+
+
+@case(programs=("paho", "mqttjs"), listeners=MUTUAL, each=[(kind,) for kind in REFUSALS])
+def nobody_connects_with_a_certificate(scene, kind):
+    server, client, ca, said = REFUSALS[kind]
+    # One of its own: of what comes often a broker says something once a minute.
+    with scene.broker.another(server) as broker:
+        try:
+            scene.open("impostor", broker=broker, tls=scene.broker.certificates.tls(client, ca))
+        except Refused:
+            pass
+        else:
+            raise Failure("the client was let in")
+        if broker.says_why:
+            refusals = broker.refusals()
+            if [said in line for line in refusals] != [True]:
+                raise Failure(f"expected one line with: {said}\nreported {refusals}")

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from .processes import PATIENCE, Failure, Process
+from .brokers import LISTENERS
+from .certificates import Tls
+from .processes import PATIENCE, Failure, Process, Refused
 
 HERE = Path(__file__).resolve().parent
 
@@ -34,6 +36,8 @@ class Options:
     unsubscribe: list = field(default_factory=list)
     # 5.0: options of all subscriptions, such as {"no_local": True}.
     flags: dict = field(default_factory=dict)
+    # What is shown and trusted in place of what the broker wants.
+    tls: Optional[Tls] = None
 
 
 def default_target():
@@ -43,10 +47,11 @@ def default_target():
 def programs(target):
     from .mosquitto import Mosquitto
 
+    paho = [sys.executable, HERE / "paho_client.py"]
     return [
         Mosquitto(),
-        Lines("paho", ["3.1", "3.1.1", "5.0"], [sys.executable, HERE / "paho_client.py"]),
-        Lines("paho", ["3.1.1", "5.0"], [sys.executable, HERE / "paho_client.py"], transport="websockets"),
+        Lines("paho", ["3.1", "3.1.1", "5.0"], paho),
+        *(Lines("paho", ["3.1.1", "5.0"], paho, listener) for listener in LISTENERS if listener != "mqtt"),
         Lines("rumqttc", ["3.1.1", "5.0"], [target / "rumqttc-client"]),
     ]
 
@@ -54,12 +59,12 @@ def programs(target):
 class Lines:
     """A client library behind a small program of ours that takes requests and gives reports as lines of JSON."""
 
-    def __init__(self, name, versions, command, transport="tcp"):
-        self.name, self.versions, self._command, self._transport = name, versions, command, transport
-        self.title = name if transport == "tcp" else f"{name} over {transport}"
+    def __init__(self, name, versions, command, listener="mqtt"):
+        self.name, self.versions, self.listener, self._command = name, versions, listener, command
+        self.title = name if listener == "mqtt" else f"{name} over {listener}"
 
     def open(self, broker, version, options):
-        return Connection(self._command, broker, version, options, self._transport)
+        return Connection(self._command, broker, version, options, self.listener)
 
     def publish(self, broker, version, client_id, messages, will=None, properties=None):
         """Connects, publishes in order, waits for every acknowledgement and says goodbye."""
@@ -75,15 +80,16 @@ class Lines:
 class Connection:
     """One connection of a `Lines` client."""
 
-    def __init__(self, command, broker, version, options, transport):
+    def __init__(self, command, broker, version, options, listener):
         self._process = Process(command, stdin=True)
         self._messages, self._properties = [], []
-        self.disconnect_reason = None
+        tls = options.tls or broker.tls(listener)
         self._ask(
             "connect",
             host=broker.host,
-            port=broker.ports[transport],
-            transport=transport,
+            port=broker.ports[listener],
+            scheme=LISTENERS[listener][0],
+            tls=tls and {name: value and str(value) for name, value in tls._asdict().items()},
             version=version,
             client_id=options.client_id,
             clean=options.clean,
@@ -141,6 +147,8 @@ class Connection:
                 self._properties.append(report.get("properties", {}))
             if report["report"] == wanted:
                 return report
+            if report["report"] == "closed" and wanted == "connected":
+                raise Refused(f"refused: {report['reason']}")
             if report["report"] == "closed":
                 break
         raise Failure(f"the connection ended before '{wanted}'\n{self._process.tail()}")

@@ -16,6 +16,7 @@ MESSAGE = "message content_type=%C|response_topic=%R|correlation_data=%D|expiry=
 
 class Mosquitto:
     name = title = "mosquitto"
+    listener = "mqtt"
     versions = list(VERSIONS)
 
     def open(self, broker, version, options):

@@ -25,7 +25,7 @@ def connect(request):
         mqtt.CallbackAPIVersion.VERSION2,
         client_id=request["client_id"],
         protocol=PROTOCOLS[request["version"]],
-        transport=request["transport"],
+        transport="websockets" if request["scheme"] in ("ws", "wss") else "tcp",
         clean_session=None if is_v5 else request["clean"],
     )
     client.on_connect = lambda _c, _u, flags, reason, _p: on_connect(flags, reason)
@@ -35,12 +35,18 @@ def connect(request):
     client.on_message = lambda _c, _u, message: on_message(message)
     if will := request.get("will"):
         client.will_set(will["topic"], bytes.fromhex(will["payload"]), will["qos"], will["retain"])
+    if tls := request["tls"]:
+        client.tls_set(tls["ca"], tls["certificate"], tls["key"])
     arguments = {}
     if is_v5:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = request["expiry"]
         arguments = {"clean_start": request["clean"], "properties": properties}
-    client.connect(request["host"], request["port"], keepalive=30, **arguments)
+    try:
+        client.connect(request["host"], request["port"], keepalive=30, **arguments)
+    except (OSError, mqtt.WebsocketConnectionError) as error:
+        report("closed", reason=str(error))
+        os._exit(1)
     client.loop_start()
     return client
 

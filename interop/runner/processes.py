@@ -13,6 +13,10 @@ class Failure(Exception):
     """What a case expected did not happen."""
 
 
+class Refused(Failure):
+    """A client says that it was not let in, or does not trust the broker."""
+
+
 class Process:
     """A child process whose lines of output are collected as they come."""
 
