@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use damselfly_topic::{TopicFilter, TopicName};
+use damselfly_topic::TopicFilter;
 
 use super::svg::{Canvas, Class};
 use super::topology::{ClientNode, Shown, Topology};
@@ -59,17 +59,17 @@ impl<'a> Plan<'a> {
         Self { clients, hidden_clients, filters, topics, hidden_topics }
     }
 
-    /// The row where a filter is at home: the level that all it matches stand under, or the topic itself.
+    /// The row where a filter is at home: the level that all it matches stand under, or one above if that has no message.
     fn home(&self, filter: &str) -> Option<usize> {
         let parsed = TopicFilter::new(filter).ok()?;
         let inner = parsed.shared().map_or(filter, |shared| shared.filter().as_str());
         let literal = inner.split_once(['+', '#']).map_or(inner, |(start, _)| start.trim_end_matches('/'));
-        let is_home = |row: &Row<'_>| row.path == literal || literal.is_empty() && row.depth == 0;
-        let matches = |row: &Row<'_>| {
-            let filter = TopicFilter::new(inner).ok();
-            row.is_topic && filter.zip(TopicName::new(row.path).ok()).is_some_and(|(filter, name)| filter.matches(name))
-        };
-        self.topics.iter().position(is_home).or_else(|| self.topics.iter().position(matches))
+        if literal.is_empty() {
+            return (!self.topics.is_empty()).then_some(0);
+        }
+        let above = literal.rsplit_once('/').map(|(above, _)| above);
+        let at = |path: &str| self.topics.iter().position(|row| row.path == path);
+        at(literal).or_else(|| at(above?))
     }
 }
 

@@ -18,6 +18,10 @@ mod stage;
 mod svg;
 mod topology;
 
+use std::time::Duration;
+
+use crate::home;
+
 pub use exchange::Exchange;
 pub use sequence::Sequence;
 pub use topology::{Shown, Topology};
@@ -42,6 +46,9 @@ pub enum DiagramError {
     /// What is played does not go on.
     #[error("the exchange came to no end")]
     Endless,
+    /// There is no house to draw.
+    #[error(transparent)]
+    House(#[from] home::SimulationError),
     /// The recording cannot be read or played.
     #[error(transparent)]
     Recording(#[from] damselfly_sim::flight::ReadError),
@@ -59,6 +66,9 @@ pub enum DiagramError {
     Usage(#[from] damselfly_client::UsageError),
 }
 
+/// How long the smart home has lived in its picture.
+const A_WHILE: Duration = Duration::from_secs(20);
+
 /// The pictures of this project's documentation: names of files and what is in them.
 pub fn documentation() -> Result<Vec<(String, String)>, DiagramError> {
     let mut files = Vec::new();
@@ -67,5 +77,7 @@ pub fn documentation() -> Result<Vec<(String, String)>, DiagramError> {
         files.push((format!("{name}.svg"), sequence.draw(Format::Svg)));
         files.push((format!("{name}.mermaid"), sequence.draw(Format::Mermaid)));
     }
+    let house = home::broker_after(home::Settings::new(7), A_WHILE, Topology::of_broker)??;
+    files.push(("house.svg".to_owned(), house.draw(Format::Svg, Shown { max_clients: 30, max_topics: 32 })));
     Ok(files)
 }

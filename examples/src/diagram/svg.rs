@@ -42,7 +42,7 @@ impl Class {
         match self {
             Self::Box => "box",
             Self::Note => "note",
-            Self::Faint => "faint",
+            Self::Faint => "line faint",
             Self::Title => "title",
             Self::Label => "label",
             Self::Small => "small",

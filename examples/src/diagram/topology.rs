@@ -121,7 +121,7 @@ impl Topology {
     }
 
     /// Clients with the same subscriptions stand together: a house has many that ask for nothing, or for one command.
-    /// What has subscriptions comes first.
+    /// Who asks for many topics at once comes first, who asks for nothing last.
     pub(super) fn groups(&self) -> Vec<Group<'_>> {
         let mut groups: BTreeMap<&[(String, u8)], Group<'_>> = BTreeMap::new();
         for client in &self.clients {
@@ -129,7 +129,10 @@ impl Topology {
             group.clients.push(client);
         }
         let mut groups: Vec<_> = groups.into_values().collect();
-        groups.sort_by_key(|group| (group.subscriptions.is_empty(), group.clients.first().map(|client| &client.id)));
+        let has_wildcard =
+            |group: &Group<'_>| group.subscriptions.iter().any(|(filter, _)| filter.contains(['+', '#']));
+        let name = |group: &Group<'_>| group.clients.first().map(|client| client.id.clone());
+        groups.sort_by_cached_key(|group| (group.subscriptions.is_empty(), !has_wildcard(group), name(group)));
         groups
     }
 }

@@ -35,7 +35,7 @@ pub use ledger::{ByQos, ClientIndex, Ledger, Totals};
 pub use member::{config, parameters, password, subscriptions};
 pub use real::Running;
 pub use rules_file::RulesFile;
-pub use simulate::{Report, SimulationError, simulate};
+pub use simulate::{Report, SimulationError, broker_after, simulate};
 pub use state::{Command, Home, Settings};
 pub use value::{Payload, Value};
 pub use world::World;

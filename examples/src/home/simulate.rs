@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use damselfly_broker::ConfigError;
+use damselfly_broker::{Broker, ConfigError};
 use damselfly_client::{DropReason, Event, Outcome, Ticket, UsageError};
 use damselfly_codec::{Properties, SubscriptionOptions};
 use damselfly_session::Timestamp;
@@ -81,6 +81,18 @@ pub fn simulate(mut settings: Settings, duration: Duration) -> Result<Report, Si
         violation: house.sim.violation().map(str::to_owned),
         lasted: house.sim.now().saturating_since(started),
     })
+}
+
+/// What is to be seen of the broker after so long, with everybody where he is then.
+pub fn broker_after<T>(
+    settings: Settings,
+    duration: Duration,
+    look: impl FnOnce(&Broker) -> T,
+) -> Result<T, SimulationError> {
+    let mut house = Simulation::new(settings)?;
+    let end = house.sim.now().saturating_add(duration);
+    house.run(end, |_| false);
+    Ok(look(house.sim.broker()))
 }
 
 struct Simulation {

@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   diagram exchange qos2 > qos2.svg                        what a QoS 2 message takes
   diagram exchange takeover --format mermaid              the same for a page of documentation
-  diagram topology --broker 127.0.0.1:1883 > house.svg    of a smart-home that runs
+  diagram topology --broker ws://127.0.0.1:8083 > house.svg   of a smart-home that runs, by the URL its page shows
   diagram topology --recording broker.flight > then.svg   of what broker --record broker.flight has written
   diagram docs docs/pictures                              the pictures of this project's documentation";
 
