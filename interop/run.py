@@ -5,8 +5,9 @@
     python3 interop/run.py --broker mosquitto       # Debian's broker: a second opinion on a failure
 
 The clients are Debian's mosquitto_pub, mosquitto_sub and mosquitto_rr, paho-mqtt 2.x (for this interpreter), over
-WebSocket and TLS too, and rumqttc (`cargo build -p damselfly-interop --features rumqttc`). Every case runs for each client and each version it
-speaks; one that could not run has failed.
+WebSocket and TLS too, MQTT.js in node (`npm ci --prefix interop/mqttjs`) over those, and rumqttc (`cargo build -p
+damselfly-interop --features rumqttc`). Every case runs for each client and each version it speaks; one that could not run
+has failed.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from runner import brokers, cases, clients
 from runner.processes import Failure
 
 # What runs without --only: a case that silently fell out of the plan is noticed here.
-EXPECTED_CASES = 446
+EXPECTED_CASES = 617
 
 
 def main() -> int:

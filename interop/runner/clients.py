@@ -48,10 +48,12 @@ def programs(target):
     from .mosquitto import Mosquitto
 
     paho = [sys.executable, HERE / "paho_client.py"]
+    mqttjs = ["node", HERE.parent / "mqttjs" / "client.js"]
     return [
         Mosquitto(),
         Lines("paho", ["3.1", "3.1.1", "5.0"], paho),
         *(Lines("paho", ["3.1.1", "5.0"], paho, listener) for listener in LISTENERS if listener != "mqtt"),
+        *(Lines("mqttjs", ["3.1.1", "5.0"], mqttjs, listener) for listener in LISTENERS if listener != "mqtt"),
         Lines("rumqttc", ["3.1.1", "5.0"], [target / "rumqttc-client"]),
     ]
 
