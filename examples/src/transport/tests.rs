@@ -288,3 +288,23 @@ fn a_refusal_is_said_once() {
     assert_eq!(written.matches("HTTP/1.1 404 Not Found\r\n").count(), 1, "{written}");
     assert!(written.ends_with("\r\n\r\nthe path is not /mqtt\n"), "{written}");
 }
+
+#[test]
+fn what_has_come_of_a_handshake_stays_when_there_is_nothing_to_write() {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let session = rustls::client::UnbufferedClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let socket = Stream { room: 4096, ..Stream::default() };
+    let mut client = Transport::Tls(Box::new(super::Tls::client(socket, session)));
+    assert!(!client.flush().unwrap());
+    let before = client.kept_bytes();
+    // The beginning of a record of 80 bytes.
+    stream(&mut client).reads.push_back(b"\x16\x03\x03\x00\x50\x02".to_vec());
+    assert_eq!(client.read(&mut [0; 1024]).unwrap().unwrap().len, 0);
+    let kept = client.kept_bytes();
+    assert!(kept >= before + 6, "{kept}");
+    assert!(!client.flush().unwrap());
+    assert_eq!(client.kept_bytes(), kept);
+}

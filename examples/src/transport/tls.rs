@@ -336,7 +336,8 @@ impl<S: Stream> Stream for Tls<S> {
 
 impl<S: Stream> Layer for Tls<S> {
     fn flush_own(&mut self) -> io::Result<bool> {
-        if !self.is_open && !self.is_over && self.outgoing.is_empty() {
+        // What has come of a record waits for its rest, and must not be taken for done.
+        if !self.is_open && !self.is_over && self.outgoing.is_empty() && self.incoming.is_empty() {
             // A client speaks first.
             self.decrypt(&mut [], &mut []);
         }
