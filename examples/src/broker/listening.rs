@@ -18,7 +18,8 @@ pub struct Listening {
     /// return code 3) when they have sent their CONNECT; those beyond are closed unread. Default: `None`, which leaves it to
     /// the core's `Config::max_connections`, which counts those of all listeners.
     pub max_connections: Option<u32>,
-    /// Which pages may connect over WebSocket. Default: those that come from the listener's own host and port.
+    /// Which pages may connect over WebSocket. Default: those that come from the listener's own host and port, over `https` or
+    /// by its address.
     pub origins: Origins,
 }
 

@@ -263,7 +263,9 @@ fn a_page_connects_from_its_own_host_or_from_where_it_is_allowed() {
     let broker = BrokerProcess::start_both(&["--allow-origins", "https://home.example", "--log-level", "debug"]);
     let with = |headers: &str| good_request().replace("Host: broker\r\n", headers);
     for (headers, status) in [
-        ("Host: broker:8083\r\nOrigin: http://broker:8083\r\n", "101"),
+        ("Host: 127.0.0.1:8083\r\nOrigin: http://127.0.0.1:8083\r\n", "101"),
+        ("Host: broker:8083\r\nOrigin: https://broker:8083\r\n", "101"),
+        ("Host: broker:8083\r\nOrigin: http://broker:8083\r\n", "403"),
         ("Host: broker\r\nOrigin: https://home.example\r\n", "101"),
         ("Host: broker:8083\r\nOrigin: http://broker:8080\r\n", "403"),
         ("Host: broker\r\nOrigin: null\r\n", "403"),
