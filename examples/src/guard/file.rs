@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::mistake::{WrongFile, read};
@@ -69,8 +69,9 @@ fn write_new(beside: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
     file.write_all(text)?;
     if let Ok(old) = fs::metadata(path) {
-        // Whoever may not give it away owns it, as with any other file he makes.
-        let _ = chown(beside, Some(old.uid()), Some(old.gid()));
+        // Whoever may not give it away owns it, as with any other file he makes. By the open file: a name could be
+        // another's by now.
+        let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
     }
     file.sync_all()
 }
