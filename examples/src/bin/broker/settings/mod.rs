@@ -335,7 +335,8 @@ impl Setup {
 
     /// Whether clients may connect without a name.
     pub(crate) fn lets_in_anonymous(&self) -> bool {
-        self.allow_anonymous.unwrap_or(self.password_file.is_none())
+        let has_names = self.password_file.is_some() || self.tls.certificate_as_user_name;
+        self.allow_anonymous.unwrap_or(!has_names)
     }
 
     /// Whether it is meant that anybody who reaches a listener connects.

@@ -123,7 +123,7 @@ pub(crate) static TABLE: &[Setting] = &[
         Kind::Origins,
         allow_origins,
         "Origins of the pages that may connect over WebSocket, besides those that come from the listener's own host and \
-         port; * allows all",
+         port, over https or by an address; * allows all",
         "HTTP status 403"
     ),
     setting!(General, "log_level", Kind::Choice(LevelFilter::NAMES), log_level, "What is logged to standard error", ""),
@@ -448,8 +448,8 @@ pub(crate) static TABLE: &[Setting] = &[
         "allow_anonymous",
         Kind::Switch,
         allow_anonymous,
-        "Whether clients without user name and password may connect; with none they may if there is no password_file and \
-         they come from this machine",
+        "Whether clients without user name and password may connect; with none they may if they come from this machine, and \
+         neither password_file nor certificate_as_user_name says who clients are",
         "CONNACK 0x87 (3.1.1: 0x05)"
     ),
     setting!(

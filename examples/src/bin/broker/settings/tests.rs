@@ -493,3 +493,19 @@ fn names_of_certificates_are_names_that_rules_may_speak_of() {
     assert!(has_names("certificate_as_user_name = true"));
     assert!(has_names("[[listen]]\naddress = '127.0.0.1:0'\ncertificate_as_user_name = true"));
 }
+
+#[test]
+fn who_has_no_name_stays_outside_as_soon_as_passwords_or_certificates_give_names() {
+    for (text, lets_in) in [
+        ("", true),
+        ("client_ca = 'ca.pem'", true),
+        ("password_file = 'users'", false),
+        ("certificate_as_user_name = true", false),
+        ("certificate_as_user_name = true\nallow_anonymous = true", true),
+    ] {
+        let setup = setup(text, &[]);
+        assert_eq!(setup.lets_in_anonymous(), lets_in, "{text}");
+        // Then it may be reached by all too.
+        assert_eq!(setup.may_be_reached_by_all(), !text.is_empty() && !text.starts_with("client_ca"), "{text}");
+    }
+}
