@@ -33,11 +33,11 @@ pub struct Listen {
 }
 
 impl HouseBroker {
-    /// Starts it with the users of the house with this seed; what it hears beside them goes to `host`.
-    pub fn start<H: Host + Send + 'static>(seed: u64, listen: Listen, host: H) -> io::Result<Self> {
+    /// Starts it with the users of the house with this [secret](super::Settings::secret); what it hears beside them goes to `host`.
+    pub fn start<H: Host + Send + 'static>(secret: u64, listen: Listen, host: H) -> io::Result<Self> {
         let (said, heard) = mpsc::channel::<io::Result<(SocketAddr, SocketAddr, Network, Stop)>>();
         let thread = thread::Builder::new().name("broker".to_owned()).spawn(move || {
-            match open(seed, listen, host) {
+            match open(secret, listen, host) {
                 Ok((driver, devices, pages)) => {
                     // Nobody listens only if the one who started us is gone.
                     let _ = said.send(Ok((devices, pages, driver.network(), driver.stop())));
@@ -67,9 +67,9 @@ impl HouseBroker {
 
 type Opened<H> = (Driver<Doorkeeper<H>>, SocketAddr, SocketAddr);
 
-fn open<H: Host>(seed: u64, listen: Listen, host: H) -> io::Result<Opened<H>> {
-    let broker = Broker::new(Config::default(), seed).map_err(io::Error::other)?;
-    let mut driver = Driver::new(broker, Doorkeeper::new(seed, host), Settings::default())?;
+fn open<H: Host>(secret: u64, listen: Listen, host: H) -> io::Result<Opened<H>> {
+    let broker = Broker::new(Config::default(), secret).map_err(io::Error::other)?;
+    let mut driver = Driver::new(broker, Doorkeeper::new(secret, host), Settings::default())?;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let devices = driver.listen(listen.tcp.unwrap_or(any))?;
     let mut pages = Listening::at(any);

@@ -22,9 +22,9 @@ pub struct Doorkeeper<H = AllowAll> {
 }
 
 impl<H> Doorkeeper<H> {
-    /// For the house with this seed.
-    pub fn new(seed: u64, inner: H) -> Self {
-        let passwords = devices().into_iter().map(|device| (device.id.clone(), password(seed, &device.id))).collect();
+    /// For the house with this [secret](super::Settings::secret).
+    pub fn new(secret: u64, inner: H) -> Self {
+        let passwords = devices().into_iter().map(|device| (device.id.clone(), password(secret, &device.id))).collect();
         Self { passwords, inner }
     }
 
@@ -120,6 +120,6 @@ mod tests {
         ] {
             assert_eq!(keeper.is_welcome(client_id, user_name, secret.map(str::as_bytes)), is_welcome, "{client_id}");
         }
-        assert_ne!(secret, password(8, "hall-lock"), "another seed, another house");
+        assert_ne!(secret, password(8, "hall-lock"), "another secret, another house");
     }
 }

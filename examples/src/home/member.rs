@@ -34,10 +34,10 @@ pub fn config(device: &Device, keep_alive: u16) -> Config {
 }
 
 /// What it connects with: its name, its password, and its will.
-pub fn parameters(device: &Device, seed: u64) -> ConnectParameters {
+pub fn parameters(device: &Device, secret: u64) -> ConnectParameters {
     let mut parameters = ConnectParameters::default();
     parameters.user_name = Some(device.id.as_str().into());
-    parameters.password = Some(password(seed, &device.id).into_bytes().into());
+    parameters.password = Some(password(secret, &device.id).into_bytes().into());
     let has_status = !matches!(device.kind, Kind::Rules | Kind::Feed);
     if let Some(topic) = TopicNameBuf::new(device.status_topic()).ok().filter(|_| has_status) {
         let mut will = Will::new(topic, Payload::write(&Value::text("offline"), None, &device.id).into_bytes());
@@ -48,8 +48,8 @@ pub fn parameters(device: &Device, seed: u64) -> ConnectParameters {
 }
 
 /// The password of a device: the house makes them up when it starts.
-pub fn password(seed: u64, client_id: &str) -> String {
-    format!("{:016x}", KeyedState::new(seed ^ 0x9A55_3027).hash_bytes(client_id.as_bytes()))
+pub fn password(secret: u64, client_id: &str) -> String {
+    format!("{:016x}", KeyedState::new(secret ^ 0x9A55_3027).hash_bytes(client_id.as_bytes()))
 }
 
 /// What it subscribes to.

@@ -165,7 +165,7 @@ impl Running {
         station.cut(self.is_cut);
         let endpoint = Endpoint::new(station.address().ip().to_string(), station.address().port());
         let mut config = member::config(device, self.home.settings().keep_alive);
-        let mut parameters = member::parameters(device, self.home.settings().seed);
+        let mut parameters = member::parameters(device, self.home.settings().secret);
         match role {
             Role::Device => {}
             Role::Twin => (config.adopt_session, config.clean_start) = (true, CleanStart::Never),

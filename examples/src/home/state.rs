@@ -26,6 +26,9 @@ use super::world::{STEP, World};
 pub struct Settings {
     /// All chance comes from it.
     pub seed: u64,
+    /// The devices' passwords are made from it: nobody should be able to guess it where others can reach the broker.
+    /// Default: the seed.
+    pub secret: u64,
     /// How long a day takes. Default: 24 minutes.
     pub day: Duration,
     /// The Keep Alive of lamps and of the phone in seconds: half as long again without a word, and the will comes.
@@ -47,6 +50,7 @@ impl Settings {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
+            secret: seed,
             day: Duration::from_secs(24 * 60),
             keep_alive: 4,
             times: Times::default(),

@@ -181,27 +181,21 @@ fn serve(
     Ok(())
 }
 
-/// From here on SIGINT and SIGTERM end the driver instead of the process, and SIGHUP has files read anew if there are any.
+/// From here on SIGINT and SIGTERM end the driver instead of the process, and SIGHUP has files read anew.
 fn obey_signals(stop: Stop, files: Files) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let guard = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = files.are_any().then(|| signal(SignalKind::hangup())).transpose()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     drop(guard);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut next = || loop {
             let next = runtime.block_on(async {
-                let reload = async {
-                    match &mut hangup {
-                        Some(hangup) => hangup.recv().await,
-                        None => std::future::pending().await,
-                    }
-                };
                 tokio::select! {
                     _ = interrupt.recv() => Some(("SIGINT", 130)),
                     _ = terminate.recv() => Some(("SIGTERM", 143)),
-                    _ = reload => None,
+                    _ = hangup.recv() => None,
                 }
             });
             match next {
@@ -229,11 +223,10 @@ struct Files {
 }
 
 impl Files {
-    fn are_any(&self) -> bool {
-        self.reloader.is_some() || !self.certificates.is_empty()
-    }
-
     fn reload(&self) {
+        if self.reloader.is_none() && self.certificates.is_empty() {
+            tracing::info!("SIGHUP: there are no users, rules or certificates to read anew");
+        }
         self.reloader.iter().for_each(reload);
         for tls in &self.certificates {
             let certificate =

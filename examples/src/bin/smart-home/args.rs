@@ -13,8 +13,8 @@ pub(crate) struct Args {
     /// Serve the page at this port of 127.0.0.1; 0 is a free one
     #[arg(long, default_value_t = 8088, value_name = "PORT")]
     pub(crate) port: u16,
-    /// Let programs of others in here too, over TCP, without a password
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    /// Let programs of this machine in here too, over TCP, without a password
+    #[arg(long, value_parser = local, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// All chance in the house comes from this number
     #[arg(long, default_value_t = 7, value_name = "NUMBER")]
@@ -31,6 +31,18 @@ pub(crate) struct Args {
     /// Serve no page
     #[arg(long)]
     pub(crate) no_page: bool,
+}
+
+/// Guests may switch the lamps and open the door: no others than those of this machine.
+fn local(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write an address and a port, as in 127.0.0.1:1883".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("whoever reaches it could open the door: only addresses of this machine are served, such as 127.0.0.1"
+            .into())
+    }
 }
 
 /// `90s`, `30m`, `2h`.
@@ -51,6 +63,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guests_come_from_this_machine_alone() {
+        assert!(local("127.0.0.1:0").is_ok() && local("[::1]:1883").is_ok());
+        for text in ["0.0.0.0:1883", "192.0.2.1:1883", "[::]:1883", "1883", "localhost:1883"] {
+            assert!(local(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn times_are_read_with_their_unit() {

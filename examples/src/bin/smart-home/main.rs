@@ -4,6 +4,7 @@ mod args;
 mod page;
 mod simulate;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
@@ -62,9 +63,12 @@ async fn live(args: &Args) -> io::Result<()> {
     let address = page.as_ref().map(TcpListener::local_addr).transpose()?;
     let page_origins = address.map(origins).unwrap_or_default();
     let listen = Listen { tcp: args.listen, page_origins };
-    let broker = HouseBroker::start(args.seed, listen, Inspector::new(AllowAll, "house"))?;
+    // The passwords of the devices must be nobody's to guess; the house itself may be.
+    let secret = RandomState::new().hash_one(0_u8);
+    let broker = HouseBroker::start(secret, listen, Inspector::new(AllowAll, "house"))?;
     let served = page.map(|listener| serve(listener, broker.pages)).transpose()?;
     let mut settings = Settings::new(args.seed);
+    settings.secret = secret;
     settings.day = args.day;
     let mut house = Running::start(settings, &broker, args.rules.clone().map(RulesFile::new)).await?;
     // Before anybody knows that we are here.
