@@ -392,7 +392,10 @@ impl<H: Host> Driver<H> {
     /// What the host says, unless the connection is there only to be told that there is no room.
     fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
         let Question::Connect { connection: asking, .. } = question else { return self.host.answer(id, question) };
-        let connection = connection(&mut self.connections, *asking)?;
+        let Some(connection) = connection(&mut self.connections, *asking) else {
+            // One that the host has opened by itself.
+            return self.host.answer(id, question);
+        };
         match connection.place {
             Place::Surplus => Some(Answer::Deny(ReasonCode::QuotaExceeded)),
             Place::Ordinary => {

@@ -83,15 +83,15 @@ impl Host for Demo {
     }
 
     fn answer(&mut self, id: QuestionId, question: &Question) -> Option<Answer> {
-        self.guard.answer(id, question)
-    }
-
-    fn admit(&mut self, id: QuestionId, question: &Question, entrance: &Entrance) -> Option<Answer> {
         match question {
             // The freezer is ours.
             Question::Connect { connection, .. } if Some(*connection) == self.freezer => Some(Answer::allow()),
-            _ => self.guard.admit(id, question, entrance),
+            _ => self.guard.answer(id, question),
         }
+    }
+
+    fn admit(&mut self, id: QuestionId, question: &Question, entrance: &Entrance) -> Option<Answer> {
+        self.guard.admit(id, question, entrance)
     }
 
     fn event(&mut self, event: &Event, address: Option<SocketAddr>) {
