@@ -59,7 +59,7 @@ fn arrives(publisher: &mut Wire, level: u8, topic: &str, receiver: &mut Wire) ->
     payloads == 3
 }
 
-/// [MQTT-3.3.5-2] [MQTT-3.8.4-6] [MQTT-4.8.2]
+/// [MQTT3-3.3.5-2] [MQTT-3.8.4-6] [MQTT-4.8.2]
 #[test]
 fn every_path_is_allowed_and_denied_in_both_versions() {
     let rules = "\

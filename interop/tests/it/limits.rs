@@ -7,11 +7,20 @@ fn read(path: &str) -> io::Result<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path))
 }
 
-/// The documents on the broker, and those on the client core.
-fn docs() -> io::Result<(String, String)> {
+/// The documents on the broker core, on logins, and on the client core.
+fn docs() -> io::Result<[String; 3]> {
     let docs = read("docs/limits.md")?;
-    let (broker, client) = docs.split_once("## The client core").unwrap_or((&docs, ""));
-    Ok((broker.to_owned(), client.to_owned()))
+    let (broker, rest) = docs.split_once("\n## Logins").unwrap_or((&docs, ""));
+    let (logins, client) = rest.split_once("\n## The client core").unwrap_or((rest, ""));
+    Ok([broker, logins, client].map(str::to_owned))
+}
+
+/// The fields of a struct.
+fn fields(source: &str, of: &str) -> Vec<String> {
+    let body = source.split_once(&format!("pub struct {of} {{")).and_then(|(_, rest)| rest.split_once("\n}\n"));
+    let lines = body.map_or("", |(body, _)| body).lines();
+    let fields = lines.filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    fields.map(|(name, _)| name.to_owned()).collect()
 }
 
 /// The test that a row names, as file and function.
@@ -22,15 +31,8 @@ fn test_of(row: &str) -> (&str, &str) {
 
 #[test]
 fn a_limit_without_a_row_in_the_docs_fails() -> io::Result<()> {
-    let (docs, _) = docs()?;
-    let source = read("crates/broker/src/config.rs")?;
-    let body = source.split_once("pub struct Config {").and_then(|(_, rest)| rest.split_once("\n}\n"));
-    let fields: Vec<_> = body
-        .map_or("", |(body, _)| body)
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'))
-        .map(|(name, _)| name)
-        .collect();
+    let [docs, ..] = docs()?;
+    let fields = fields(&read("crates/broker/src/config.rs")?, "Config");
     assert!(fields.len() > 25, "{fields:?}");
     for field in &fields {
         let row = docs.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
@@ -44,10 +46,29 @@ fn a_limit_without_a_row_in_the_docs_fails() -> io::Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_limit_of_logins_without_a_row_in_the_docs_fails() -> io::Result<()> {
+    let [_, docs, _] = docs()?;
+    let fields = fields(&read("examples/src/guard/mod.rs")?, "Limits");
+    let rows: Vec<_> = docs.lines().filter(|line| line.starts_with("| `")).collect();
+    let names: Vec<_> = rows.iter().filter_map(|row| row.split('`').nth(1)).collect();
+    assert_eq!(names, fields, "rows of docs/limits.md and limits of the guard");
+    for row in rows {
+        let (file, name) = test_of(row);
+        let tests = match file {
+            "guard" => read("examples/src/guard/attempts.rs")?,
+            file => read(&format!("examples/tests/it/{file}.rs"))?,
+        };
+        let name = name.rsplit("::").next().unwrap_or_default();
+        assert!(tests.contains(&format!("fn {name}()")), "{row}: there is no such test");
+    }
+    Ok(())
+}
+
 /// Not every field of the client's config is a limit: those are, whose name begins with `max_`.
 #[test]
 fn a_limit_of_the_client_without_a_row_in_the_docs_fails() -> io::Result<()> {
-    let (_, docs) = docs()?;
+    let [.., docs] = docs()?;
     let source = read("crates/client/src/config.rs")?;
     let fields: Vec<_> = source
         .lines()

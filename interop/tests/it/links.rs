@@ -82,7 +82,7 @@ fn functions_and_types_that_are_named_with_a_file_stand_in_it() -> io::Result<()
             continue;
         }
         let source = fs::read_to_string(&link.target)?;
-        let stands = ["fn ", "struct ", "enum "].iter().any(|kind| {
+        let stands = ["fn ", "struct ", "enum ", "trait "].iter().any(|kind| {
             source.match_indices(&format!("{kind}{name}")).any(|(at, found)| {
                 let next = source.get(at + found.len()..).and_then(|rest| rest.chars().next());
                 next.is_none_or(|c| !c.is_alphanumeric() && c != '_')
