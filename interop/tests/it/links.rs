@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// Directories without documents of ours, which may be large.
-const SKIPPED: [&str; 2] = ["target", "corpus"];
+const SKIPPED: [&str; 3] = ["target", "corpus", "node_modules"];
 
 struct Link {
     /// Where it stands, for the report.
